@@ -1,0 +1,306 @@
+"""Every message of the wire: who says it to whom, and what may stand in it.
+
+A message is packed into one or more ZeroMQ frames by `codec.encode` and read by `codec.decode`; past
+`decode` nobody checks again. Control messages travel DEALER <-> ROUTER, `Outcomes` PUSH -> PULL,
+`RelayPage` through the master's page relay, and the last group between a slave and its own processors.
+"""
+
+from typing import Annotated, Any
+
+from msgspec import Meta, Struct
+
+from zspider.task import Grant, Millis, ProjectId, Proof, ScriptHash, TaskId
+
+PROTOCOL = 1  # grows with every change that an older peer cannot read
+
+Session = Annotated[bytes, Meta(min_length=16, max_length=16)]  # 128 secret random bits, new at every start
+ClusterId = Annotated[bytes, Meta(min_length=16, max_length=16)]
+Epoch = Annotated[int, Meta(ge=0, le=2**53)]
+Number = Annotated[int, Meta(ge=0, le=2**53)]
+Numbers = Annotated[list[Number], Meta(max_length=20_000)]
+Short = Annotated[str, Meta(max_length=256)]
+Text = Annotated[str, Meta(max_length=4096)]
+Port = Annotated[int, Meta(ge=0, le=65535)]
+
+
+class Message(Struct, frozen=True, array_like=True):
+    """The root of all messages."""
+
+
+# --- slave -> master, control -------------------------------------------------------------------
+
+
+class Held(Struct, frozen=True, array_like=True):
+    """A lease that a slave holds, in full: a master that restarted can adopt it."""
+
+    number: Number
+    project: ProjectId
+    taskid: TaskId
+    run: Number
+    attempt: Number
+    proof: Proof
+    in_outbox: bool  # its outcome is made and waits for the acknowledgement
+
+
+class Hello(Message, frozen=True, tag="hello"):
+    """Slave -> master: the first word of a session and after each reconnect; answered by Welcome.
+
+    `held` that does not fit comes in further pages; `pages_left` says how many follow.
+    """
+
+    protocol: Number
+    session: Session
+    roles: Annotated[list[Short], Meta(min_length=1, max_length=8)]  # "fetcher", "processor"
+    window: Annotated[int, Meta(ge=0, le=20_000)]  # most leases this slave wants to hold now
+    host: Short
+    pid: Number
+    version: Short
+    cluster: ClusterId | None  # of the last Welcome; None at first
+    epoch: Epoch
+    seen: Number  # highest grant number received in this session
+    held: Annotated[list[Held], Meta(max_length=1000)] = []
+    pages_left: Number = 0
+
+
+class Beat(Message, frozen=True, tag="beat"):
+    """Slave -> master, every heartbeat_s, from the loop that does the work: what I have.
+
+    A grant whose number is <= `seen` and stands in neither list is lost and is given again.
+    """
+
+    session: Session
+    epoch: Epoch
+    seen: Number
+    held: Numbers  # grant numbers not finished
+    outbox: Numbers  # grant numbers whose outcome waits for the acknowledgement
+    window: Annotated[int, Meta(ge=0, le=20_000)]
+    fetching: Number = 0  # for `status`: requests in flight
+    fetched: Number = 0  # for `status`: pages fetched since the start
+    processed: Number = 0  # for `status`: outcomes made since the start
+
+
+class GiveBack(Message, frozen=True, tag="giveback"):
+    """Slave -> master: these leases were not started; take them back. Not counted as an attempt."""
+
+    session: Session
+    numbers: Numbers
+    reason: Short = ""
+
+
+class NeedScript(Message, frozen=True, tag="needscript"):
+    """Slave -> master: send me this script; answered by Script."""
+
+    session: Session
+    script: ScriptHash
+
+
+class Took(Message, frozen=True, tag="took"):
+    """Processing slave -> master: I have this relayed page and process it."""
+
+    session: Session
+    project: ProjectId
+    taskid: TaskId
+    run: Number
+    attempt: Number
+    proof: Proof
+
+
+class Leave(Message, frozen=True, tag="leave"):
+    """Slave -> master: I am gone, everything is given back or acknowledged."""
+
+    session: Session
+
+
+# --- master -> slave, control -------------------------------------------------------------------
+
+
+class Welcome(Message, frozen=True, tag="welcome"):
+    """Master -> slave: you are in. Ports are on the host that the slave dialled."""
+
+    protocol: Number
+    cluster: ClusterId
+    epoch: Epoch
+    outcomes_port: Port
+    pages_in_port: Port
+    pages_out_port: Port
+    heartbeat_s: float
+    quiet_s: float
+    rebuild_s: float
+
+
+class Unknown(Message, frozen=True, tag="unknown"):
+    """Master -> slave: I do not know this session (I restarted): say Hello."""
+
+    epoch: Epoch
+
+
+class NewSession(Message, frozen=True, tag="newsession"):
+    """Master -> slave: a live slave has your session (a cloned VM): draw a new one, drop your leases, keep your outbox."""
+
+
+class Refused(Message, frozen=True, tag="refused"):
+    """Master -> peer: I will not work with you; the text says why and what to do. The peer tries again slowly."""
+
+    reason: Short  # "protocol", "token", "busy"
+    text: Text
+
+
+class MasterBeat(Message, frozen=True, tag="masterbeat"):
+    """Master -> slave, every heartbeat_s. `session` lets the slave notice a clone of itself."""
+
+    epoch: Epoch
+
+
+class ProjectInfo(Message, frozen=True, tag="project"):
+    """Master -> slave, before the first grant of this script version in this session."""
+
+    project: ProjectId
+    name: Short
+    group: Short
+    status: Short  # TODO STOP CHECKING DEBUG RUNNING
+    rate: float
+    burst: float
+    updated_ms: Millis
+    script: ScriptHash
+    crawl_config: bytes  # msgpack map, late-bound defaults (pyspider.md 2.5)
+
+
+class Grants(Message, frozen=True, tag="grants"):
+    """Master -> slave: these tasks are yours until their leases run out."""
+
+    epoch: Epoch
+    grants: Annotated[list[Grant], Meta(max_length=1000)]
+
+
+class Script(Message, frozen=True, tag="script"):
+    """Master -> slave (and slave -> processor): a script's text, immutable under its hash."""
+
+    script: ScriptHash
+    text: str
+
+
+class Ack(Message, frozen=True, tag="ack"):
+    """Master -> slave: these outbox items (their `id`) are committed, or need not be; forget them."""
+
+    epoch: Epoch
+    ids: Numbers
+
+
+class Release(Message, frozen=True, tag="release"):
+    """Master -> slave: forget these leases and what belongs to them; somebody else's outcome ended their run."""
+
+    numbers: Numbers
+
+
+class Recall(Message, frozen=True, tag="recall"):
+    """Master -> slave: give back those of these leases that are not started."""
+
+    numbers: Numbers
+
+
+class Taken(Message, frozen=True, tag="taken"):
+    """Master -> fetching slave: a processing slave has these pages; do not send them again by yourself."""
+
+    numbers: Numbers
+
+
+class Resend(Message, frozen=True, tag="resend"):
+    """Master -> fetching slave: the processing slave that had these pages is gone; relay them again."""
+
+    numbers: Numbers
+
+
+# --- slave -> master, outcomes ------------------------------------------------------------------
+
+
+class OutcomeItem(Struct, frozen=True, array_like=True):
+    """One outcome in the outbox: `id` is counted up per session; `outcome` is a packed task.Outcome."""
+
+    id: Number
+    number: Number  # the grant it answers; 0 when the page came through the relay
+    outcome: bytes
+
+
+class Outcomes(Message, frozen=True, tag="outcomes"):
+    """Slave -> master, PUSH/PULL: a batch from the outbox, sent again until each id is acknowledged."""
+
+    session: Session
+    epoch: Epoch
+    items: Annotated[list[OutcomeItem], Meta(max_length=1000)]
+
+
+# --- admin client <-> master, control -----------------------------------------------------------
+
+
+class AdminRequest(Message, frozen=True, tag="admin"):
+    """Admin client -> master: one verb. `args` is a msgpack map; answered by AdminReply with the same `id`."""
+
+    id: Number
+    protocol: Number
+    verb: Short
+    args: bytes
+
+
+class AdminReply(Message, frozen=True, tag="adminreply"):
+    """Master -> admin client. `value` is msgpack; `error` is one line and `exit_code` its exit code."""
+
+    id: Number
+    value: bytes = b"\xc0"
+    error: Text = ""
+    exit_code: Annotated[int, Meta(ge=0, le=255)] = 0
+
+
+# --- inside a slave: link <-> processor, and pages through the relay -----------------------------
+
+
+class Page(Message, frozen=True, tag="page"):
+    """Fetcher -> processor: a fetched page and the task it belongs to. Also the relay's message."""
+
+    number: Number  # grant number in the fetching session
+    project: ProjectId
+    project_name: Short
+    project_status: Short
+    script: ScriptHash
+    taskid: TaskId
+    run: Number
+    attempt: Number
+    proof: Proof
+    task: dict[str, Any]  # what the callback sees as `task` (pyspider.md 3.3), crawl_config merged in
+    fetch: dict[str, Any]  # the fetch result of pyspider.md 3.4, without `content`
+    content: bytes
+
+
+class Started(Message, frozen=True, tag="started"):
+    """Processor -> slave: I run this page now (so a death of mine is its fault)."""
+
+    number: Number
+
+
+class Processed(Message, frozen=True, tag="processed"):
+    """Processor -> slave: a packed task.Outcome of this page; `final` is false for a PART."""
+
+    number: Number
+    final: bool
+    outcome: bytes
+
+
+class LoadFailed(Message, frozen=True, tag="loadfailed"):
+    """Processor -> slave: this script cannot be imported on this machine (a module is missing)."""
+
+    number: Number
+    script: ScriptHash
+    error: Text
+
+
+class Stop(Message, frozen=True, tag="stop"):
+    """Slave -> processor: finish what you run, then end."""
+
+
+AnyMessage = (
+    Hello | Beat | GiveBack | NeedScript | Took | Leave
+    | Welcome | Unknown | NewSession | Refused | MasterBeat | ProjectInfo | Grants | Script | Ack | Release | Recall
+    | Taken | Resend
+    | Outcomes
+    | AdminRequest | AdminReply
+    | Page | Started | Processed | LoadFailed | Stop
+)  # fmt: skip

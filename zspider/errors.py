@@ -1,0 +1,69 @@
+"""The errors zspider raises on purpose, as a tree by what the catcher will do, and the exit codes.
+
+A foreign exception (ZeroMQ's, a database driver's, libcurl's) is translated once, where it enters.
+"""
+
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """What `zspiderd` tells its caller; the numbers are sysexits.h's where it has one."""
+
+    OK = 0
+    FAILED = 1  # the crawl or the command failed; one line said why
+    USAGE = 2  # wrong arguments or configuration
+    UNAVAILABLE = 69  # master or database not reachable
+    BUSY = 75  # another master owns the database
+    DENIED = 77  # not allowed: token, or file modes
+
+
+class ZspiderError(Exception):
+    """The root of what zspider raises on purpose. `exit_code` is what a command ends with."""
+
+    exit_code = ExitCode.FAILED
+
+
+class ConfigError(ZspiderError):
+    """The operator's mistake: said in one line."""
+
+    exit_code = ExitCode.USAGE
+
+
+class DeniedError(ZspiderError):
+    """A token was refused, or a secret file can be read by others."""
+
+    exit_code = ExitCode.DENIED
+
+
+class ProtocolError(ZspiderError):
+    """A peer's bad frame: drop it, count it, carry on."""
+
+
+class MasterUnavailable(ZspiderError):
+    """No master answered at this address in time."""
+
+    exit_code = ExitCode.UNAVAILABLE
+
+
+class StorageError(ZspiderError):
+    """The database refused; the driver's error is `__cause__`."""
+
+
+class StorageUnavailable(StorageError):
+    """Nothing was written, and the same call may succeed later."""
+
+    exit_code = ExitCode.UNAVAILABLE
+
+
+class OwnedElsewhere(StorageError):
+    """Another master owns this database, now or since our last commit."""
+
+    exit_code = ExitCode.BUSY
+
+
+class FetchError(ZspiderError):
+    """A request that cannot be built or sent; its text is what the script sees as `response.error`."""
+
+
+class ScriptError(ZspiderError):
+    """The user's script raised or cannot be loaded; theirs to read, never ours to hide."""

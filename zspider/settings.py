@@ -1,0 +1,232 @@
+"""Every setting, declared once: the file, the environment, the flags, conf/*.yaml and the docs are made from this.
+
+Read once in `cli/`, checked, then passed down as values; no other module reads the environment.
+"""
+
+import os
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+CONTROL_PORT = 5570
+
+
+def default_data_dir() -> Path:
+    """/var/lib/zspider for root or under systemd, else ~/.local/share/zspider."""
+    if state := os.environ.get("STATE_DIRECTORY"):  # systemd's StateDirectory=
+        return Path(state.split(":")[0])
+    if os.geteuid() == 0:
+        return Path("/var/lib/zspider")
+    return Path.home() / ".local" / "share" / "zspider"
+
+
+class Section(BaseModel):
+    """A group of settings. An unknown key is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+class LogSettings(Section):
+    """`log`: what the daemon says about itself, on standard error."""
+
+    level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="the least level that is written"
+    )
+    format: Literal["auto", "console", "json"] = Field(
+        "auto", description="auto: console on a terminal, plain lines in a pipe"
+    )
+
+
+class LimitSettings(Section):
+    """`limits`: how much one page or one process may ask for."""
+
+    follows: int = Field(
+        1_000_000,
+        ge=1,
+        le=100_000_000,
+        description="most URLs one callback run may submit; above it the task fails",
+    )
+    outcome_bytes: int = Field(
+        16 * 1024 * 1024,
+        ge=1024,
+        le=40 * 1024 * 1024,
+        description="most bytes one outcome may have; above it the task fails",
+    )
+
+
+class FetchSettings(Section):
+    """`fetch`: how pages are downloaded; a script's own options come first."""
+
+    user_agent: str = Field(
+        "zspider/0.1 (+https://github.com/zspider/zspider)",
+        min_length=1,
+        description="User-Agent of requests that name none",
+    )
+    timeout_s: float = Field(
+        120.0, gt=0, le=3600, description="whole fetch with its redirects (pyspider's default)"
+    )
+    connect_timeout_s: float = Field(20.0, gt=0, le=600, description="DNS, TCP and TLS")
+    proxy: str | None = Field(None, description="HTTP proxy for all fetches, [user:password@]host[:port]")
+    body_bytes_max: int = Field(
+        32 * 1024 * 1024,
+        ge=1024,
+        le=46 * 1024 * 1024,
+        description="most decoded bytes of a page; a larger one fails",
+    )
+    header_bytes_max: int = Field(
+        256 * 1024, ge=1024, le=4 * 1024 * 1024, description="most bytes of response headers; more fails"
+    )
+    private_networks: Literal["allow", "deny"] = Field(
+        "deny",
+        description="deny: no redirect and no link from a public page leads to loopback, link-local or private addresses",
+    )
+
+
+class ProcessorSettings(Section):
+    """`processor`: the processes that run scripts."""
+
+    process_time_limit_s: float = Field(
+        30.0, gt=0, le=86400, description="most seconds for one callback, unless the task says otherwise"
+    )
+    memory_bytes: int = Field(
+        1024**3,
+        ge=64 * 1024 * 1024,
+        description="address space one processor may use on top of what it starts with; 0 is not allowed",
+    )
+
+
+class MasterSettings(Section):
+    """`master` in conf/master.yaml."""
+
+    bind: str = Field(
+        "127.0.0.1",
+        min_length=1,
+        description="address to listen on; 0.0.0.0 or :: for slaves on other machines",
+    )
+    port: int = Field(
+        CONTROL_PORT,
+        ge=0,
+        le=65532,
+        description="control port; the next three are used too; 0 picks free ones",
+    )
+    security: Literal["curve", "none"] = Field("curve", description="none is for loopback only")
+    i_know_this_is_open: bool = Field(
+        False,
+        description="allows security: none beyond loopback. Anybody who reaches the port owns the crawl",
+    )
+    local_slave: bool = Field(True, description="start a slave on this machine beside the master")
+    heartbeat_s: float = Field(2.0, gt=0, le=60, description="how often master and slaves say they live")
+    suspect_s: float = Field(6.0, gt=0, le=600, description="a slave silent for longer gets no new tasks")
+    lease_s: float = Field(
+        30.0, gt=0, le=3600, description="a lease not renewed for longer goes back to the frontier"
+    )
+    quiet_s: float = Field(
+        20.0,
+        gt=0,
+        le=3600,
+        description="a slave that has not heard its master for longer starts nothing more; below lease_s",
+    )
+    rebuild_s: float = Field(
+        10.0,
+        gt=0,
+        le=600,
+        description="a slave that has not heard its master for longer builds its sockets anew",
+    )
+    adopt_s: float = Field(
+        15.0,
+        ge=0,
+        le=600,
+        description="how long a restarted master waits for its slaves to come back before it grants",
+    )
+    slaves_max: int = Field(2000, ge=1, le=20_000, description="more slaves are told that the master is busy")
+
+
+class SlaveSettings(Section):
+    """`slave` in conf/slave.yaml, and for the master's local slave in conf/master.yaml."""
+
+    master: str = Field("127.0.0.1", min_length=1, description="HOST, HOST:PORT or [IPv6]:PORT")
+    roles: tuple[Literal["fetcher", "processor"], ...] = Field(
+        ("fetcher", "processor"),
+        min_length=1,
+        description="what this slave does; a slave with one role works through the master's page relay",
+    )
+    fetch_concurrency: int = Field(100, ge=1, le=5000, description="requests in flight at most")
+    processors: int = Field(0, ge=0, le=256, description="processes that run scripts; 0: one per core")
+    window: int = Field(0, ge=0, le=10_000, description="most leases held; 0: twice fetch_concurrency")
+    outbox_items: int = Field(
+        10_000,
+        ge=100,
+        le=20_000,
+        description="outcomes kept until acknowledged; when full, no more work is taken",
+    )
+    outbox_bytes: int = Field(256 * 1024 * 1024, ge=1024 * 1024, description="the same in bytes")
+    drain_s: float = Field(30.0, ge=0, le=600, description="on SIGTERM: how long to finish what runs")
+
+
+class StorageSettings(Section):
+    """`storage`: how the master writes."""
+
+    commit_rows: int = Field(200, ge=1, le=10_000, description="most outcomes in one transaction")
+    commit_ms: int = Field(20, ge=0, le=1000, description="how long a transaction waits for more outcomes")
+
+
+class FrontierSettings(Section):
+    """`frontier`: what the master keeps in memory of the waiting tasks."""
+
+    window: int = Field(
+        10_000,
+        ge=100,
+        le=1_000_000,
+        description="waiting tasks in memory per project; the rest stays in the database",
+    )
+    known: int = Field(
+        200_000,
+        ge=0,
+        le=100_000_000,
+        description="recently seen URLs remembered, so that repeated links cost no query",
+    )
+
+
+class MasterFile(Section):
+    """All of conf/master.yaml."""
+
+    data_dir: Path = Field(
+        default_factory=default_data_dir,
+        description="keys, tokens and the SQLite database; root or systemd: /var/lib/zspider, else ~/.local/share/zspider",
+    )
+    database: str = Field(
+        "",
+        description="sqlite:///PATH or mysql+pymysql://USER:PASSWORD@HOST/NAME; empty: sqlite:///<data_dir>/zspider.db",
+    )
+    master: MasterSettings = Field(default_factory=MasterSettings)
+    slave: SlaveSettings = Field(default_factory=SlaveSettings)
+    fetch: FetchSettings = Field(default_factory=FetchSettings)
+    processor: ProcessorSettings = Field(default_factory=ProcessorSettings)
+    storage: StorageSettings = Field(default_factory=StorageSettings)
+    frontier: FrontierSettings = Field(default_factory=FrontierSettings)
+    limits: LimitSettings = Field(default_factory=LimitSettings)
+    log: LogSettings = Field(default_factory=LogSettings)
+
+    @property
+    def database_url(self) -> str:
+        """The database in use, with the default filled in."""
+        return self.database or f"sqlite:///{self.data_dir / 'zspider.db'}"
+
+
+class SlaveFile(Section):
+    """All of conf/slave.yaml."""
+
+    data_dir: Path = Field(
+        default_factory=default_data_dir,
+        description="where this machine's master keeps its tokens, if there is one",
+    )
+    token_file: Path | None = Field(
+        None,
+        description="file with the join token; else $CREDENTIALS_DIRECTORY/join-token, ZSPIDER_TOKEN, /etc/zspider/join.token, <data_dir>/join.token",
+    )
+    slave: SlaveSettings = Field(default_factory=SlaveSettings)
+    fetch: FetchSettings = Field(default_factory=FetchSettings)
+    processor: ProcessorSettings = Field(default_factory=ProcessorSettings)
+    limits: LimitSettings = Field(default_factory=LimitSettings)
+    log: LogSettings = Field(default_factory=LogSettings)

@@ -1,0 +1,200 @@
+"""What a task is, and what travels with it: the words every part of zspider shares.
+
+Nothing here decides or does anything. Wall-clock times are integer milliseconds since the epoch
+(`_ms`); 0 means "none" or "at once". The structs are arrays on the wire, in field order: a new field
+goes to the end, with a default, or the protocol number grows.
+"""
+
+from enum import IntEnum, StrEnum
+from hashlib import sha256
+from typing import Annotated, NamedTuple
+
+from msgspec import Meta, Struct
+
+TASKID_CHARS_MAX = 64  # pyspider.md 3.2
+URL_BYTES_MAX = 8190
+BODY_BYTES_MAX = 4 * 1024 * 1024  # a task's packed schedule, fetch and process options
+RESULT_BYTES_MAX = 4 * 1024 * 1024  # half of MariaDB's default max_allowed_packet, with room for escaping
+TRACK_BYTES_MAX = 1024 * 1024
+ATTEMPTS_MAX = 10  # deliveries of one run before it fails with "gave up"
+PROOF_BYTES = 16
+SESSION_BYTES = 16
+FAR_FUTURE_MS = 1 << 45  # the year 3084: no time a script gives is later
+
+ProjectId = Annotated[int, Meta(ge=1, le=2**31 - 1)]
+TaskId = Annotated[str, Meta(min_length=1, max_length=TASKID_CHARS_MAX)]
+Url = Annotated[str, Meta(min_length=1, max_length=URL_BYTES_MAX)]
+Millis = Annotated[int, Meta(ge=0, le=FAR_FUTURE_MS)]
+Count = Annotated[int, Meta(ge=0, le=2**31 - 1)]
+Priority = Annotated[int, Meta(ge=-(2**31), le=2**31 - 1)]
+Proof = Annotated[bytes, Meta(max_length=PROOF_BYTES)]
+ScriptHash = Annotated[bytes, Meta(min_length=32, max_length=32)]  # SHA-256 of the script's UTF-8 text
+
+ON_START = "on_start"  # taskid of a project's first task (pyspider.md 3.6)
+GET_INFO = "_on_get_info"  # asks a script for its crawl_config, retry_delay and smallest tick; never stored
+CRONJOB = "_on_cronjob"  # runs the methods marked @every; never stored
+INTERNAL = frozenset({GET_INFO, CRONJOB})
+
+
+class Status(IntEnum):
+    """A task's state in the database; pyspider's numbers (pyspider.md 3.1)."""
+
+    ACTIVE = 1  # due now or later
+    SUCCESS = 2
+    FAILED = 3  # no tries left, or a reason that another try cannot mend
+    BAD = 4  # cancelled
+
+    @property
+    def word(self) -> str:
+        """The word people see."""
+        return _STATUS_WORDS[self]
+
+
+_STATUS_WORDS = {
+    Status.ACTIVE: "waiting",
+    Status.SUCCESS: "done",
+    Status.FAILED: "failed",
+    Status.BAD: "cancelled",
+}
+
+
+class ProjectStatus(StrEnum):
+    """What a project may do (pyspider.md 4.3). Only DEBUG and RUNNING are worked on."""
+
+    TODO = "TODO"
+    STOP = "STOP"
+    CHECKING = "CHECKING"
+    DEBUG = "DEBUG"
+    RUNNING = "RUNNING"
+
+    @property
+    def is_active(self) -> bool:
+        return self in (ProjectStatus.DEBUG, ProjectStatus.RUNNING)
+
+
+class Ref(NamedTuple):
+    """The identity of a task: its row key."""
+
+    project: int
+    key: bytes  # 16 bytes, see `task_key`
+
+
+def task_key(taskid: str) -> bytes:
+    """The first 16 bytes of SHA-256(taskid): short, fixed, and spread evenly over the index."""
+    return sha256(taskid.encode("utf-8", "surrogatepass")).digest()[:16]
+
+
+class End(IntEnum):
+    """How a delivery of a task ended, in an Outcome."""
+
+    PART = 0  # not yet: these are follows sent ahead of the rest
+    SUCCESS = 1
+    FAILURE = 2  # may be tried again
+    FATAL = 3  # trying again cannot help: over a limit, killed its processor three times
+
+
+class Follow(Struct, frozen=True, array_like=True):
+    """A URL that a script submitted with `crawl()`.
+
+    `body` is msgpack of {"schedule": {...}, "fetch": {...}, "process": {...}} as `crawl()` built it;
+    the master stores it and never opens it. The other fields repeat the parts of `schedule` that the
+    master decides by (pyspider.md 2.3 for what they mean).
+    """
+
+    taskid: TaskId
+    url: Url
+    body: Annotated[bytes, Meta(max_length=BODY_BYTES_MAX)]
+    priority: Priority = 0
+    retries: Count = 3
+    exetime_ms: Millis = 0
+    age_ms: Millis | None = None  # None: never again (pyspider's -1)
+    itag: Annotated[str, Meta(max_length=1024)] | None = (
+        None  # JSON text of the script's scalar; None if falsy
+    )
+    force_update: bool = False
+    auto_recrawl: bool = False
+    cancel: bool = False
+
+
+class Outcome(Struct, frozen=True, array_like=True):
+    """What one delivery of a task led to. The slave keeps it until the master says it is committed.
+
+    A PART carries follows only; the ending outcome is sent after the master acknowledged all parts.
+    """
+
+    project: ProjectId
+    taskid: TaskId
+    run: Count
+    attempt: Count
+    proof: Proof
+    end: End
+    follows: list[Follow] = []
+    results: list[Annotated[bytes, Meta(max_length=RESULT_BYTES_MAX)]] = []
+    track: Annotated[bytes, Meta(max_length=TRACK_BYTES_MAX)] | None = (
+        None  # msgpack of pyspider.md 3.5 `track`
+    )
+    reason: Annotated[str, Meta(max_length=2000)] = ""  # why it failed, one line
+    fetch_ms: Count = 0
+    process_ms: Count = 0
+    info: Annotated[bytes, Meta(max_length=256 * 1024)] | None = None  # GET_INFO only: msgpack of ScriptInfo
+
+
+class ScriptInfo(Struct, frozen=True):
+    """What the master must know about a script version; learnt by running GET_INFO on a slave."""
+
+    crawl_config: bytes = b"\x80"  # msgpack map: late-bound fetch and process defaults (pyspider.md 2.5)
+    retry_delay: dict[str, float] = {}
+    min_tick: Count = 0  # seconds; 0: no @every methods
+    error: str = ""  # the script could not be loaded: last line of the traceback
+
+
+class Grant(Struct, frozen=True, array_like=True):
+    """A task lent to a slave until the lease runs out. `number` grows by one within a session."""
+
+    number: Annotated[int, Meta(ge=1)]
+    project: ProjectId
+    taskid: TaskId
+    url: Url
+    run: Count
+    attempt: Count
+    proof: Proof
+    script: ScriptHash
+    body: bytes
+    start_ms: Count = (
+        0  # not before this many milliseconds after it arrived: politeness, spaced by the master
+    )
+    retried: Count = 0
+    lastcrawl_ms: Millis = 0
+    track: bytes | None = None
+
+
+class Task(Struct):
+    """A waiting task, as the frontier holds it: a row of the task table that may be granted."""
+
+    ref: Ref
+    taskid: str
+    url: str
+    body: bytes
+    run: int
+    attempt: int = 0
+    retried: int = 0
+    priority: int = 0
+    seq: int = 0  # order of arrival; unique
+    due_ms: int = 0  # 0: ready now
+    lastcrawl_ms: int = 0
+    track: bytes | None = None
+
+
+class Project(Struct):
+    """A project and the script version it runs."""
+
+    id: int
+    name: str
+    status: ProjectStatus
+    group: str = ""
+    rate: float = 1.0  # tasks per second
+    burst: float = 3.0
+    script: bytes = b""  # hash of its current version
+    info: ScriptInfo | None = None  # None: not known yet
+    updated_ms: int = 0
+    counts: dict[str, int] = {}
