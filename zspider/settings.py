@@ -30,9 +30,7 @@ class Section(BaseModel):
 class LogSettings(Section):
     """`log`: what the daemon says about itself, on standard error."""
 
-    level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", description="the least level that is written"
-    )
+    level: Literal["debug", "info", "warning", "error"] = Field("info", description="the least level that is written")
     format: Literal["auto", "console", "json"] = Field(
         "auto", description="auto: console on a terminal, plain lines in a pipe"
     )
@@ -63,9 +61,7 @@ class FetchSettings(Section):
         min_length=1,
         description="User-Agent of requests that name none",
     )
-    timeout_s: float = Field(
-        120.0, gt=0, le=3600, description="whole fetch with its redirects (pyspider's default)"
-    )
+    timeout_s: float = Field(120.0, gt=0, le=3600, description="whole fetch with its redirects (pyspider's default)")
     connect_timeout_s: float = Field(20.0, gt=0, le=600, description="DNS, TCP and TLS")
     proxy: str | None = Field(None, description="HTTP proxy for all fetches, [user:password@]host[:port]")
     body_bytes_max: int = Field(
@@ -118,9 +114,7 @@ class MasterSettings(Section):
     local_slave: bool = Field(True, description="start a slave on this machine beside the master")
     heartbeat_s: float = Field(2.0, gt=0, le=60, description="how often master and slaves say they live")
     suspect_s: float = Field(6.0, gt=0, le=600, description="a slave silent for longer gets no new tasks")
-    lease_s: float = Field(
-        30.0, gt=0, le=3600, description="a lease not renewed for longer goes back to the frontier"
-    )
+    lease_s: float = Field(30.0, gt=0, le=3600, description="a lease not renewed for longer goes back to the frontier")
     quiet_s: float = Field(
         20.0,
         gt=0,

@@ -7,7 +7,7 @@ goes to the end, with a default, or the protocol number grows.
 
 from enum import IntEnum, StrEnum
 from hashlib import sha256
-from typing import Annotated, NamedTuple
+from typing import Annotated, NamedTuple, Protocol
 
 from msgspec import Meta, Struct
 
@@ -108,9 +108,7 @@ class Follow(Struct, frozen=True, array_like=True):
     retries: Count = 3
     exetime_ms: Millis = 0
     age_ms: Millis | None = None  # None: never again (pyspider's -1)
-    itag: Annotated[str, Meta(max_length=1024)] | None = (
-        None  # JSON text of the script's scalar; None if falsy
-    )
+    itag: Annotated[str, Meta(max_length=1024)] | None = None  # JSON text of the script's scalar; None if falsy
     force_update: bool = False
     auto_recrawl: bool = False
     cancel: bool = False
@@ -130,9 +128,7 @@ class Outcome(Struct, frozen=True, array_like=True):
     end: End
     follows: list[Follow] = []
     results: list[Annotated[bytes, Meta(max_length=RESULT_BYTES_MAX)]] = []
-    track: Annotated[bytes, Meta(max_length=TRACK_BYTES_MAX)] | None = (
-        None  # msgpack of pyspider.md 3.5 `track`
-    )
+    track: Annotated[bytes, Meta(max_length=TRACK_BYTES_MAX)] | None = None  # msgpack of pyspider.md 3.5 `track`
     reason: Annotated[str, Meta(max_length=2000)] = ""  # why it failed, one line
     fetch_ms: Count = 0
     process_ms: Count = 0
@@ -160,9 +156,7 @@ class Grant(Struct, frozen=True, array_like=True):
     proof: Proof
     script: ScriptHash
     body: bytes
-    start_ms: Count = (
-        0  # not before this many milliseconds after it arrived: politeness, spaced by the master
-    )
+    start_ms: Count = 0  # not before this many milliseconds after it arrived: politeness, spaced by the master
     retried: Count = 0
     lastcrawl_ms: Millis = 0
     track: bytes | None = None
@@ -198,3 +192,53 @@ class Project(Struct):
     info: ScriptInfo | None = None  # None: not known yet
     updated_ms: int = 0
     counts: dict[str, int] = {}
+
+
+class Stored(Struct):
+    """What the database knows of a task, as far as the rules need it."""
+
+    status: Status
+    run: int
+    retried: int
+    due_ms: int
+    retries: int
+    age_ms: int | None
+    itag: str | None
+    auto_recrawl: bool
+    lastcrawl_ms: int
+
+
+class Finish(NamedTuple):
+    """What becomes of a task when a run of it ended."""
+
+    status: Status
+    due_ms: int  # ACTIVE only; 0: ready now
+    retried: int
+    counter: str  # "success", "retry" or "failed"
+
+
+class Accept(StrEnum):
+    """What becomes of a submitted URL; the words after "known" are why it was dropped."""
+
+    NEW = "new"
+    RESTART = "restart"
+    CANCEL = "cancel"
+    KNOWN = "known"  # finished or waiting, and nothing asks for it again
+    RUNNING = "running"  # ready or leased; only force_update restarts it
+    NOTHING_TO_CANCEL = "nothing to cancel"
+
+    @property
+    def is_drop(self) -> bool:
+        return self in (Accept.KNOWN, Accept.RUNNING, Accept.NOTHING_TO_CANCEL)
+
+
+class Rules(Protocol):
+    """The scheduler's decisions that storage asks for within a transaction. Pure: same answer for same arguments."""
+
+    def accept(self, stored: Stored | None, follow: Follow, now_ms: int) -> Accept:
+        """Decide about a submitted URL; `stored` is None when it is not known."""
+        ...
+
+    def finish(self, project: int, stored: Stored, end: End, now_ms: int) -> Finish:
+        """Decide about a task whose current run ended; `end` is not PART."""
+        ...

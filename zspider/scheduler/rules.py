@@ -1,0 +1,67 @@
+"""When a URL is accepted and what follows the end of a run: pyspider.md 4.6 with the decisions of its section 11."""
+
+from collections.abc import Mapping
+
+from zspider.task import Accept, End, Finish, Follow, Status, Stored
+
+# Seconds before the n-th retry; "" is for all later ones (pyspider.md 4.1).
+RETRY_DELAYS: Mapping[str, float] = {"0": 30, "1": 3600, "2": 21600, "3": 43200, "": 86400}
+LAST_DELAY_S = 86400  # a script's own table without "" falls back to this
+
+
+class SchedulerRules:
+    """The rules, with each project's own table of retry delays."""
+
+    def __init__(self) -> None:
+        self._delays: dict[int, Mapping[str, float]] = {}
+
+    def set_retry_delays(self, project: int, delays: Mapping[str, float]) -> None:
+        """Use a script's `retry_delay` for this project; an empty one means the defaults."""
+        self._delays[project] = dict(delays) or RETRY_DELAYS
+
+    def accept(self, stored: Stored | None, follow: Follow, now_ms: int) -> Accept:
+        """Decide about a submitted URL (the decision table of pyspider.md 4.6, and 11.3.1)."""
+        if stored is None:
+            return Accept.NOTHING_TO_CANCEL if follow.cancel else Accept.NEW
+        if not follow.force_update:
+            if stored.status == Status.ACTIVE and not _waits_for_retry(stored, now_ms):
+                return Accept.RUNNING
+            if not _asks_again(stored, follow, now_ms):
+                return Accept.KNOWN
+        return Accept.CANCEL if follow.cancel else Accept.RESTART
+
+    def finish(self, project: int, stored: Stored, end: End, now_ms: int) -> Finish:
+        """Decide about a task whose run ended (pyspider.md 4.6 "Success" and "Failure")."""
+        recrawl_ms = stored.age_ms if stored.auto_recrawl else None
+        if end is End.SUCCESS:
+            if recrawl_ms is None:
+                return Finish(Status.SUCCESS, 0, stored.retried, "success")
+            return Finish(Status.ACTIVE, now_ms + recrawl_ms, stored.retried, "success")
+        if end is End.FATAL:
+            return Finish(Status.FAILED, 0, stored.retried, "failed")
+        delay_ms = self._delay_ms(project, stored.retried)
+        if recrawl_ms is not None:
+            delay_ms = min(delay_ms, recrawl_ms)
+        elif stored.retried >= stored.retries:
+            return Finish(Status.FAILED, 0, stored.retried, "failed")
+        elif stored.age_ms is not None:
+            delay_ms = min(delay_ms, stored.age_ms)
+        if delay_ms < 0:  # the script's table says: give up here
+            return Finish(Status.FAILED, 0, stored.retried, "failed")
+        return Finish(Status.ACTIVE, now_ms + max(1, delay_ms), stored.retried + 1, "retry")
+
+    def _delay_ms(self, project: int, retried: int) -> int:
+        delays = self._delays.get(project, RETRY_DELAYS)
+        return int(1000 * delays.get(str(retried), delays.get("", LAST_DELAY_S)))
+
+
+def _waits_for_retry(stored: Stored, now_ms: int) -> bool:
+    """Not due yet, after a failure: nobody can be working on it."""
+    return stored.retried > 0 and stored.due_ms > now_ms
+
+
+def _asks_again(stored: Stored, follow: Follow, now_ms: int) -> bool:
+    """A new itag, or an age that has passed."""
+    if follow.itag is not None and follow.itag != stored.itag:
+        return True
+    return follow.age_ms is not None and follow.age_ms + stored.lastcrawl_ms < now_ms
