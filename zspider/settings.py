@@ -75,7 +75,7 @@ class FetchSettings(Section):
     )
     private_networks: Literal["allow", "deny"] = Field(
         "deny",
-        description="deny: no redirect and no link from a public page leads to loopback, link-local or private addresses",
+        description="deny: no redirect or link from a public page leads to loopback, link-local or private addresses",
     )
 
 
@@ -187,20 +187,20 @@ class MasterFile(Section):
 
     data_dir: Path = Field(
         default_factory=default_data_dir,
-        description="keys, tokens and the SQLite database; root or systemd: /var/lib/zspider, else ~/.local/share/zspider",
+        description="keys, tokens, SQLite database; root or systemd: /var/lib/zspider, else ~/.local/share/zspider",
     )
     database: str = Field(
         "",
         description="sqlite:///PATH or mysql+pymysql://USER:PASSWORD@HOST/NAME; empty: sqlite:///<data_dir>/zspider.db",
     )
-    master: MasterSettings = Field(default_factory=MasterSettings)
-    slave: SlaveSettings = Field(default_factory=SlaveSettings)
-    fetch: FetchSettings = Field(default_factory=FetchSettings)
-    processor: ProcessorSettings = Field(default_factory=ProcessorSettings)
-    storage: StorageSettings = Field(default_factory=StorageSettings)
-    frontier: FrontierSettings = Field(default_factory=FrontierSettings)
-    limits: LimitSettings = Field(default_factory=LimitSettings)
-    log: LogSettings = Field(default_factory=LogSettings)
+    master: MasterSettings = MasterSettings()
+    slave: SlaveSettings = SlaveSettings()
+    fetch: FetchSettings = FetchSettings()
+    processor: ProcessorSettings = ProcessorSettings()
+    storage: StorageSettings = StorageSettings()
+    frontier: FrontierSettings = FrontierSettings()
+    limits: LimitSettings = LimitSettings()
+    log: LogSettings = LogSettings()
 
     @property
     def database_url(self) -> str:
@@ -217,10 +217,11 @@ class SlaveFile(Section):
     )
     token_file: Path | None = Field(
         None,
-        description="file with the join token; else $CREDENTIALS_DIRECTORY/join-token, ZSPIDER_TOKEN, /etc/zspider/join.token, <data_dir>/join.token",
+        description="file with the join token; else $CREDENTIALS_DIRECTORY/join-token, ZSPIDER_TOKEN, "
+        "/etc/zspider/join.token, <data_dir>/join.token",
     )
-    slave: SlaveSettings = Field(default_factory=SlaveSettings)
-    fetch: FetchSettings = Field(default_factory=FetchSettings)
-    processor: ProcessorSettings = Field(default_factory=ProcessorSettings)
-    limits: LimitSettings = Field(default_factory=LimitSettings)
-    log: LogSettings = Field(default_factory=LogSettings)
+    slave: SlaveSettings = SlaveSettings()
+    fetch: FetchSettings = FetchSettings()
+    processor: ProcessorSettings = ProcessorSettings()
+    limits: LimitSettings = LimitSettings()
+    log: LogSettings = LogSettings()

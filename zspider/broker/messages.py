@@ -135,7 +135,10 @@ class Unknown(Message, frozen=True, tag="unknown"):
 
 
 class NewSession(Message, frozen=True, tag="newsession"):
-    """Master -> slave: a live slave has your session (a cloned VM): draw a new one, drop your leases, keep your outbox."""
+    """Master -> slave: a live slave has your session (a cloned VM): draw a new one.
+
+    The slave drops its leases and keeps its outbox.
+    """
 
 
 class Refused(Message, frozen=True, tag="refused"):
