@@ -1,0 +1,63 @@
+"""What the core wants done: its answers to events and to the passing of time."""
+
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+from zspider.scheduler.leases import Lease, Session
+from zspider.task import Ref
+
+
+class Give(NamedTuple):
+    """Grant these leases to their session; each starts not before its number of milliseconds."""
+
+    session: Session
+    grants: Sequence[tuple[Lease, int]]
+
+
+class Welcome(NamedTuple):
+    """Tell a slave that it is in."""
+
+    session: Session
+
+
+class Challenge(NamedTuple):
+    """Ask the older holder of a session for a sign of life: a newer one claims the same session."""
+
+    session: Session
+
+
+class RefuseClone(NamedTuple):
+    """Tell the newer holder of a session to draw a new one."""
+
+    route: bytes
+
+
+class Tell(NamedTuple):
+    """Say something about leases to the slave that holds them, by their numbers."""
+
+    what: Literal["release", "recall", "taken", "resend"]
+    session: Session
+    numbers: Sequence[int]
+
+
+class Refill(NamedTuple):
+    """Read waiting tasks behind a position from the database and call `Core.refilled` with them."""
+
+    project: int
+    kind: Literal["ready", "delayed"]
+    after: tuple[int, int] | None
+
+
+class Charge(NamedTuple):
+    """Write down that these deliveries were lost: (task, run, attempt)."""
+
+    lost: Sequence[tuple[Ref, int, int]]
+
+
+class Gone(NamedTuple):
+    """A slave is gone: forget its session in the database."""
+
+    session: Session
+
+
+Action = Give | Welcome | Challenge | RefuseClone | Tell | Refill | Charge | Gone
