@@ -1,0 +1,32 @@
+"""data: URLs (RFC 2397): pages that are in their own address. Pure."""
+
+import base64
+import binascii
+from urllib.parse import unquote_to_bytes
+
+from zspider.errors import FetchError
+
+
+def is_data_url(url: str) -> bool:
+    """Whether the URL carries its page itself."""
+    return url[:5].lower() == "data:"
+
+
+def decode(url: str) -> tuple[str, bytes]:
+    """The media type as written ("" if none) and the bytes after the first comma, decoded.
+
+    pyspider cuts at the last comma (pyspider.md 5.4); RFC 2397 and browsers cut at the first.
+    Raises FetchError when there is no comma, or base64 that is none.
+    """
+    head, comma, body = url[5:].partition(",")
+    if not comma:
+        raise FetchError("data: URL without a comma")
+    is_base64 = head.lower().endswith(";base64")
+    try:
+        raw = unquote_to_bytes(body)
+        if is_base64:
+            compact = raw.translate(None, b" \t\r\n\f")
+            raw = base64.b64decode(compact + b"=" * (-len(compact) % 4), validate=True)
+    except (binascii.Error, UnicodeEncodeError) as exc:
+        raise FetchError(f"data: URL: {exc}") from exc
+    return (head[: -len(";base64")] if is_base64 else head), raw
