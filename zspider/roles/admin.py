@@ -1,0 +1,337 @@
+"""The verbs that the command line says to the master over the control socket: its administration.
+
+Each verb is a method `_<verb with dots as underscores>(request)`; its arguments are checked here, and what
+goes wrong is answered as one line with an exit code.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgpack
+import structlog
+
+from zspider.broker import messages as m
+from zspider.broker.codec import unpack
+from zspider.broker.hub import Hub, Peer
+from zspider.errors import ConfigError, ScriptError, ZspiderError
+from zspider.roles.desk import Desk
+from zspider.roles.reader import ReaderThread
+from zspider.roles.writer import Writer, now_ms
+from zspider.scheduler.projects import ProjectState
+from zspider.settings import MasterFile
+from zspider.storage import StoredResult, TaskDetail
+from zspider.task import ON_START, Follow, Project, ProjectStatus, Ref, Status, task_key
+
+log = structlog.get_logger(__name__)
+PAGE_MAX = 500  # rows of one reply
+NAME_CHARS_MAX = 64
+REMOVE_ROWS = 2000  # deleted in one transaction
+TASK_COLUMNS = ("taskid", "url", "priority", "retried", "due_ms", "lastcrawl_ms", "reason")
+ON_START_SCHEDULE = {"age": 0, "priority": 9, "force_update": True}  # pyspider.md 3.6
+
+
+class Request:
+    """One verb in work: its arguments, and the way back."""
+
+    def __init__(self, hub: Hub, peer: Peer, message: m.AdminRequest) -> None:
+        self.args: dict[str, Any] = {}
+        self._hub = hub
+        self._route = peer.route
+        self._id = message.id
+
+    def answer(self, value: object) -> None:
+        """It went well."""
+        self._hub.send(self._route, m.AdminReply(self._id, msgpack.packb(value, default=str)))
+
+    def fail(self, error: ZspiderError) -> None:
+        """It did not."""
+        self._hub.send(self._route, m.AdminReply(self._id, error=str(error)[:4000], exit_code=error.exit_code))
+
+    def text(self, name: str) -> str:
+        """A required text argument."""
+        value = self.args.get(name)
+        if not isinstance(value, str) or not value:
+            raise ConfigError(f"{name} is missing: a text is needed")
+        return value
+
+    def optional(self, name: str, kind: type | tuple[type, ...]) -> Any:
+        """An optional argument of this kind; None if absent."""
+        value = self.args.get(name)
+        if value is not None and not isinstance(value, kind):
+            raise ConfigError(f"{name}: {value!r} is not allowed here")
+        return value
+
+    def limit(self) -> int:
+        """Rows wanted, at most PAGE_MAX."""
+        return min(PAGE_MAX, max(1, self.optional("limit", int) or PAGE_MAX))
+
+
+class Admin:
+    """Answers AdminRequests."""
+
+    def __init__(self, desk: Desk, hub: Hub, writer: Writer, reader: ReaderThread, settings: MasterFile) -> None:
+        self._desk = desk
+        self._hub = hub
+        self._writer = writer
+        self._reader = reader
+        self._settings = settings
+        self._verbs: dict[str, Callable[[Request], None]] = {
+            "status": self._status,
+            "project.push": self._push,
+            "project.list": self._list,
+            "project.show": self._show,
+            "project.start": self._start,
+            "project.stop": self._stop,
+            "project.set": self._set,
+            "project.rm": self._remove,
+            "tasks": self._tasks,
+            "task": self._task,
+            "results": self._results,
+        }
+
+    def handle(self, peer: Peer, message: m.AdminRequest) -> None:
+        """Run one verb; the answer may come in a later turn."""
+        request = Request(self._hub, peer, message)
+        try:
+            if message.protocol != m.PROTOCOL:
+                raise ConfigError(f"this master speaks protocol {m.PROTOCOL}, the command {message.protocol}")
+            args = unpack(message.args)
+            if not isinstance(args, dict) or message.verb not in self._verbs:
+                raise ConfigError(f"unknown verb {message.verb!r}, known: {', '.join(self._verbs)}")
+            request.args = args
+            self._verbs[message.verb](request)
+        except ZspiderError as exc:
+            request.fail(exc)
+
+    # --- status ---------------------------------------------------------------------------------
+
+    def _status(self, request: Request) -> None:
+        now = time.monotonic()
+        core = self._desk.core
+        slaves: list[dict[str, Any]] = []
+        for session in core.sessions.values():
+            stats = self._desk.stats[session.id]
+            slaves.append(
+                {
+                    "session": session.id.hex()[:8],
+                    "host": session.host,
+                    "pid": stats.pid,
+                    "roles": sorted(session.roles),
+                    "window": session.window,
+                    "leased": len(session.leases),
+                    "outbox": stats.outbox,
+                    "fetched": stats.fetched,
+                    "processed": stats.processed,
+                    "rate": round(stats.rate, 1),
+                    "silent_s": round(now - session.heard, 1),
+                }
+            )
+        request.answer(
+            {
+                "epoch": self._desk.epoch,
+                "cluster": self._desk.cluster.hex(),
+                "uptime_s": round(now - self._desk.started, 1),
+                "database": self._settings.database_shown,
+                "database_away": self._writer.is_away,
+                "adopting": core.is_adopting(now),
+                "rate": round(sum(one["rate"] for one in slaves), 1),
+                "slaves": slaves,
+                "projects": [self._row(state) for state in core.projects.values()],
+            }
+        )
+
+    def _row(self, state: ProjectState) -> dict[str, Any]:
+        project = state.project
+        return {
+            "id": project.id,
+            "name": project.name,
+            "group": project.group,
+            "status": project.status.value,
+            "rate": project.rate,
+            "burst": project.burst,
+            "updated_ms": project.updated_ms,
+            "script_error": project.info.error if project.info else "",
+            "is_script_known": project.info is not None,
+            "counts": {**project.counts, "leased": self._desk.core.leases.count(project.id)},
+            "limited": state.is_limited,
+            "ready": state.frontier.has_ready(now_ms()),
+            "loaded": state.frontier.is_loaded,
+            "next_due_ms": state.frontier.next_due_ms(),
+        }
+
+    # --- projects -------------------------------------------------------------------------------
+
+    def _state(self, request: Request, name: str = "name") -> ProjectState:
+        wanted = request.text(name)
+        for state in self._desk.core.projects.values():
+            if state.project.name == wanted:
+                return state
+        raise ZspiderError(f"no project named {wanted!r}; `zspiderd project list` shows all")
+
+    def _list(self, request: Request) -> None:
+        request.answer({"rows": [self._row(state) for state in self._desk.core.projects.values()]})
+
+    def _show(self, request: Request) -> None:
+        state = self._state(request)
+        self._writer.call(
+            lambda storage: storage.script(state.project.script),
+            lambda text: request.answer({**self._row(state), "script": text}),
+            request.fail,
+        )
+
+    def _push(self, request: Request) -> None:
+        name, text = request.text("name"), request.text("script")
+        if len(name) > NAME_CHARS_MAX or not name.isascii() or not name.replace("_", "a").isalnum():
+            raise ConfigError(f"project name {name!r}: 1 to {NAME_CHARS_MAX} of A-Z a-z 0-9 _ are allowed")
+        try:
+            compile(text, f"<{name}>", "exec")
+        except (SyntaxError, ValueError) as exc:
+            raise ScriptError(f"{name}: {type(exc).__name__}: {exc}") from exc
+        changes = self._changes(request)
+        is_new = name not in {state.project.name for state in self._desk.core.projects.values()}
+        if is_new:
+            changes.setdefault("status", ProjectStatus.RUNNING)
+
+        def done(project: Project) -> None:
+            self._desk.set_project(project)
+            log.info("project_pushed", project=name, script=project.script.hex()[:12], created=is_new)
+            request.answer({**self._row(self._desk.core.projects[project.id]), "created": is_new})
+
+        self._writer.call(lambda storage: storage.push(name, text, now_ms=now_ms(), **changes), done, request.fail)
+
+    def _changes(self, request: Request) -> dict[str, Any]:
+        """The settings of a project that the request names, checked."""
+        changes: dict[str, Any] = {}
+        if (status := request.optional("status", str)) is not None:
+            if status not in ProjectStatus.__members__:
+                raise ConfigError(f"status {status!r}: one of {', '.join(ProjectStatus.__members__)} is allowed")
+            changes["status"] = ProjectStatus(status)
+        for name in ("rate", "burst"):
+            if (value := request.optional(name, (int, float))) is not None:
+                if not 0 <= value <= 1_000_000:
+                    raise ConfigError(f"{name} {value!r}: 0 to 1,000,000 is allowed")
+                changes[name] = float(value)
+        if (group := request.optional("group", str)) is not None:
+            if len(group) > NAME_CHARS_MAX:
+                raise ConfigError(f"group: at most {NAME_CHARS_MAX} characters")
+            changes["group"] = group
+        return changes
+
+    def _change(self, request: Request, state: ProjectState, changes: dict[str, Any]) -> None:
+        project = state.project
+
+        def done(changed: Project) -> None:
+            self._desk.set_project(changed)
+            request.answer(self._row(self._desk.core.projects[project.id]))
+
+        self._writer.call(
+            lambda storage: storage.set_project(project.id, now_ms=now_ms(), **changes), done, request.fail
+        )
+
+    def _set(self, request: Request) -> None:
+        changes = self._changes(request)
+        if not changes:
+            raise ConfigError("nothing to set: give status, rate, burst or group")
+        self._change(request, self._state(request), changes)
+
+    def _stop(self, request: Request) -> None:
+        self._change(request, self._state(request), {"status": ProjectStatus.STOP})
+
+    def _start(self, request: Request) -> None:
+        """RUNNING, and on_start now."""
+        state = self._state(request)
+        body = {"schedule": ON_START_SCHEDULE, "fetch": {}, "process": {"callback": ON_START}}
+        follow = Follow(ON_START, f"data:,{ON_START}", msgpack.packb(body), priority=9, age_ms=0, force_update=True)
+        self._writer.call(
+            lambda storage: storage.submit(state.project.id, [follow], now_ms()), self._desk.apply, request.fail
+        )
+        self._change(request, state, {"status": ProjectStatus.RUNNING})
+
+    def _remove(self, request: Request) -> None:
+        """STOP, then delete a bounded number of rows; the command asks again until nothing is left."""
+        state = self._state(request)
+        project, keep = state.project, bool(request.args.get("keep_results"))
+        if project.status is not ProjectStatus.STOP:
+            self._writer.call(
+                lambda storage: storage.set_project(project.id, now_ms=now_ms(), status=ProjectStatus.STOP),
+                self._desk.set_project,
+                request.fail,
+            )
+
+        def done(left: int) -> None:
+            if not left:
+                self._desk.remove_project(project.id)
+                log.info("project_removed", project=project.name)
+            request.answer({"left": left})
+
+        self._writer.call(
+            lambda storage: storage.remove(project.name, REMOVE_ROWS, keep_results=keep), done, request.fail
+        )
+
+    # --- reads ----------------------------------------------------------------------------------
+
+    def _tasks(self, request: Request) -> None:
+        project, after, limit = self._state(request, "project").project, _after(request), request.limit()
+        word = request.optional("status", str)
+        statuses = {status.word: status for status in Status}
+        if word is not None and word not in statuses:
+            raise ConfigError(f"status {word!r}: one of {', '.join(statuses)} is allowed")
+        status = statuses[word] if word else None
+        self._reader.read(
+            lambda reader: reader.tasks(project.id, status, after, limit),
+            lambda rows: request.answer(_page(rows, _task_row)),
+            request.fail,
+        )
+
+    def _task(self, request: Request) -> None:
+        project, taskid = self._state(request, "project").project, request.text("taskid")
+
+        def done(task: TaskDetail | None) -> None:
+            if task is None:
+                request.fail(ZspiderError(f"no task {taskid!r} in project {project.name!r}"))
+                return
+            lease = self._desk.core.leases.get(Ref(project.id, task_key(taskid)))
+            request.answer({**_task_detail(task), "leased_by": lease.session.host if lease else None})
+
+        self._reader.read(lambda reader: reader.task(project.id, taskid), done, request.fail)
+
+    def _results(self, request: Request) -> None:
+        project, after, limit = self._state(request, "project").project, _after(request), request.limit()
+        self._reader.read(
+            lambda reader: reader.results(project.id, after, limit),
+            lambda rows: request.answer(_page(rows, _result_row)),
+            request.fail,
+        )
+
+
+def _after(request: Request) -> bytes:
+    return bytes(request.optional("after", bytes) or b"")
+
+
+def _page(rows: Sequence[StoredResult | TaskDetail], shown: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
+    """One page of an answer; `next` is what the following one comes after, None after the last."""
+    return {"rows": [shown(row) for row in rows], "next": rows[-1].key if rows else None}
+
+
+def _result_row(result: StoredResult) -> dict[str, Any]:
+    return {
+        "taskid": result.taskid,
+        "url": result.url,
+        "result": result.result_json,
+        "updated_ms": result.updated_ms,
+        "item": result.item,
+    }
+
+
+def _task_row(task: TaskDetail) -> dict[str, Any]:
+    row = {name: getattr(task, name) for name in TASK_COLUMNS}
+    return {**row, "status": task.status.word}
+
+
+def _task_detail(task: TaskDetail) -> dict[str, Any]:
+    row = task._asdict()
+    del row["key"]
+    body = msgpack.unpackb(row.pop("body"))
+    track = msgpack.unpackb(task.track) if task.track else {}
+    return {**row, **body, "status": task.status.word, "track": track}

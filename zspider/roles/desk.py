@@ -1,0 +1,444 @@
+"""The master's side of the conversation with its slaves: messages in, core, actions, messages out."""
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import msgspec
+import structlog
+
+from zspider import __version__
+from zspider.broker import messages as m
+from zspider.broker.codec import decode_outcome
+from zspider.broker.hub import Hub, Peer
+from zspider.broker.keys import MasterKeys, is_proof, proof
+from zspider.errors import ProtocolError, StorageError
+from zspider.roles.writer import Delivery, Writer, now_ms
+from zspider.scheduler import actions as a
+from zspider.scheduler.core import Core, Greeting, HeldLease
+from zspider.scheduler.internal import info_run
+from zspider.scheduler.leases import Lease, Session
+from zspider.scheduler.rules import SchedulerRules
+from zspider.settings import MasterFile
+from zspider.storage import Committed
+from zspider.task import GET_INFO, End, Grant, Outcome, Project, Ref, ScriptInfo, task_key
+
+log = structlog.get_logger(__name__)
+BACKLOG_MAX = 2000  # outcomes waiting for the database; above it the outcomes socket is not read
+GRANT_BYTES = 192 * 1024  # of one Grants message
+GRANTS_MAX = 500
+REFILL_ROWS = 2000
+SCRIPTS_KEPT = 200  # script texts in memory
+
+
+class SlaveStats(msgspec.Struct):
+    """What a slave reported in its last two heartbeats, for `status`."""
+
+    user: bytes = b""
+    pid: int = 0
+    version: str = ""
+    fetched: int = 0
+    processed: int = 0
+    outbox: int = 0
+    rate: float = 0.0  # pages per second between the last two heartbeats
+    at: float = 0.0
+
+
+class Desk:
+    """Everything slaves say and are told. `open` completes it once the database is ours."""
+
+    def __init__(self, hub: Hub, keys: MasterKeys, rules: SchedulerRules) -> None:
+        self.stats: dict[bytes, SlaveStats] = {}
+        self.committed_total = 0
+        self._hub = hub
+        self._keys = keys
+        self._rules = rules
+        self._scripts: OrderedDict[bytes, str] = OrderedDict()
+        self._wants_script: dict[bytes, set[bytes]] = {}  # script -> routes
+
+    def open(self, core: Core, writer: Writer, settings: MasterFile, cluster: bytes, epoch: int) -> None:
+        """Begin to work."""
+        self.core = core
+        self.cluster = cluster
+        self.epoch = epoch
+        self.started = time.monotonic()
+        self._writer = writer
+        self._settings = settings.master
+        self.heartbeat_s = settings.master.heartbeat_s
+        self._window = settings.frontier.window
+
+    # --- the loop's questions -------------------------------------------------------------------
+
+    @property
+    def is_full(self) -> bool:
+        """The database is behind: no more outcomes, please."""
+        return self._writer.backlog > BACKLOG_MAX
+
+    def wait_s(self, now: float) -> float:
+        """Seconds until `step` has something to do if nothing comes in."""
+        return self.core.wait_s(now, now_ms())
+
+    def step(self, now: float) -> None:
+        """Let time pass in the core, and grant; nothing is granted while the database is behind."""
+        if not self.is_full:
+            self._perform(self.core.step(now, now_ms()))
+
+    def say_beat(self) -> None:
+        """Tell every slave that we live."""
+        for session in self.core.sessions.values():
+            self._hub.send(session.route, m.MasterBeat(self.epoch))
+
+    def goodbye(self) -> None:
+        """The last messages are sent; slaves keep what is not acknowledged and wait for the next master."""
+        log.info("slaves_left_waiting", slaves=len(self.core.sessions))
+
+    def reload(self) -> None:
+        """SIGHUP: token files are read again."""
+        self._keys.reload()
+        log.info("reloaded", tokens=len(self._keys.list_tokens()))
+
+    def status_line(self) -> str:
+        """One line for systemd."""
+        leased = len(self.core.leases)
+        if self.core.is_adopting(time.monotonic()):
+            return f"waiting for the slaves of before the restart ({len(self.core.sessions)} are back)"
+        return f"{len(self.core.sessions)} slaves, {leased} tasks leased, {self.committed_total} outcomes committed"
+
+    # --- projects -------------------------------------------------------------------------------
+
+    def set_project(self, project: Project) -> None:
+        """A project is new or changed in the database."""
+        if project.info is not None:
+            self._rules.set_retry_delays(project.id, project.info.retry_delay)
+        self._perform(self.core.set_project(project, time.monotonic(), now_ms()))
+
+    def remove_project(self, project: int) -> None:
+        """A project is deleted from the database."""
+        self._perform(self.core.remove_project(project))
+
+    # --- messages -------------------------------------------------------------------------------
+
+    def handle(self, peer: Peer, message: m.AnyMessage) -> None:
+        """Act on one message of a slave."""
+        now = time.monotonic()
+        match message:
+            case m.Outcomes():
+                self._on_outcomes(peer, message, now)
+            case m.Hello():
+                self._on_hello(peer, message)
+            case m.Beat() | m.GiveBack() | m.NeedScript() | m.Took() | m.Leave():
+                if self._is_known(peer, message.session):
+                    self._on_word(peer, message, now)
+                else:
+                    self._hub.send(peer.route, m.Unknown(self.epoch))
+            case _:
+                log.warning("message_unexpected", kind=type(message).__name__, peer=peer.address)
+
+    def _is_known(self, peer: Peer, session: bytes) -> bool:
+        stats = self.stats.get(session)
+        return session in self.core.sessions and stats is not None and stats.user == peer.user
+
+    def _on_hello(self, peer: Peer, hello: m.Hello) -> None:
+        if hello.protocol != m.PROTOCOL:
+            text = (
+                f"this master speaks protocol {m.PROTOCOL} (zspider {__version__}), the slave on {hello.host} speaks "
+                f"{hello.protocol} (zspider {hello.version}): install the same version on both"
+            )
+            log.warning("slave_refused", reason="protocol", text=text, peer=peer.address)
+            self._hub.send(peer.route, m.Refused("protocol", text))
+        elif hello.session not in self.core.sessions and len(self.core.sessions) >= self._settings.slaves_max:
+            text = f"this master has its {self._settings.slaves_max} slaves already (master.slaves_max)"
+            self._hub.send(peer.route, m.Refused("busy", text))
+        else:
+            held = [self._held(one) for one in hello.held if self._is_proof(one)]
+            self._writer.call(
+                lambda storage: storage.add_session(hello.session, hello.host, now_ms()),
+                lambda _: self._admit(peer, hello, held),
+            )
+
+    def _admit(self, peer: Peer, hello: m.Hello, held: list[HeldLease]) -> None:
+        """The session is in the database: a restarted master will wait for it."""
+        known = self.stats.get(hello.session)
+        if known is not None and known.user != peer.user and hello.session in self.core.sessions:
+            log.warning("session_claimed_with_another_token", host=hello.host, peer=peer.address)
+            return
+        self.stats[hello.session] = SlaveStats(user=peer.user, pid=hello.pid, version=hello.version)
+        greeting = Greeting(hello.session, peer.route, frozenset(hello.roles), hello.host, hello.window, hello.seen)
+        self._perform(self.core.hello(greeting, held, hello.pages_left == 0, time.monotonic()))
+
+    def _held(self, one: m.Held) -> HeldLease:
+        return HeldLease(one.number, one.project, one.taskid, one.run, one.attempt)
+
+    def _is_proof(self, one: m.Held | m.Took | Outcome) -> bool:
+        return is_proof(self._keys.secret, one.project, one.taskid, one.run, one.attempt, one.proof)
+
+    def _on_word(self, peer: Peer, message: m.Beat | m.GiveBack | m.NeedScript | m.Took | m.Leave, now: float) -> None:
+        core, session = self.core, message.session
+        match message:
+            case m.Beat():
+                named = [*message.held, *message.outbox]
+                self._perform(core.beat(session, peer.route, message.seen, named, message.window, now))
+                self._note(message, now)
+            case m.GiveBack():
+                core.give_back(session, message.numbers, bar=message.reason == "script")
+            case m.NeedScript():
+                self._send_script(peer.route, message.script)
+            case m.Took():
+                if self._is_proof(message):
+                    ref = Ref(message.project, task_key(message.taskid))
+                    self._perform(core.took(session, ref, message.run))
+            case m.Leave():
+                self._perform(core.leave(session))
+
+    def _note(self, beat: m.Beat, now: float) -> None:
+        """Keep a slave's figures for `status`."""
+        stats = self.stats[beat.session]
+        if stats.at:
+            stats.rate = max(0, beat.processed - stats.processed) / max(now - stats.at, 0.001)
+        stats.at, stats.outbox = now, len(beat.outbox)
+        stats.fetched, stats.processed = beat.fetched, beat.processed
+
+    def _send_script(self, route: bytes, script: bytes) -> None:
+        text = self._scripts.get(script)
+        if text is not None:
+            self._hub.send(route, m.Script(script, text))
+            return
+        waiting = self._wants_script.setdefault(script, set())
+        waiting.add(route)
+        if len(waiting) == 1:
+            self._writer.call(lambda storage: storage.script(script), lambda found: self._script_read(script, found))
+
+    def _script_failed(self, script: bytes, error: StorageError) -> None:
+        del self._wants_script[script]
+        log.warning("script_unknown", script=script.hex()[:12], reason=str(error))
+
+    def _script_read(self, script: bytes, text: str) -> None:
+        routes = self._wants_script.pop(script)
+        self._scripts[script] = text
+        while len(self._scripts) > SCRIPTS_KEPT:
+            self._scripts.popitem(last=False)
+        for route in routes:
+            self._hub.send(route, m.Script(script, text))
+
+    # --- outcomes -------------------------------------------------------------------------------
+
+    def _on_outcomes(self, peer: Peer, message: m.Outcomes, now: float) -> None:
+        """Check and queue a batch; an unknown session sends it again after its Hello."""
+        if not self._is_known(peer, message.session):
+            return
+        session = self.core.sessions[message.session]
+        self.core.heard(session, now)
+        refused = []
+        for item in message.items:
+            outcome = self._checked(item, peer)
+            if outcome is None:
+                refused.append(item.id)
+                continue
+            if outcome.end is not End.PART:
+                self.core.arrived(Ref(outcome.project, task_key(outcome.taskid)), outcome.run)
+            self._writer.deliver(Delivery(message.session, item.id, outcome))
+        if refused:
+            self._hub.send(session.route, m.Ack(self.epoch, refused))
+
+    def _checked(self, item: m.OutcomeItem, peer: Peer) -> Outcome | None:
+        """Nobody reports what was never granted; such an item is acknowledged so that it is not sent for ever."""
+        try:
+            outcome = decode_outcome(item.outcome)
+        except ProtocolError as exc:
+            log.warning("outcome_dropped", reason=str(exc), peer=peer.address)
+            return None
+        if not self._is_proof(outcome):
+            log.warning("outcome_dropped", reason="no valid proof", task=outcome.taskid, peer=peer.address)
+            return None
+        return outcome
+
+    def committed(self, deliveries: Sequence[Delivery], report: Committed) -> None:
+        """A group is in the database: tell the core, then acknowledge."""
+        self.committed_total += len(deliveries)
+        senders = {
+            (one.outcome.project, task_key(one.outcome.taskid), one.outcome.run): one.session
+            for one in reversed(deliveries)  # of two outcomes of one run, the first won
+        }
+        for end in report.ended:
+            by = senders.get((end.ref.project, end.ref.key, end.run), b"")
+            self._perform(self.core.ended(end.ref, end.run, by, is_late=end.late))
+        self.apply(report)
+        for one in deliveries:
+            if one.outcome.taskid == GET_INFO:
+                self._learn(one.outcome)
+        self._acknowledge(deliveries)
+
+    def apply(self, report: Committed) -> None:
+        """Bring the core up to date with a transaction."""
+        self._perform(self.core.void(report.gone))
+        self.core.entered(report.entered)
+        for project, deltas in report.counts.items():
+            if (state := self.core.projects.get(project)) is not None:
+                counts = state.project.counts
+                for name, delta in deltas.items():
+                    counts[name] = counts.get(name, 0) + delta
+        for reason, number in report.dropped.items():
+            log.debug("follows_dropped", reason=reason, number=number)
+
+    def _acknowledge(self, deliveries: Iterable[Delivery]) -> None:
+        ids: dict[bytes, list[int]] = {}
+        for one in deliveries:
+            ids.setdefault(one.session, []).append(one.id)
+        for session_id, done in ids.items():
+            if (session := self.core.sessions.get(session_id)) is not None:
+                self._hub.send(session.route, m.Ack(self.epoch, done))
+
+    def _learn(self, outcome: Outcome) -> None:
+        """A script version has said what it declares."""
+        state = self.core.projects.get(outcome.project)
+        if state is None or state.project.info is not None or outcome.run != info_run(state.project.script):
+            return
+        try:
+            info = msgspec.msgpack.decode(outcome.info or b"", type=ScriptInfo)
+        except msgspec.MsgspecError as exc:
+            info = ScriptInfo(error=outcome.reason or f"the script's declarations cannot be read: {exc}")
+        if info.error:
+            log.error("script_error", project=state.project.name, error=info.error)
+        script = state.project.script
+        self._writer.call(lambda storage: storage.save_info(script, info))
+        self.set_project(msgspec.structs.replace(state.project, info=info))
+
+    # --- actions --------------------------------------------------------------------------------
+
+    def _perform(self, actions: Iterable[a.Action]) -> None:
+        for action in actions:
+            match action:
+                case a.Give(session, grants):
+                    self._give(session, grants)
+                case a.Tell(what, session, numbers):
+                    self._hub.send(session.route, _TELLING[what](list(numbers)))
+                case a.Refill(project, kind, after):
+                    self._refill(project, kind, after)
+                case a.Charge(lost):
+                    log.warning("leases_expired", tasks=len(lost))
+                    self._charge(lost)
+                case a.Welcome(session):
+                    self._welcome(session)
+                case a.Gone(session):
+                    self._gone(session)
+                case a.Challenge(session):
+                    if not self._hub.send(session.route, m.MasterBeat(self.epoch)):
+                        self._perform(self.core.route_is_gone(session.id, time.monotonic()))
+                case a.AskHello(route):
+                    self._hub.send(route, m.Unknown(self.epoch))
+                case a.RefuseClone(route):
+                    log.warning("session_cloned", route=route.hex())
+                    self._hub.send(route, m.NewSession())
+
+    def _charge(self, lost: Sequence[tuple[Ref, int, int]]) -> None:
+        self._writer.call(lambda storage: storage.charge(lost, now_ms()), self._charged)
+
+    def _charged(self, report: Committed) -> None:
+        for end in report.ended:
+            self._perform(self.core.ended(end.ref, end.run, b"", is_late=end.late))
+        self.apply(report)
+
+    def _welcome(self, session: Session) -> None:
+        ports = self._hub.ports
+        log.info("slave_joined", host=session.host, session=session.id.hex()[:8], leases=len(session.leases))
+        self._hub.send(
+            session.route,
+            m.Welcome(
+                protocol=m.PROTOCOL,
+                cluster=self.cluster,
+                epoch=self.epoch,
+                outcomes_port=ports.outcomes,
+                pages_in_port=ports.pages_in,
+                pages_out_port=ports.pages_out,
+                heartbeat_s=self._settings.heartbeat_s,
+                quiet_s=self._settings.quiet_s,
+                rebuild_s=self._settings.rebuild_s,
+            ),
+        )
+
+    def _gone(self, session: Session) -> None:
+        log.info("slave_gone", host=session.host, session=session.id.hex()[:8])
+        self.stats.pop(session.id, None)
+        self._writer.call(lambda storage: storage.drop_session(session.id))
+
+    def _refill(self, project: int, kind: str, after: tuple[int, int] | None) -> None:
+        limit = min(REFILL_ROWS, self._window)
+
+        def read(storage: Any) -> list[Any]:
+            return list((storage.ready if kind == "ready" else storage.delayed)(project, after, limit))
+
+        def done(tasks: list[Any]) -> None:
+            self.core.refilled(project, kind, after, tasks, len(tasks) < limit)  # type: ignore[arg-type]
+
+        self._writer.call(read, done)
+
+    def _give(self, session: Session, grants: Sequence[tuple[Lease, int]]) -> None:
+        """Send grants, and before them what the slave must know of their projects."""
+        batch: list[Grant] = []
+        size = 0
+        for lease, start_ms in grants:
+            project = self.core.projects[lease.task.ref.project].project
+            self._introduce(session, project)
+            grant = self._grant(lease, start_ms, project)
+            size += 200 + len(grant.url) + len(grant.body) + len(grant.track or b"")
+            batch.append(grant)
+            if size > GRANT_BYTES or len(batch) >= GRANTS_MAX:
+                self._send_grants(session, batch)
+                batch, size = [], 0
+        if batch:
+            self._send_grants(session, batch)
+
+    def _send_grants(self, session: Session, batch: list[Grant]) -> None:
+        if not self._hub.send(session.route, m.Grants(self.epoch, batch)):
+            self.core.give_back(session.id, [grant.number for grant in batch], bar=False)
+            session.is_silent = True  # until it is heard again
+
+    def _grant(self, lease: Lease, start_ms: int, project: Project) -> Grant:
+        task = lease.task
+        return Grant(
+            number=lease.number,
+            project=project.id,
+            taskid=task.taskid,
+            url=task.url,
+            run=task.run,
+            attempt=lease.attempt,
+            proof=proof(self._keys.secret, project.id, task.taskid, task.run, lease.attempt),
+            script=project.script,
+            body=task.body,
+            start_ms=start_ms,
+            retried=task.retried,
+            lastcrawl_ms=task.lastcrawl_ms,
+            track=task.track,
+        )
+
+    def _introduce(self, session: Session, project: Project) -> None:
+        version = (project.id, project.script, project.updated_ms)
+        if project.info is None:
+            version = (project.id, project.script, -1)  # crawl_config is not known yet
+        if version in session.told:
+            return
+        session.told.add(version)
+        info = project.info or ScriptInfo()
+        self._hub.send(
+            session.route,
+            m.ProjectInfo(
+                project=project.id,
+                name=project.name,
+                group=project.group,
+                status=project.status.value,
+                rate=project.rate,
+                burst=project.burst,
+                updated_ms=project.updated_ms,
+                script=project.script,
+                crawl_config=info.crawl_config,
+            ),
+        )
+
+
+_TELLING: dict[str, Callable[[list[int]], m.AnyMessage]] = {
+    "release": m.Release,
+    "recall": m.Recall,
+    "taken": m.Taken,
+    "resend": m.Resend,
+}

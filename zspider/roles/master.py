@@ -1,0 +1,281 @@
+"""The master: the loop that joins sockets, core and writer.
+
+One thread runs `step`; the writer thread owns the storage, the reader thread serves the admin's reads.
+Whatever a message promises was committed before it is sent.
+"""
+
+import json
+import os
+import secrets
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+
+import msgspec
+import structlog
+
+from zspider.broker import messages as m
+from zspider.broker.hub import Hub, Received
+from zspider.broker.keys import MasterKeys, check_exposure
+from zspider.errors import ExitCode
+from zspider.roles.admin import Admin
+from zspider.roles.desk import Desk
+from zspider.roles.local_slave import LocalSlave
+from zspider.roles.notify import Notifier
+from zspider.roles.reader import ReaderThread
+from zspider.roles.writer import Writer, now_ms
+from zspider.scheduler.core import Core, Timing
+from zspider.scheduler.rules import SchedulerRules
+from zspider.settings import MasterFile
+from zspider.storage import Reader, Storage, open_storage
+from zspider.task import Project
+
+log = structlog.get_logger(__name__)
+RENEW_S = 3.0  # how often the database is told that its master lives
+STATUS_S = 2.0  # how often systemd is told how it goes
+FLUSH_S = 30.0  # how long a stopping master waits for its last commits
+PORTS_FILE = "master.ports"
+
+
+class Boot(msgspec.Struct):
+    """What the database said when this master took it over."""
+
+    cluster: bytes
+    epoch: int
+    projects: list[Project]
+    sessions: list[bytes]
+
+
+class Master:
+    """`zspiderd master`: construct, then `run` until a signal ends it."""
+
+    def __init__(self, settings: MasterFile, *, is_oneshot: bool = False, local_slave: bool | None = None) -> None:
+        """is_oneshot: @every and auto_recrawl are left out (`zspiderd run`). local_slave: overrides the setting."""
+        self._settings = settings
+        self._is_oneshot = is_oneshot
+        self._has_local_slave = settings.master.local_slave if local_slave is None else local_slave
+        self._stops = 0
+        self._reload = False
+        self._notify = Notifier()
+
+    def run(self) -> ExitCode:
+        """Serve until SIGTERM or SIGINT. Raises ZspiderError for what the operator must mend."""
+        master = self._settings.master
+        check_exposure(master.bind, master.security, master.i_know_this_is_open)
+        self._settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        keys = MasterKeys(self._settings.data_dir)
+        self._handle_signals()
+        hub = Hub(master.bind, master.port, keys if master.security == "curve" else None)
+        try:
+            return self._serve(hub, keys)
+        finally:
+            hub.close()
+
+    def _serve(self, hub: Hub, keys: MasterKeys) -> ExitCode:
+        rules = SchedulerRules(has_recrawl=not self._is_oneshot)
+        desk = Desk(hub, keys, rules)
+        writer = Writer(lambda: self._open(rules), self._settings.storage, desk.committed, hub.wake)
+        reader = ReaderThread(lambda: Reader(self._settings.database_url), hub.wake)
+        writer.start()
+        boot = self._take_over(writer, hub)
+        if boot is None:
+            return ExitCode.OK
+        reader.start()
+        now = time.monotonic()
+        timing = Timing(
+            suspect_s=self._settings.master.suspect_s,
+            lease_s=self._settings.master.lease_s,
+            adopt_s=self._settings.master.adopt_s,
+            answer_s=2 * self._settings.master.heartbeat_s,
+        )
+        core = Core(
+            timing,
+            window=self._settings.frontier.window,
+            expected=boot.sessions,
+            now=now,
+            has_cron=not self._is_oneshot,
+        )
+        desk.open(core, writer, self._settings, boot.cluster, boot.epoch)
+        for project in boot.projects:
+            desk.set_project(project)
+        admin = Admin(desk, hub, writer, reader, self._settings)
+        local = LocalSlave(self._settings, hub.ports.control) if self._has_local_slave else None
+        self._write_ports(hub)
+        log.info(
+            "master_started",
+            bind=self._settings.master.bind,
+            port=hub.ports.control,
+            database=self._settings.database_shown,
+            epoch=boot.epoch,
+            waits_for=len(boot.sessions),
+        )
+        self._notify.ready()
+        try:
+            return _Loop(self, hub, desk, admin, writer, reader, local).run()
+        finally:
+            if local is not None:
+                local.kill()
+            (self._settings.data_dir / PORTS_FILE).unlink(missing_ok=True)
+            reader.stop()
+            writer.stop(FLUSH_S)
+
+    def _open(self, rules: SchedulerRules) -> Storage:
+        return open_storage(self._settings.database_url, rules=rules, known=self._settings.frontier.known)
+
+    def _take_over(self, writer: Writer, hub: Hub) -> Boot | None:
+        """Make the database ours; wait for it if it is away. None: we were stopped meanwhile."""
+        found: list[Boot] = []
+        owner = _owner_id(self._settings.data_dir)
+        writer.call(lambda storage: _boot(storage, owner), found.append, _reraise)
+        while not found:
+            if self._stops:
+                return None
+            hub.wait_wake(0.5)
+            writer.finished()
+            self._notify.status("waiting for the database" if writer.is_away else "taking over the database")
+        return found[0]
+
+    def _write_ports(self, hub: Hub) -> None:
+        """Tell who started us where we listen."""
+        path = self._settings.data_dir / PORTS_FILE
+        fresh = path.with_suffix(".new")
+        fresh.write_text(json.dumps({"pid": os.getpid(), **hub.ports._asdict()}))
+        fresh.replace(path)
+
+    # --- signals ----------------------------------------------------------------------------------
+
+    def _handle_signals(self) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_stop)
+        signal.signal(signal.SIGHUP, self._on_reload)
+
+    def _on_stop(self, number: int, frame: FrameType | None) -> None:
+        self._stops += 1
+
+    def _on_reload(self, number: int, frame: FrameType | None) -> None:
+        self._reload = True
+
+    @property
+    def stops(self) -> int:
+        """How often we were asked to stop; the second time means at once."""
+        return self._stops
+
+    def take_reload(self) -> bool:
+        """Whether SIGHUP came since the last call."""
+        was, self._reload = self._reload, False
+        return was
+
+
+class _Loop:
+    """The master's loop while it serves."""
+
+    def __init__(
+        self,
+        master: Master,
+        hub: Hub,
+        desk: Desk,
+        admin: Admin,
+        writer: Writer,
+        reader: ReaderThread,
+        local: LocalSlave | None,
+    ) -> None:
+        self._master = master
+        self._hub = hub
+        self._desk = desk
+        self._admin = admin
+        self._writer = writer
+        self._reader = reader
+        self._local = local
+        now = time.monotonic()
+        self._every: list[_Every] = [
+            _Every(desk.heartbeat_s, desk.say_beat, now),
+            _Every(RENEW_S, self._renew, now),
+            _Every(STATUS_S, self._status, now),
+        ]
+
+    def run(self) -> ExitCode:
+        """Until a signal; raises OwnedElsewhere when another master took the database."""
+        while not self._master.stops:
+            self.step()
+        return self._drain()
+
+    def step(self, *, may_grant: bool = True) -> None:
+        """One turn: wait for messages, consequences or the next deadline; decide; act."""
+        now = time.monotonic()
+        wait_s = min([self._desk.wait_s(now), *(one.due - now for one in self._every)])
+        for received in self._hub.poll(max(0.0, wait_s)):
+            self._dispatch(received)
+        self._writer.finished()
+        self._reader.finished()
+        self._hub.pause_outcomes(self._desk.is_full)
+        now = time.monotonic()
+        if may_grant:
+            self._desk.step(now)
+        for one in self._every:
+            one.run_if_due(now)
+        if self._local is not None:
+            self._local.step(now)
+        if self._master.take_reload():
+            self._desk.reload()
+
+    def _dispatch(self, received: Received) -> None:
+        if isinstance(received.message, m.AdminRequest):
+            self._admin.handle(received.peer, received.message)
+        else:
+            self._desk.handle(received.peer, received.message)
+
+    def _drain(self) -> ExitCode:
+        """Grant no more, let the local slave finish, commit what arrived."""
+        master = self._master
+        master._notify.stopping()
+        log.info("master_stopping")
+        if self._local is not None:
+            self._local.terminate()
+            while self._local.is_running and master.stops < 2:
+                self.step(may_grant=False)
+        self._desk.goodbye()
+        self._writer.call(lambda storage: storage.release())
+        is_flushed = self._writer.stop(FLUSH_S)
+        self._writer.finished()
+        log.info("master_stopped", flushed=is_flushed)
+        return ExitCode.OK if is_flushed else ExitCode.FAILED
+
+    def _renew(self) -> None:
+        self._writer.call(lambda storage: storage.renew())
+
+    def _status(self) -> None:
+        self._master._notify.status(self._desk.status_line())
+        self._master._notify.watchdog(time.monotonic())
+
+
+class _Every:
+    """Something to do at a steady pace."""
+
+    def __init__(self, pace_s: float, work: Callable[[], None], now: float) -> None:
+        self._pace_s = pace_s
+        self._work = work
+        self.due = now + pace_s
+
+    def run_if_due(self, now: float) -> None:
+        if now >= self.due:
+            self.due = now + self._pace_s
+            self._work()
+
+
+def _boot(storage: Storage, owner: str) -> Boot:
+    ownership = storage.take_over(owner, now_ms())
+    return Boot(ownership.cluster, ownership.epoch, storage.projects(), storage.sessions())
+
+
+def _owner_id(data_dir: Path) -> str:
+    """Who this master is to the database: the same for each start in this directory, so it re-enters at once."""
+    path = data_dir / "owner.id"
+    if not path.exists():
+        path.write_text(secrets.token_hex(16))
+    return path.read_text().strip()
+
+
+def _reraise(error: Exception) -> None:
+    raise error
