@@ -1,0 +1,195 @@
+"""What a batch of outcomes does to the tasks it touches, decided in memory: no SQL here.
+
+A Batch is told the rows as the database has them, changes its copies in the order of the batch, and holds
+at the end what is to be written and what the master is to be told.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from zspider.storage.counters import DROPPED, ENDS, GAUGES, LATE, NEW
+from zspider.storage.known import KnownKeys, packed
+from zspider.storage.report import Committed, Ended
+from zspider.storage.results import ResultRow
+from zspider.storage.schema import REASON_CHARS_MAX
+from zspider.storage.tasks import TaskRow
+from zspider.task import ATTEMPTS_MAX, INTERNAL, Accept, End, Follow, Outcome, Ref, Rules, Status, Stored, task_key
+
+SEQ_PER_MS = 1_000_000
+
+
+class ArrivalNumbers:
+    """Numbers for `tasks.seq`: they only grow, and a restart continues above."""
+
+    def __init__(self) -> None:
+        self.last = 0
+
+    def next(self, now_ms: int) -> int:
+        """A number above all before; it tells the millisecond, when the clock did not go back."""
+        self.last = max(self.last + 1, now_ms * SEQ_PER_MS)
+        return self.last
+
+
+class Batch:
+    """One transaction's worth of decisions."""
+
+    def __init__(self, rules: Rules, known: KnownKeys, seq: ArrivalNumbers, now_ms: int) -> None:
+        self._rules = rules
+        self._known = known
+        self._seq = seq
+        self._now_ms = now_ms
+        self._follows: list[tuple[Ref, Follow]] = []
+        self.rows: dict[Ref, TaskRow] = {}
+        self.results: list[ResultRow] = []
+        self.report = Committed()
+
+    # --- outcomes
+
+    def end(self, outcome: Outcome, is_project: bool) -> None:
+        """Apply how a delivery ended, and remember its follows; an outcome of an old run changes nothing."""
+        ref = Ref(outcome.project, task_key(outcome.taskid))
+        if is_project and outcome.taskid in INTERNAL:
+            self._end_internal(ref, outcome)
+            return
+        row = self.rows.get(ref) if is_project else None
+        if row is None or row.stored.status is not Status.ACTIVE or row.stored.run != outcome.run:
+            status = Status.BAD if row is None else row.stored.status
+            self.report.ended.append(Ended(ref, outcome.run, status, late=True))
+            if is_project:
+                self.report.counts[ref.project][LATE] += 1
+            return
+        if outcome.end is not End.PART:
+            self._store_results(row, outcome)
+            self._finish(row, outcome.end, outcome.reason)
+            row.track = outcome.track
+        self.follow(outcome.project, outcome.follows)
+
+    def charge(self, ref: Ref, run: int, attempt: int) -> TaskRow | None:
+        """Count a delivery that came to nothing; the row if it waits again."""
+        row = self.rows.get(ref)
+        if row is None or row.stored.status is not Status.ACTIVE or row.stored.run != run:
+            return None
+        if attempt >= ATTEMPTS_MAX:
+            self._finish(row, End.FATAL, f"gave up: {ATTEMPTS_MAX} deliveries came to nothing")
+            return None
+        row.attempt = max(row.attempt, attempt)
+        return row
+
+    def _end_internal(self, ref: Ref, outcome: Outcome) -> None:
+        """GET_INFO and CRONJOB have no row; what they submit counts."""
+        if outcome.end is not End.PART:
+            status = Status.SUCCESS if outcome.end is End.SUCCESS else Status.FAILED
+            self.report.ended.append(Ended(ref, outcome.run, status, late=False))
+        self.follow(outcome.project, outcome.follows)
+
+    def _finish(self, row: TaskRow, end: End, reason: str) -> None:
+        stored = row.stored
+        finish = self._rules.finish(row.ref.project, stored, end, self._now_ms)
+        counts = self.report.counts[row.ref.project]
+        counts[ENDS[finish.counter]] += 1
+        self._move(row, finish.status)
+        stored.due_ms = finish.due_ms if finish.status is Status.ACTIVE else 0
+        stored.retried = finish.retried
+        stored.lastcrawl_ms = self._now_ms
+        row.reason = "" if end is End.SUCCESS else storable(reason)
+        self.report.ended.append(Ended(row.ref, stored.run - 1, finish.status, late=False))
+
+    def _move(self, row: TaskRow, status: Status) -> None:
+        """Give the task a new status in a new run."""
+        counts = self.report.counts[row.ref.project]
+        counts[GAUGES[row.stored.status]] -= 1
+        counts[GAUGES[status]] += 1
+        row.stored.status = status
+        row.stored.run += 1
+        row.attempt = 0
+        row.is_settled = True
+
+    def _store_results(self, row: TaskRow, outcome: Outcome) -> None:
+        for item, result in enumerate(outcome.results):
+            text = result.decode()  # a UnicodeDecodeError is a bad datum
+            self.results.append(ResultRow(*row.ref, item, row.taskid, row.url, text, self._now_ms))
+
+    # --- follows
+
+    def follow(self, project: int, follows: Iterable[Follow]) -> None:
+        """Remember submitted URLs for `accept`, but for those that are certainly known and ask for nothing."""
+        prefix, known, repeats = packed(project), self._known, 0
+        for follow in follows:
+            key = task_key(follow.taskid)
+            if prefix + key in known and _asks_nothing(follow):
+                repeats += 1
+            else:
+                self._follows.append((Ref(project, key), follow))
+        if repeats:
+            self._drop(project, Accept.KNOWN, repeats)
+
+    def undecided(self) -> set[Ref]:
+        """Submitted tasks whose rows are not in `rows` yet."""
+        return {ref for ref, _ in self._follows if ref not in self.rows}
+
+    def accept(self) -> None:
+        """Decide about all submitted URLs, in order; each sees what those before it did."""
+        for ref, follow in self._follows:
+            row = self.rows.get(ref)
+            verdict = self._rules.accept(row.stored if row else None, follow, self._now_ms)
+            if verdict is Accept.NEW:
+                self._add(ref, follow)
+            elif verdict.is_drop:
+                self._drop(ref.project, verdict, 1)
+            elif row is not None:
+                self._replace(row, follow, verdict)
+
+    def _add(self, ref: Ref, follow: Follow) -> None:
+        stored = Stored(Status.ACTIVE, 0, 0, 0, 0, None, None, False, 0)
+        row = self.rows[ref] = TaskRow(ref, follow.taskid.encode(), b"", stored)
+        row.place(follow, self._seq.next(self._now_ms), self._now_ms)
+        counts = self.report.counts[ref.project]
+        counts[NEW] += 1
+        counts[GAUGES[Status.ACTIVE]] += 1
+
+    def _replace(self, row: TaskRow, follow: Follow, verdict: Accept) -> None:
+        """Cancel or restart: a lease of the run before is void."""
+        if row.stored.status is Status.ACTIVE:
+            self.report.gone.append(row.ref)
+        if verdict is Accept.RESTART:
+            self._move(row, Status.ACTIVE)
+            row.place(follow, self._seq.next(self._now_ms), self._now_ms)
+        else:
+            self._move(row, Status.BAD)
+            row.stored.due_ms = 0
+            row.reason = ""
+
+    def _drop(self, project: int, verdict: Accept, number: int) -> None:
+        self.report.dropped[verdict.value] += number
+        self.report.counts[project][DROPPED + verdict.value] += number
+
+    # --- what is to be written
+
+    def settled(self) -> list[TaskRow]:
+        """Tasks with an ended, replaced or cancelled run; to be written after `placed`, which knows only waiting."""
+        return [row for row in self.rows.values() if row.is_settled]
+
+    def placed(self) -> list[TaskRow]:
+        """New and restarted tasks."""
+        return [row for row in self.rows.values() if row.is_placed]
+
+    def waiting(self) -> list[TaskRow]:
+        """Tasks that this batch made wait, or wait again."""
+        return [
+            row
+            for row in self.rows.values()
+            if (row.is_settled or row.is_placed) and row.stored.status is Status.ACTIVE
+        ]
+
+
+def refs_of(outcomes: Sequence[Outcome]) -> Iterator[Ref]:
+    """The tasks of outcomes that have a row."""
+    return (Ref(outcome.project, task_key(outcome.taskid)) for outcome in outcomes if outcome.taskid not in INTERNAL)
+
+
+def storable(text: str) -> str:
+    """A reason cut to the column's length, without what UTF-8 cannot say."""
+    return text[:REASON_CHARS_MAX].encode("utf-8", "replace").decode()
+
+
+def _asks_nothing(follow: Follow) -> bool:
+    return follow.age_ms is None and follow.itag is None and not (follow.force_update or follow.cancel)

@@ -1,0 +1,122 @@
+"""Outcomes to rows: everything that a batch led to, in one transaction; one bad datum harms its own task only."""
+
+from collections.abc import Collection, Sequence
+
+from zspider.storage.accept import ArrivalNumbers, Batch, refs_of, storable
+from zspider.storage.counters import RESULTS, CounterTable
+from zspider.storage.database import Database, Transaction
+from zspider.storage.engine import BadDatum
+from zspider.storage.known import KnownKeys
+from zspider.storage.ownership import Fence
+from zspider.storage.report import Committed
+from zspider.storage.results import ResultTable
+from zspider.storage.tasks import TaskTable
+from zspider.task import End, Follow, Outcome, Ref, Rules
+
+
+class Writer:
+    """Writes batches. `projects`: ids of those that may be written to, kept by the caller."""
+
+    def __init__(
+        self,
+        db: Database,
+        fence: Fence,
+        rules: Rules,
+        *,
+        projects: Collection[int],
+        numbers: ArrivalNumbers,
+        known: KnownKeys,
+    ) -> None:
+        self._db = db
+        self._fence = fence
+        self._rules = rules
+        self._projects = projects
+        self._numbers = numbers
+        self._known = known
+        self._tasks = TaskTable(db.engine)
+        self._results = ResultTable(db.engine)
+        self._counters = CounterTable(db.engine)
+
+    def commit(self, outcomes: Sequence[Outcome], now_ms: int) -> Committed:
+        """Write outcomes; halves of a batch that the database refuses are tried by themselves.
+
+        The lone offender ends its task as FATAL with the database's reason.
+        """
+        report = Committed()
+        self._commit(outcomes, 0, now_ms, report)
+        return report
+
+    def submit(self, project: int, follows: Sequence[Follow], now_ms: int) -> Committed:
+        """Accept URLs that no task led to."""
+        batch = self._batch(now_ms)
+        with self._db.transaction() as tx:
+            self._fence.enter(tx)
+            batch.follow(project, follows)
+            self._accept_and_write(tx, batch, now_ms)
+        return self._done(batch)
+
+    def charge(self, deliveries: Sequence[tuple[Ref, int, int]], now_ms: int) -> Committed:
+        """Note (task, run, attempt) of deliveries that came to nothing."""
+        batch = self._batch(now_ms)
+        with self._db.transaction() as tx:
+            self._fence.enter(tx)
+            batch.rows = self._tasks.find(tx, {ref for ref, _, _ in deliveries if ref.project in self._projects})
+            charged = [row for delivery in deliveries if (row := batch.charge(*delivery))]
+            again = list({row.ref: row for row in charged}.values())
+            self._tasks.charge(tx, again, now_ms)
+            self._accept_and_write(tx, batch, now_ms)
+            batch.report.entered += self._tasks.as_tasks(tx, again)
+        return self._done(batch)
+
+    def _commit(self, outcomes: Sequence[Outcome], first: int, now_ms: int, report: Committed) -> None:
+        try:
+            report.add(self._write(outcomes, now_ms))
+        except BadDatum as exc:
+            if len(outcomes) == 1:
+                report.bad.append((first, str(exc)))
+                report.add(self._write([_refused(outcomes[0], exc)], now_ms))
+                return
+            half = len(outcomes) // 2
+            self._commit(outcomes[:half], first, now_ms, report)
+            self._commit(outcomes[half:], first + half, now_ms, report)
+
+    def _write(self, outcomes: Sequence[Outcome], now_ms: int) -> Committed:
+        batch = self._batch(now_ms)
+        with self._db.transaction() as tx:
+            self._fence.enter(tx)
+            batch.rows = self._tasks.find(tx, set(refs_of(outcomes)))
+            for outcome in outcomes:
+                batch.end(outcome, outcome.project in self._projects)
+            self._accept_and_write(tx, batch, now_ms)
+        return self._done(batch)
+
+    def _batch(self, now_ms: int) -> Batch:
+        return Batch(self._rules, self._known, self._numbers, now_ms)
+
+    def _accept_and_write(self, tx: Transaction, batch: Batch, now_ms: int) -> None:
+        batch.rows |= self._tasks.find(tx, batch.undecided())
+        batch.accept()
+        self._tasks.place(tx, batch.placed(), now_ms)
+        self._tasks.settle(tx, batch.settled(), now_ms)
+        for project, delta in self._results.write(tx, batch.results).items():
+            batch.report.counts[project][RESULTS] += delta
+        self._counters.add(tx, batch.report.counts)
+        batch.report.entered += self._tasks.as_tasks(tx, batch.waiting())
+
+    def _done(self, batch: Batch) -> Committed:
+        """After COMMIT: the rows are certain now."""
+        self._known.update(batch.rows)
+        return batch.report
+
+
+def _refused(outcome: Outcome, exc: BadDatum) -> Outcome:
+    """What is left of an outcome that cannot be stored: that its task failed, and why."""
+    return Outcome(
+        outcome.project,
+        outcome.taskid,
+        outcome.run,
+        outcome.attempt,
+        outcome.proof,
+        End.FATAL,
+        reason=storable(f"the database refused what it led to: {exc}"),
+    )

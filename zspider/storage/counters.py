@@ -1,0 +1,43 @@
+"""Numbers per project, kept with the rows they count: nobody ever counts a table."""
+
+from collections.abc import Mapping
+
+import sqlalchemy as sa
+
+from zspider.storage.database import Transaction
+from zspider.storage.engine import Engine
+from zspider.storage.schema import counters
+from zspider.task import Status
+
+# Tasks now, by status.
+GAUGES = {status: status.word for status in Status}
+# Ends of runs since the project was made; rules.Finish.counter -> name.
+ENDS = {"success": "success", "retry": "retry", "failed": "failed_total"}
+NEW = "new"
+LATE = "late"  # outcomes of runs that were over
+RESULTS = "results"  # stored now
+DROPPED = "dropped:"  # ... and why: follows not accepted
+
+
+class CounterTable:
+    """Adds to counters and reads them."""
+
+    _READ = sa.select(counters.c.project_id, counters.c.name, counters.c.value)
+
+    def __init__(self, engine: Engine) -> None:
+        self._add = engine.upsert(counters, ("project_id", "name", "value"), {"value": "{old} + {new}"})
+
+    def add(self, tx: Transaction, deltas: Mapping[int, Mapping[str, int]]) -> None:
+        """Add the deltas, by project and name."""
+        rows = sorted(
+            (project, name, delta) for project, counts in deltas.items() for name, delta in counts.items() if delta
+        )
+        tx.upsert(self._add, rows)
+
+    @classmethod
+    def read(cls, tx: Transaction) -> dict[int, dict[str, int]]:
+        """All counters, by project."""
+        found: dict[int, dict[str, int]] = {}
+        for project, name, value in tx.rows(cls._READ):
+            found.setdefault(project, {})[name] = value
+        return found

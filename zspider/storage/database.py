@@ -1,0 +1,121 @@
+"""One connection and its transactions: connected when needed, rolled back on every error, errors translated once."""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import sqlalchemy as sa
+
+from zspider.errors import ConfigError, StorageUnavailable
+from zspider.storage.engine import Engine, Upsert
+
+IDLE_S = 60.0  # a connection that rested longer is asked whether it lives before it is trusted with a transaction
+
+
+class Transaction:
+    """What can be done between BEGIN and COMMIT."""
+
+    def __init__(self, conn: sa.Connection, engine: Engine) -> None:
+        self._conn = conn
+        self._engine = engine
+
+    def rows(self, statement: sa.Executable, params: Mapping[str, Any] | None = None) -> Sequence[Any]:
+        """All rows of a SELECT."""
+        return self._conn.execute(statement, params).all()
+
+    def one(self, statement: sa.Executable, params: Mapping[str, Any] | None = None) -> Any:
+        """The first row of a SELECT, or None."""
+        return self._conn.execute(statement, params).first()
+
+    def change(self, statement: sa.Insert | sa.Update | sa.Delete, params: Mapping[str, Any] | None = None) -> int:
+        """UPDATE or DELETE; the number of rows that matched."""
+        return self._conn.execute(statement, params).rowcount
+
+    def upsert(self, upsert: Upsert, rows: Sequence[tuple[Any, ...]]) -> None:
+        """Insert or update rows, in one statement where the driver can; sort them by key.
+
+        Past SQLAlchemy's own parameter handling, which would double the cost of a row.
+        """
+        if rows:
+            self._engine.check(upsert, rows)
+            self._conn.exec_driver_sql(upsert.sql, list(rows))
+
+
+class Database:
+    """A connection of its own to the database, for one thread."""
+
+    def __init__(self, engine: Engine, *, writes: bool) -> None:
+        self.engine = engine
+        self._source = engine.open(writes=writes)
+        self._conn: sa.Connection | None = None
+        self._used_s = 0.0
+
+    @contextmanager
+    def transaction(self) -> Iterator[Transaction]:
+        """BEGIN ... COMMIT; any exception rolls back.
+
+        Raises StorageUnavailable when nothing is written or (COMMIT got no answer) nobody knows: the connection
+        is dropped then, and the next call makes another.
+        """
+        try:
+            conn = self._connected()
+            with conn.begin():
+                yield Transaction(conn, self.engine)
+            self._used_s = time.monotonic()
+        except self.engine.foreign as exc:
+            error = self.engine.translated(exc)
+            if isinstance(error, StorageUnavailable):
+                self.close()
+            raise error from exc
+
+    @contextmanager
+    def connection(self) -> Iterator[sa.Connection]:
+        """The bare connection, for migrations."""
+        try:
+            yield self._connected()
+        except self.engine.foreign as exc:
+            raise self.engine.translated(exc) from exc
+
+    def connect(self, *, create: bool) -> None:
+        """Connect now; `create`: make the database when there is none.
+
+        Raises ConfigError (address, password, rights) and StorageUnavailable (not reachable).
+        """
+        try:
+            self._connected()
+        except self.engine.foreign as exc:
+            if not (create and self.engine.is_missing(exc)):
+                raise self.engine.translated(exc) from exc
+            self.engine.create()
+            self.connect(create=False)
+
+    def close(self) -> None:
+        """Drop the connection, with whatever is open in it."""
+        conn, self._conn = self._conn, None
+        if conn is None:
+            return
+        try:
+            conn.invalidate()  # no farewell to a server that may be gone
+            conn.close()
+        except self.engine.foreign:
+            pass  # it was broken already
+
+    def _connected(self) -> sa.Connection:
+        if self._conn is not None and time.monotonic() - self._used_s > IDLE_S and not self._is_alive(self._conn):
+            self.close()
+        if self._conn is None:
+            try:
+                self._conn = self._source.connect()
+            except (TypeError, RuntimeError) as exc:  # an option that the driver lacks, or a package for a login method
+                raise ConfigError(f"database: {exc}") from exc
+            self._used_s = time.monotonic()
+        return self._conn
+
+    def _is_alive(self, conn: sa.Connection) -> bool:
+        try:
+            with conn.begin():
+                conn.execute(sa.select(1))
+        except self.engine.foreign:
+            return False
+        return True

@@ -1,0 +1,50 @@
+"""Which tasks certainly have a row: the cache that lets repeated links cost no query."""
+
+from collections.abc import Iterable
+
+from zspider.task import Ref
+
+
+def packed(project: int) -> bytes:
+    """What stands before a task's key in `KnownKeys`. One flat bytes object per key: half the memory of a Ref."""
+    return project.to_bytes(4, "big")
+
+
+class KnownKeys:
+    """The most recently seen task keys: at least the last `size // 2` distinct ones, at most `size`.
+
+    Two generations instead of a linked list: a key costs one set entry, and a hit in the older set moves it
+    to the younger. A key is added only after its row is committed, so an answer of True is never wrong.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._half = size // 2
+        self._young: set[bytes] = set()
+        self._old: set[bytes] = set()
+
+    def __contains__(self, key: bytes) -> bool:
+        if key in self._young:
+            return True
+        if key not in self._old:
+            return False
+        self._add(key)
+        return True
+
+    def __len__(self) -> int:
+        return len(self._young | self._old)
+
+    def update(self, refs: Iterable[Ref]) -> None:
+        """Remember tasks whose rows are committed."""
+        if self._half:
+            for ref in refs:
+                self._add(packed(ref.project) + ref.key)
+
+    def clear(self) -> None:
+        """Forget all: rows are being deleted."""
+        self._young.clear()
+        self._old.clear()
+
+    def _add(self, key: bytes) -> None:
+        if len(self._young) >= self._half:
+            self._old, self._young = self._young, set()
+        self._young.add(key)

@@ -1,0 +1,51 @@
+"""What a write to storage led to, as the master needs to hear it."""
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from zspider.task import Ref, Status, Task
+
+
+class Ownership(NamedTuple):
+    """The right to write: to this database, until another master takes a higher epoch."""
+
+    cluster: bytes  # 16 random bytes, made with the database
+    epoch: int
+
+
+class Ended(NamedTuple):
+    """A delivery that is over. `late`: its run was over before, so its outcome (or part) changed nothing."""
+
+    ref: Ref
+    run: int
+    status: Status  # of the task now; BAD when there is no such task
+    late: bool
+
+
+@dataclass(slots=True)
+class Committed:
+    """All that one call wrote. Adding two gives what both wrote, in order."""
+
+    ended: list[Ended] = field(default_factory=list)
+    entered: list[Task] = field(default_factory=list)  # wait now: new, restarted or to be retried
+    gone: list[Ref] = field(default_factory=list)  # cancelled or restarted while ACTIVE: leases of older runs are void
+    dropped: Counter[str] = field(default_factory=Counter)  # follows not accepted, by reason
+    counts: defaultdict[int, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))  # deltas, by project
+    bad: list[tuple[int, str]] = field(default_factory=list)  # outcomes that the database refused, and why
+
+    def add(self, other: "Committed") -> None:
+        """Append what a later transaction wrote."""
+        self.ended += other.ended
+        self.entered += other.entered
+        self.gone += other.gone
+        self.bad += other.bad
+        _sum(self.dropped, other.dropped)
+        for project, counts in other.counts.items():
+            _sum(self.counts[project], counts)
+
+
+def _sum(counts: Counter[str], deltas: Mapping[str, int]) -> None:
+    for name, delta in deltas.items():  # Counter's own `+=` forgets negative values
+        counts[name] += delta

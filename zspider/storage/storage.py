@@ -1,0 +1,319 @@
+"""What the master keeps: `Storage` for its writer thread, `Reader` for those who only look."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from zspider.errors import ConfigError, StorageError
+from zspider.storage.accept import ArrivalNumbers
+from zspider.storage.commit import Writer
+from zspider.storage.database import Database, Transaction
+from zspider.storage.engine import Engine, engine_of
+from zspider.storage.known import KnownKeys
+from zspider.storage.migrations import SchemaState, migrate, state_of
+from zspider.storage.ownership import WATCH_S, Fence
+from zspider.storage.projects import ProjectTable, Removal, SessionTable
+from zspider.storage.report import Committed, Ownership
+from zspider.storage.results import ResultTable, StoredResult
+from zspider.storage.tasks import TaskDetail, TaskTable
+from zspider.task import (
+    Follow,
+    Outcome,
+    Project,
+    ProjectStatus,
+    Ref,
+    Rules,
+    ScriptInfo,
+    Status,
+    Task,
+    task_key,
+)
+
+SEQ_SLACK = 3600 * 1000 * 1_000_000  # an hour of `seq`: far more than a master uses between two renewals
+REMOVE_ROWS = 1000  # deleted in one transaction: some 20 ms
+
+
+def open_storage(address: str, *, rules: Rules, known: int, create: bool = True) -> "Storage":
+    """Open the database for the master.
+
+    known: how many recently seen URLs are remembered. create: make the database, or its tables, when missing.
+    Raises ConfigError (address, password, rights, a schema that must be upgraded), OwnedElsewhere (SQLite file in
+    use), StorageUnavailable (not reachable; it may be later).
+    """
+    engine = engine_of(address)
+    engine.lock()
+    try:
+        db = Database(engine, writes=True)
+        db.connect(create=create)
+        with db.connection() as conn:
+            _check_schema(state_of(conn), create)
+            if state_of(conn) == "empty":
+                migrate(conn)
+        return Storage(db, rules, known)
+    except BaseException:
+        engine.unlock()
+        raise
+
+
+def upgrade(address: str) -> None:
+    """Make the tables, or bring them to this version; no master may run."""
+    engine = engine_of(address)
+    engine.lock()
+    try:
+        with _opened(engine, writes=True) as db, db.connection() as conn:
+            migrate(conn)
+    finally:
+        engine.unlock()
+
+
+def schema_state(address: str) -> SchemaState:
+    """Whether the tables are of this version."""
+    with _opened(engine_of(address), writes=False) as db, db.connection() as conn:
+        return state_of(conn)
+
+
+@contextmanager
+def _opened(engine: Engine, *, writes: bool) -> Iterator[Database]:
+    db = Database(engine, writes=writes)
+    try:
+        db.connect(create=writes)
+        yield db
+    finally:
+        db.close()
+
+
+def _check_schema(state: SchemaState, create: bool) -> None:
+    if state == "older":
+        raise ConfigError("database: its tables are of an older zspider; run `zspiderd db upgrade`")
+    if state == "newer":
+        raise ConfigError("database: its tables are of a newer zspider; upgrade zspider on this machine")
+    if state == "empty" and not create:
+        raise ConfigError("database: it has no tables yet; run `zspiderd db upgrade`")
+
+
+class Storage:
+    """The master's hand on the database, for one thread. Every write is one transaction that asks first whose
+    database this is (OwnedElsewhere). StorageUnavailable from any method: nothing was written, or (the answer to
+    COMMIT was lost) all of it; the same call may be made again.
+    """
+
+    def __init__(self, db: Database, rules: Rules, known: int) -> None:
+        self._db = db
+        self._fence = Fence(db)
+        self._numbers = ArrivalNumbers()
+        self._known = KnownKeys(known)
+        self._writable: set[int] = set()
+        self._writer = Writer(db, self._fence, rules, projects=self._writable, numbers=self._numbers, known=self._known)
+        self._tasks = TaskTable(db.engine)
+        self._projects = ProjectTable(db.engine)
+        self._sessions = SessionTable(db.engine)
+        self._removal = Removal(db.engine)
+
+    # --- ownership
+
+    def take_over(self, owner: str, now_ms: int, *, watch_s: float = WATCH_S) -> Ownership:
+        """Become the owner: the epoch grows, whoever had it before can write no more.
+
+        owner: names this data directory; the same one re-enters at once. Another one that did not stop cleanly is
+        watched for up to `watch_s`; OwnedElsewhere when it lives.
+        """
+        ownership, seq = self._fence.take(owner, watch_s)
+        if seq:
+            self._numbers.last = max(self._numbers.last, seq + SEQ_SLACK)
+        self._numbers.next(now_ms)
+        self._known.clear()
+        with self._db.transaction() as tx:
+            self._writable.clear()
+            self._writable.update(project.id for project in self._projects.all(tx))
+        return ownership
+
+    def renew(self) -> None:
+        """Show others that we live, every few seconds; OwnedElsewhere when the database is not ours any more."""
+        self._fence.renew(self._numbers.last)
+
+    def release(self) -> None:
+        """Give the database up, so that the next master need not wait."""
+        self._fence.release(self._numbers.last)
+
+    def close(self) -> None:
+        """Drop the connection and the lock."""
+        self._db.close()
+        self._db.engine.unlock()
+
+    # --- tasks
+
+    def commit(self, outcomes: Sequence[Outcome], now_ms: int) -> Committed:
+        """Write all that these outcomes led to, in one transaction: all of it or nothing.
+
+        now_ms: wall-clock milliseconds. Calling it again with the same outcomes is safe: they are late then, change
+        nothing and are reported as ended all the same. An outcome that the database refuses ends its task as failed
+        and is reported in `bad`; the others are written (in several transactions then).
+        """
+        return self._writer.commit(outcomes, now_ms)
+
+    def submit(self, project: int, follows: Sequence[Follow], now_ms: int) -> Committed:
+        """Accept URLs from outside, such as on_start; StorageError when there is no such project."""
+        if project not in self._writable:
+            raise StorageError(f"there is no project with id {project}")
+        return self._writer.submit(project, follows, now_ms)
+
+    def charge(self, deliveries: Sequence[tuple[Ref, int, int]], now_ms: int) -> Committed:
+        """Note (task, run, attempt) of leases that expired; the task fails with attempt ATTEMPTS_MAX.
+
+        `entered`: those that wait again. Runs that are over are left alone.
+        """
+        return self._writer.charge(deliveries, now_ms)
+
+    def ready(self, project: int, after: tuple[int, int] | None, limit: int) -> list[Task]:
+        """Tasks that may be granted now, by (-priority, seq), strictly after `after`."""
+        with self._db.transaction() as tx:
+            return self._tasks.ready(tx, project, after, limit)
+
+    def delayed(self, project: int, after: tuple[int, int] | None, limit: int) -> list[Task]:
+        """Tasks that wait for their due_ms (it may have come), by (due_ms, seq), strictly after `after`."""
+        with self._db.transaction() as tx:
+            return self._tasks.delayed(tx, project, after, limit)
+
+    # --- projects
+
+    def projects(self) -> list[Project]:
+        """All projects, by name, with their counters."""
+        with self._db.transaction() as tx:
+            return self._projects.all(tx)
+
+    def push(
+        self,
+        name: str,
+        text: str,
+        *,
+        now_ms: int,
+        status: ProjectStatus | None = None,
+        rate: float | None = None,
+        burst: float | None = None,
+        group: str | None = None,
+    ) -> Project:
+        """Give a project a script version, and make the project if it is new.
+
+        status: of a new project, RUNNING if None; a known one keeps its own. rate, burst, group: None keeps what
+        is, or means task.Project's default. ConfigError for a name that is not allowed.
+        """
+        with self._write() as tx:
+            project = self._projects.find(tx, name)
+            if project is None:
+                project = self._projects.add(tx, name, now_ms)
+            elif project not in self._writable:
+                raise StorageError(f"project {name} is being removed; push it again when it is gone")
+            else:
+                status = None
+            script = self._projects.save_script(tx, text, now_ms)
+            fields = {"status": status and status.value, "rate": rate, "burst": burst, "group": group, "script": script}
+            self._projects.change(tx, project, now_ms, fields)
+            pushed = self._projects.one(tx, project)
+        self._writable.add(pushed.id)
+        return pushed
+
+    def set_project(
+        self,
+        project: int,
+        *,
+        now_ms: int,
+        status: ProjectStatus | None = None,
+        rate: float | None = None,
+        burst: float | None = None,
+        group: str | None = None,
+    ) -> Project:
+        """Change what is not None."""
+        with self._write() as tx:
+            fields = {"status": status and status.value, "rate": rate, "burst": burst, "group": group}
+            self._projects.change(tx, project, now_ms, fields)
+            return self._projects.one(tx, project)
+
+    def remove(self, name: str, batch: int = REMOVE_ROWS, *, keep_results: bool = False) -> int:
+        """Delete up to `batch` of a project's rows, the project itself last; call it until it returns 0 rows left.
+
+        keep_results: the project stays, without tasks, so that its results can be read by its name.
+        From the first call to the last nothing else is written for this project. 0 for an unknown name.
+        """
+        with self._write() as tx:
+            project = self._projects.find(tx, name)
+            if project is None:
+                return 0
+            self._writable.discard(project)
+            self._known.clear()
+            left = self._removal.step(tx, project, batch, keep_results=keep_results)
+        if keep_results and not left:
+            self._writable.add(project)
+        return left
+
+    def script(self, digest: bytes) -> str:
+        """A script's text by its hash."""
+        with self._db.transaction() as tx:
+            return self._projects.script(tx, digest)
+
+    def save_info(self, digest: bytes, info: ScriptInfo) -> None:
+        """Note what a slave told about a script."""
+        with self._write() as tx:
+            self._projects.save_info(tx, digest, info)
+
+    # --- sessions
+
+    def sessions(self) -> list[bytes]:
+        """Slaves that may still hold leases."""
+        with self._db.transaction() as tx:
+            return self._sessions.all(tx)
+
+    def add_session(self, session: bytes, host: str, now_ms: int) -> None:
+        """Remember a slave before it is granted anything."""
+        with self._write() as tx:
+            self._sessions.add(tx, session, host, now_ms)
+
+    def drop_session(self, session: bytes) -> None:
+        """Forget a slave that holds nothing any more."""
+        with self._write() as tx:
+            self._sessions.drop(tx, session)
+
+    @contextmanager
+    def _write(self) -> Iterator[Transaction]:
+        with self._db.transaction() as tx:
+            self._fence.enter(tx)
+            yield tx
+
+
+class Reader:
+    """Looks at the database on a connection of its own, for one thread; short reads only, paged by key."""
+
+    def __init__(self, address: str) -> None:
+        self._db = Database(engine_of(address), writes=False)
+        self._tasks = TaskTable(self._db.engine)
+        self._projects = ProjectTable(self._db.engine)
+        self._results = ResultTable(self._db.engine)
+
+    def close(self) -> None:
+        """Drop the connection."""
+        self._db.close()
+
+    def projects(self) -> list[Project]:
+        """All projects, by name, with their counters."""
+        with self._db.transaction() as tx:
+            return self._projects.all(tx)
+
+    def results(self, project: int, after: bytes = b"", limit: int = 100) -> list[StoredResult]:
+        """Results of the tasks whose keys come after `after`; fewer than `limit` when they are large, [] at the end."""
+        with self._db.transaction() as tx:
+            return self._results.page(tx, project, after, limit)
+
+    def tasks(
+        self, project: int, status: Status | None = None, after: bytes = b"", limit: int = 100
+    ) -> list[TaskDetail]:
+        """Tasks whose keys come after `after`."""
+        with self._db.transaction() as tx:
+            return self._tasks.page(tx, project, status, after, limit)
+
+    def task(self, project: int, taskid: str) -> TaskDetail | None:
+        """One task, or None."""
+        with self._db.transaction() as tx:
+            return self._tasks.detail(tx, Ref(project, task_key(taskid)))
+
+    def script(self, digest: bytes) -> str:
+        """A script's text by its hash."""
+        with self._db.transaction() as tx:
+            return self._projects.script(tx, digest)
