@@ -1,0 +1,1 @@
+"""What a user's script sees and how it is run: the handler, the response, the loader, the runner, pyspider's names."""

@@ -1,0 +1,304 @@
+"""A processor process at work: pages in over a real pipe, outcomes out."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from hashlib import sha256
+from pathlib import Path
+
+import msgspec
+import psutil
+import pytest
+from tests.support.processors import ROOT, ProcessorAtWork, processor, track_of, wait_until_gone
+from zspider.task import CRONJOB, GET_INFO, End, ScriptInfo
+
+ARTICLE = (ROOT / "examples" / "article.py").read_text()
+STAR = "from pyspider.libs.base_handler import *\n"
+
+
+@pytest.fixture
+def worker() -> Iterator[ProcessorAtWork]:
+    with processor(process_time_limit_s=10) as at_work:
+        yield at_work
+
+
+def info_of(outcome) -> ScriptInfo:
+    return msgspec.msgpack.decode(outcome.info, type=ScriptInfo)
+
+
+def test_a_page_becomes_an_outcome(worker):
+    script = worker.send_script(ARTICLE)
+    content = "<html><head><title>Über</title></head><body></body></html>".encode()
+    outcome = worker.outcome(worker.send_page(script, "detail_page", content))
+    assert (outcome.project, outcome.taskid, outcome.run, outcome.attempt, outcome.proof) == (1, "t", 3, 2, b"p" * 16)
+    assert (outcome.end, outcome.reason, outcome.fetch_ms) == (End.SUCCESS, "", 100)
+    assert [json.loads(result) for result in outcome.results] == [{"url": "http://site.example/p", "title": "Über"}]
+    assert track_of(outcome)["fetch"]["status_code"] == 200
+    assert worker.stop() == 0
+    assert worker.log == ""
+
+
+def test_the_follows_of_a_large_page_come_in_parts_before_the_final_outcome(worker):
+    script = worker.send_script(ARTICLE)
+    parts, final = worker.answers(worker.send_page(script, "on_start", taskid="on_start"))
+    assert {part.end for part in parts} == {End.PART}
+    assert len(parts) >= 22
+    assert all(part.results == [] and part.track is None for part in parts)
+    assert max(len(outcome.follows) for outcome in [*parts, final]) <= 500
+    assert max(len(msgspec.msgpack.encode(outcome)) for outcome in [*parts, final]) <= 200 * 1024
+    urls = [follow.url for outcome in [*parts, final] for follow in outcome.follows]
+    assert urls == [f"http://127.0.0.1:8000/article/{i}.html" for i in range(1, 11111)]
+    assert {follow.priority for follow in final.follows} == {2}
+    assert (final.end, track_of(final)["process"]["follows"]) == (End.SUCCESS, 11110)
+
+
+def test_large_follows_make_small_parts(worker):
+    script = worker.send_script(
+        STAR + "class H(BaseHandler):\n"
+        "    def page(self):\n"
+        "        for i in range(20): self.crawl('http://a/%d' % i, data='x' * (70_000 if i else 300_000))\n"
+    )
+    parts, final = worker.answers(worker.send_page(script))
+    assert [len(outcome.follows) for outcome in [*parts, final]] == [1, 2, 2, 2, 2, 2, 2, 2, 2, 2, 1]
+
+
+def test_an_exception_is_a_failure_with_a_reason_and_logs(worker):
+    script = worker.send_script(
+        STAR + "class H(BaseHandler):\n"
+        "    def page(self, response):\n"
+        "        print('printed')\n"
+        "        logger.warning('logged')\n"
+        "        raise KeyError('gone')\n"
+    )
+    outcome = worker.outcome(worker.send_page(script))
+    assert (outcome.end, outcome.reason) == (End.FAILURE, "KeyError: 'gone'")
+    logs = track_of(outcome)["process"]["logs"]
+    assert logs.startswith("printed\n[W ")
+    assert "logged\n[E " in logs
+    assert 'File "<demo>", line 6, in page\n    raise KeyError' in logs
+    assert worker.stop() == 0
+    assert worker.log == ""  # nothing leaked to the slave's terminal
+
+
+def test_a_busy_loop_is_stopped_and_the_processor_goes_on():
+    text = STAR + "class H(BaseHandler):\n    def page(self):\n        while True: pass\n    def good(self): return 1\n"
+    with processor(process_time_limit_s=0.2) as worker:
+        script = worker.send_script(text)
+        outcome = worker.outcome(worker.send_page(script))
+        assert (outcome.end, outcome.reason) == (End.FAILURE, "TimeoutError: process timeout")
+        assert outcome.process_ms >= 200
+        assert worker.outcome(worker.send_page(script, "good")).results == [b"1"]
+
+
+def test_a_script_that_loops_while_it_is_loaded_is_stopped():
+    with processor(process_time_limit_s=0.2) as worker:
+        outcome = worker.outcome(worker.send_page(worker.send_script("while True: pass")))
+        assert (outcome.end, outcome.reason) == (End.FAILURE, "TimeoutError: process timeout")
+
+
+def test_memory_is_limited():
+    text = STAR + "class H(BaseHandler):\n    def page(self): return len('x' * 2**30)\n    def good(self): return 1\n"
+    with processor(memory_bytes=256 * 1024 * 1024) as worker:
+        script = worker.send_script(text)
+        assert worker.outcome(worker.send_page(script)).reason == "MemoryError"
+        assert worker.outcome(worker.send_page(script, "good")).results == [b"1"]
+
+
+def test_get_info_tells_what_a_script_declares(worker):
+    script = worker.send_script(
+        STAR + "class H(BaseHandler):\n"
+        "    crawl_config = {'timeout': 5}\n"
+        "    retry_delay = {0: 1, '': 2}\n"
+        "    @every(seconds=90)\n"
+        "    def a(self): pass\n"
+        "    @every(minutes=2)\n"
+        "    def b(self): pass\n"
+    )
+    outcome = worker.outcome(worker.send_page(script, GET_INFO, taskid=GET_INFO))
+    assert outcome.end is End.SUCCESS
+    info = info_of(outcome)
+    assert msgspec.msgpack.decode(info.crawl_config) == {"timeout": 5}
+    assert (info.retry_delay, info.min_tick, info.error) == ({"0": 1, "": 2}, 30, "")
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        ("def (", "SyntaxError: invalid syntax (line 1)"),
+        ("x = 1", "need BaseHandler in project module"),
+        ("import not_here_at_all", "ModuleNotFoundError: No module named 'not_here_at_all'"),
+        (STAR + "class H(BaseHandler): crawl_config = 5", "crawl_config or retry_delay: 'int' object is not a mapping"),
+    ],
+)
+def test_get_info_tells_why_a_script_cannot_be_used(worker, text, error):
+    outcome = worker.outcome(worker.send_page(worker.send_script(text), GET_INFO, taskid=GET_INFO))
+    assert (outcome.end, outcome.reason, info_of(outcome).error) == (End.FAILURE, error, error)
+
+
+def test_a_page_of_a_broken_script_fails_and_keeps_its_save(worker):
+    script = worker.send_script("1 / 0")
+    outcome = worker.outcome(worker.send_page(script, task={"track": {"save": {"n": 1}}}))
+    assert (outcome.end, outcome.reason) == (End.FAILURE, "ZeroDivisionError: division by zero")
+    track = track_of(outcome)
+    assert track["save"] == {"n": 1}
+    assert 'File "<demo>", line 1' in track["process"]["logs"]
+
+
+def test_a_missing_module_is_this_slaves_problem(worker):
+    script = worker.send_script("import not_here_at_all")
+    failure = worker.failure(worker.send_page(script))
+    assert (failure.script, failure.error) == (script, "ModuleNotFoundError: No module named 'not_here_at_all'")
+
+
+def test_a_script_that_was_not_sent_may_be_sent_later(worker):
+    text = STAR + "class H(BaseHandler):\n    def page(self): return 1\n"
+    digest = sha256(text.encode()).digest()
+    assert "not sent" in worker.failure(worker.send_page(digest)).error
+    worker.send_script(text)
+    assert worker.outcome(worker.send_page(digest)).results == [b"1"]
+
+
+def test_each_version_of_a_script_and_each_project_has_its_own_module(worker):
+    text = (
+        STAR
+        + "class H(BaseHandler):\n    n = 0\n    def page(self):\n        self.n += 1\n        return 'V%d' % self.n\n"
+    )
+    first, second = worker.send_script(text), worker.send_script(text.replace("V", "W"))
+    pages = [(first, 1), (second, 1), (first, 1), (first, 2), (second, 1)]
+    numbers = [worker.send_page(script, project=project) for script, project in pages]
+    assert [worker.outcome(number).results for number in numbers] == [
+        [b'"V1"'],
+        [b'"W1"'],
+        [b'"V2"'],
+        [b'"V1"'],
+        [b'"W2"'],
+    ]
+
+
+def test_cron_methods_run_for_the_ticks_that_passed(worker):
+    script = worker.send_script(
+        STAR + "class H(BaseHandler):\n"
+        "    @every(seconds=20)\n"
+        "    def often(self): self.crawl('http://a/often')\n"
+        "    @every(minutes=5)\n"
+        "    def seldom(self): self.crawl('http://a/seldom')\n"
+    )
+    for since, tick, names in [(100, 119, []), (100, 120, ["often"]), (100, 320, ["often", "seldom"])]:
+        number = worker.send_page(script, CRONJOB, taskid=CRONJOB, fetch={"save": {"since": since, "tick": tick}})
+        assert [follow.url.rpartition("/")[2] for follow in worker.outcome(number).follows] == names
+
+
+def test_save_and_binary_data_cross_the_pipe_unchanged(worker):
+    script = worker.send_script(
+        STAR + "class H(BaseHandler):\n"
+        "    def page(self, response):\n"
+        "        self.save['next'] = response.save\n"
+        "        self.crawl('http://a/', data=response.content, save={'b': b'\\xff'})\n"
+    )
+    content = bytes(range(256)) * 2000  # more than one frame
+    save = [1, b"\x00", None, *range(30_000)]
+    outcome = worker.outcome(worker.send_page(script, content=content, fetch={"save": save}))
+    assert track_of(outcome)["save"] == {"next": save}
+    assert msgspec.msgpack.decode(outcome.follows[0].body)["fetch"] == {
+        "data": content,
+        "save": {"b": b"\xff"},
+        "method": "POST",
+    }
+
+
+def test_an_outcome_over_the_limit_fails_for_good():
+    with processor(outcome_bytes=1024, follows=5) as worker:
+        script = worker.send_script(
+            STAR + "class H(BaseHandler):\n"
+            "    def page(self): yield 'x' * 900; yield 'x' * 900\n"
+            "    def many(self): self.crawl('http://a/%d' % i for i in range(6))\n"
+        )
+        outcome = worker.outcome(worker.send_page(script))
+        assert (outcome.end, len(outcome.results)) == (End.FATAL, 1)
+        assert outcome.reason == "results of more than 1024 bytes of one run (limits.outcome_bytes)"
+        assert track_of(outcome)["process"]["ok"] is False
+        outcome = worker.outcome(worker.send_page(script, "many"))
+        assert (outcome.end, outcome.reason) == (End.FATAL, "more than 5 URLs submitted by one run (limits.follows)")
+
+
+def test_sigterm_lets_the_page_finish_and_sigint_is_ignored(worker):
+    script = worker.send_script(
+        STAR + "class H(BaseHandler):\n"
+        "    def page(self):\n"
+        "        import os, signal\n"
+        "        os.kill(os.getpid(), signal.SIGINT)\n"
+        "        os.kill(os.getpid(), signal.SIGTERM)\n"
+        "        return 'finished'\n"
+    )
+    assert worker.outcome(worker.send_page(script)).results == [b'"finished"']
+    assert worker.process.wait(30) == 0
+
+
+def test_an_idle_processor_stops_at_sigterm(worker):
+    script = worker.send_script(STAR + "class H(BaseHandler):\n    def page(self): return 1\n")
+    worker.outcome(worker.send_page(script))  # it is up
+    worker.process.send_signal(signal.SIGTERM)
+    assert worker.process.wait(30) == 0
+
+
+def test_a_script_cannot_end_the_processor_politely_but_can_die(worker):
+    script = worker.send_script(
+        STAR + "class H(BaseHandler):\n    def page(self): sys.exit(5)\n    def dead(self): __import__('os')._exit(7)\n"
+    )
+    assert worker.outcome(worker.send_page(script)).reason == "SystemExit: 5"
+    worker.send_page(script, "dead")
+    assert worker.process.wait(30) == 7
+
+
+def test_a_processor_has_a_session_of_its_own_reads_nothing_and_is_lean(worker):
+    script = worker.send_script(
+        STAR + "class H(BaseHandler):\n"
+        "    def page(self):\n"
+        "        import os\n"
+        "        return [os.getsid(0) == os.getpid(), sys.stdin.read(), sorted(sys.modules)]\n"
+    )
+    is_leader, read, modules = json.loads(worker.outcome(worker.send_page(script)).results[0])
+    assert (is_leader, read) == (True, "")
+    assert not {"pydantic", "sqlalchemy", "pycurl", "structlog", "asyncio", "zspider.settings"} & set(modules)
+
+
+@pytest.mark.parametrize("parent_ends", ["while it works", "before it starts"])
+def test_a_processor_does_not_outlive_its_parent(parent_ends, tmp_path):
+    """A parent that starts a processor, prints its pid, and is killed."""
+    if parent_ends == "before it starts":
+        code = "import os; print(os.getpid(), flush=True)"
+        dead = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True)
+        arguments = ["--pipe", f"ipc://{tmp_path}/none", "--parent", dead.stdout.strip()]
+        done = subprocess.run([sys.executable, "-m", "zspider.roles.processor", *arguments], cwd=ROOT, timeout=30)
+        assert done.returncode == 0
+        return
+    code = (
+        "import sys, time\n"
+        "from tests.support.processors import processor\n"
+        "with processor() as worker:\n"
+        "    script = worker.send_script('from zspider import *\\nclass H(BaseHandler): pass')\n"
+        "    worker.outcome(worker.send_page(script, 'on_start'))\n"
+        "    print(worker.process.pid, flush=True)\n"
+        "    sys.stdin.read()\n"
+    )
+    parent = subprocess.Popen(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with parent:
+        assert parent.stdout is not None
+        pid = int(parent.stdout.readline())
+        assert psutil.pid_exists(pid)
+        directory = Path(psutil.Process(pid).cmdline()[4].removeprefix("ipc://")).parent
+        parent.kill()
+    wait_until_gone(pid)
+    for left in directory.iterdir():
+        left.unlink()
+    directory.rmdir()

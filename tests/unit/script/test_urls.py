@@ -1,0 +1,68 @@
+"""URL building and joining, against the standard library."""
+
+from urllib.parse import urljoin, urlparse, urlunparse
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from zspider.script.urls import Joiner, build_url, encode_params, quote_chinese
+
+
+@pytest.mark.parametrize(
+    ("url", "params", "built"),
+    [
+        (" http://a.com ", None, "http://a.com/"),
+        ("http://a.com?x=1", None, "http://a.com/?x=1"),
+        ("http://a.com/#part", None, "http://a.com/#part"),
+        ("http://A.com/B c", None, "http://A.com/B c"),
+        ("HTTP://a.com/", None, "http://a.com/"),
+        ("http://bücher.example/ü?q=中#é", None, "http://xn--bcher-kva.example/%C3%BC?q=%E4%B8%AD#%C3%A9"),
+        ("http://user:p@bücher.example:81/", None, "http://user:p@xn--bcher-kva.example:81/"),
+        ("http://a.com/?", None, "http://a.com/"),
+        ("http://a.com/", {"a": 1, "b": ["x", "y"], "c": None}, "http://a.com/?a=1&b=x&b=y"),
+        ("http://a.com/?z=0#f", [("a", "x y")], "http://a.com/?z=0&a=x+y#f"),
+        ("http://a.com/", "ready=1", "http://a.com/?ready=1"),
+        ("http://a.com/%7e", {}, "http://a.com/%7e"),
+        ("data:,on_start", None, "data:,on_start"),
+        ("relative/x", None, "relative/x"),
+        ("http://a.com/\ud800", None, "http://a.com/%ED%A0%80"),
+    ],
+)
+def test_a_url_is_built_as_pyspider_builds_it(url, params, built):
+    assert build_url(url, params) == built
+
+
+def test_a_host_that_has_no_ascii_form_is_refused():
+    with pytest.raises(ValueError, match="label"):
+        build_url("http://" + "ü" * 80 + ".example/")
+
+
+def test_params_are_form_encoded():
+    assert encode_params({"a": "ü", "b": (1, None, 2)}) == "a=%C3%BC&b=1&b=2"
+    assert encode_params("as=it&is") == "as=it&is"
+    assert quote_chinese("a b/中") == "a b/%E4%B8%AD"
+
+
+pieces = st.sampled_from(["http://", "https://", "HTTP://", "//", "..", "?q=1", "#f", "%20", "mailto:x", "javascript:"])
+texts = st.lists(pieces | st.sampled_from("/aB.?#;:@[]ü&= \t\n"), max_size=8).map("".join)
+
+
+@given(texts)
+def test_a_plain_url_is_what_parsing_it_would_give(text):
+    try:
+        built = build_url("http://h/" + text)
+        parts = urlparse(("http://h/" + text).strip())
+    except ValueError:
+        return
+    assert built == quote_chinese(urlunparse(parts._replace(path=parts.path or "/")))
+
+
+@given(
+    st.sampled_from(["http://h", "http://h/a/b/c.html?q=/x/y#f", "https://h:1/a//b/", "http://h/a/./b"]) | texts, texts
+)
+def test_a_fast_join_is_a_join(base, url):
+    try:
+        expected = urljoin(base, url.strip())
+    except ValueError:
+        expected = url.strip()
+    assert Joiner(base)(url) == expected

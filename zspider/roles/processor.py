@@ -1,0 +1,237 @@
+"""The process that runs scripts: reads pages from its slave, answers with what they led to.
+
+`python -m zspider.roles.processor --pipe ENDPOINT --index N`; one page at a time, in the main thread. It knows
+neither the master nor the network. It must start quickly: no settings library, no database.
+"""
+
+import argparse
+import os
+import signal
+import sys
+import zlib
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import msgspec
+
+from zspider.broker import codec
+from zspider.broker.messages import AnyMessage, LoadFailed, Page, Processed, Script, Started, Stop
+from zspider.broker.pipe import Pipe
+from zspider.roles.limits import die_with_parent, limit_memory, own_session
+from zspider.script import shim
+from zspider.script.deadline import Deadline
+from zspider.script.errors import LoadError
+from zspider.script.loader import LoadedScript, load
+from zspider.script.logs import captured
+from zspider.script.runner import Ran, run
+from zspider.task import GET_INFO, End, Follow, Outcome, ScriptInfo
+
+LOADED_MAX = 200  # scripts whose modules are kept
+PART_FOLLOWS = 500  # of one outcome at most
+PART_BYTES = 180 * 1024  # of the follows of one outcome: with the rest it stays in one frame
+FOLLOW_BYTES = 60  # what a follow costs beside its texts
+IDLE_S = 0.5  # how often a signal to stop is looked for while there is nothing to do
+LINGER_S = 5.0  # how long the last outcomes may take to leave
+REASON_CHARS = 2000  # Outcome.reason
+ERROR_CHARS = 4000  # LoadFailed.error
+
+
+class ProcessorOptions(msgspec.Struct, frozen=True):
+    """What the slave tells a processor on its command line, as JSON."""
+
+    process_time_limit_s: float = 30.0
+    memory_bytes: int = 1024**3
+    follows: int = 1_000_000  # limits.follows
+    outcome_bytes: int = 16 * 1024 * 1024  # limits.outcome_bytes
+
+
+class Processor:
+    """The loop. `stopping` may be set by a signal handler; it ends after the page that runs."""
+
+    def __init__(self, pipe: Pipe, options: ProcessorOptions) -> None:
+        self.stopping = False
+        self._pipe = pipe
+        self._options = options
+        self._texts: dict[bytes, bytes] = {}  # compressed; the slave sends each only once, so none is dropped
+        self._loaded: OrderedDict[tuple[int, bytes], LoadedScript | LoadError] = OrderedDict()
+
+    def run(self) -> None:
+        """Work until told to stop."""
+        while not self.stopping:
+            message = self._pipe.receive() or self._pipe.receive(IDLE_S)  # waiting costs a poll more
+            if message is not None:
+                self._on_message(message)
+
+    def _on_message(self, message: AnyMessage) -> None:
+        match message:
+            case Page():
+                self._on_page(message)
+            case Script(script=digest, text=text):
+                self._texts[digest] = zlib.compress(text.encode("utf-8"))
+            case Stop():
+                self.stopping = True
+
+    def _on_page(self, page: Page) -> None:
+        self._send(Started(page.number))
+        if page.script not in self._texts:  # the slave sends it before; a slave that did not may do so now
+            self._send(LoadFailed(page.number, page.script, "this script was not sent to the processor"))
+            return
+        loaded = self._script(page)
+        if page.taskid == GET_INFO:
+            self._send_final(page, info_outcome(page, loaded))
+        elif isinstance(loaded, LoadedScript):
+            self._process(page, loaded)
+        elif loaded.is_missing_module:
+            self._send(LoadFailed(page.number, page.script, str(loaded)[:ERROR_CHARS]))
+        else:
+            self._send_final(page, failed_to_load(page, loaded))
+
+    def _process(self, page: Page, loaded: LoadedScript) -> None:
+        loaded.set_status(page.project_status)
+        ran = run(
+            loaded,
+            page.task,
+            page.fetch,
+            page.content,
+            on_follows=lambda follows: self._send_parts(page, cut(follows)),
+            time_limit_s=self._options.process_time_limit_s,
+            follows_max=self._options.follows,
+            results_bytes_max=self._options.outcome_bytes,
+        )
+        *parts, last = cut(ran.follows) or [[]]
+        self._send_parts(page, parts)
+        self._send_final(page, final_outcome(page, ran, last))
+
+    def _script(self, page: Page) -> LoadedScript | LoadError:
+        """The script a page needs; what could not be loaded is not tried again."""
+        key = (page.project, page.script)
+        known = self._loaded.get(key)
+        if known is not None:
+            self._loaded.move_to_end(key)
+            return known
+        loaded = self._loaded[key] = self._load(page)
+        if len(self._loaded) > LOADED_MAX:
+            _, oldest = self._loaded.popitem(last=False)
+            if isinstance(oldest, LoadedScript):
+                oldest.forget()
+        return loaded
+
+    def _load(self, page: Page) -> LoadedScript | LoadError:
+        text = zlib.decompress(self._texts[page.script]).decode("utf-8")
+        deadline = Deadline(self._options.process_time_limit_s)
+        try:
+            with captured(), deadline:
+                return load({"name": page.project_name, "status": page.project_status}, text)
+        except LoadError as error:
+            return error
+        except TimeoutError as error:  # it struck between the script's end and ours
+            return LoadError(f"TimeoutError: {error}")
+        finally:
+            deadline.stop()
+
+    def _send_parts(self, page: Page, parts: Iterable[list[Follow]]) -> None:
+        for follows in parts:
+            outcome = Outcome(*_identity(page), end=End.PART, follows=follows)
+            self._send(Processed(page.number, False, codec.encode_outcome(outcome)))
+
+    def _send_final(self, page: Page, outcome: Outcome) -> None:
+        self._send(Processed(page.number, True, codec.encode_outcome(outcome)))
+
+    def _send(self, message: AnyMessage) -> None:
+        """Send, however long the slave takes to make room."""
+        is_sent = self._pipe.send(message)
+        while not is_sent:
+            is_sent = self._pipe.send(message, IDLE_S)
+
+
+def _identity(page: Page) -> tuple[int, str, int, int, bytes]:
+    return page.project, page.taskid, page.run, page.attempt, page.proof
+
+
+def cut(follows: Sequence[Follow]) -> list[list[Follow]]:
+    """Cut follows into lists that fit one outcome each; one follow alone may be larger."""
+    parts: list[list[Follow]] = []
+    room = 0
+    for follow in follows:
+        size = len(follow.body) + len(follow.url) + FOLLOW_BYTES
+        if size > room or len(parts[-1]) >= PART_FOLLOWS:
+            parts.append([])
+            room = PART_BYTES
+        parts[-1].append(follow)
+        room -= size
+    return parts
+
+
+def final_outcome(page: Page, ran: Ran, follows: list[Follow]) -> Outcome:
+    """The outcome that ends a task's delivery."""
+    return Outcome(
+        *_identity(page),
+        end=ran.end,
+        follows=follows,
+        results=ran.results,
+        track=ran.track,
+        reason=ran.reason[:REASON_CHARS],
+        fetch_ms=ran.fetch_ms,
+        process_ms=ran.process_ms,
+    )
+
+
+def info_outcome(page: Page, loaded: LoadedScript | LoadError) -> Outcome:
+    """The answer to GET_INFO: what a script declares, or why it cannot be used."""
+    if isinstance(loaded, LoadError):
+        info = ScriptInfo(error=str(loaded))
+    else:
+        try:
+            info = loaded.info()
+        except Exception as error:  # the script's own class attributes: anything
+            info = ScriptInfo(error=f"crawl_config or retry_delay: {error}"[:REASON_CHARS])
+    end = End.FAILURE if info.error else End.SUCCESS
+    return Outcome(*_identity(page), end=end, reason=info.error, info=msgspec.msgpack.encode(info))
+
+
+def failed_to_load(page: Page, error: LoadError) -> Outcome:
+    """The outcome of a task whose script cannot be loaded; its `save` stays."""
+    track = page.task.get("track") or {}
+    process = {
+        "ok": False,
+        "time": 0.0,
+        "follows": 0,
+        "result": None,
+        "logs": error.traceback[-1000:],
+        "exception": str(error),
+    }
+    packed = msgspec.msgpack.encode({**track, "process": process})
+    return Outcome(*_identity(page), end=End.FAILURE, track=packed, reason=str(error)[:REASON_CHARS])
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a processor until its slave says Stop or SIGTERM comes."""
+    parser = argparse.ArgumentParser(prog="python -m zspider.roles.processor")
+    parser.add_argument("--pipe", required=True, help="the endpoint of the slave's pipe")
+    parser.add_argument("--index", type=int, default=0, help="which processor of its slave this is, for `ps`")
+    parser.add_argument("--parent", type=int, default=os.getppid(), help="the slave's pid")
+    parser.add_argument("--options", default="{}", help="JSON of ProcessorOptions")
+    given = parser.parse_args(arguments)
+    options = msgspec.json.decode(given.options, type=ProcessorOptions)
+    die_with_parent(given.parent)
+    own_session()
+    shim.install()
+    pipe = Pipe.connect(given.pipe)
+    processor = Processor(pipe, options)
+
+    def stop(number: int, frame: Any) -> None:
+        processor.stopping = True
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal; the slave decides
+    limit_memory(options.memory_bytes)
+    try:
+        processor.run()
+    finally:
+        pipe.close(linger_s=LINGER_S)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

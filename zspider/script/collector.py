@@ -1,0 +1,100 @@
+"""What one run of a callback asks for: its follows and its results, counted and within limits."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from zspider.errors import ScriptError
+from zspider.script.plain import plain
+from zspider.task import RESULT_BYTES_MAX, RESULTS_MAX, Follow
+
+FOLLOWS_PENDING_MAX = 1000  # handed on from here, so that a million of them need no more memory
+FOLLOWS_MAX = 1_000_000  # limits.follows
+RESULTS_BYTES_MAX = 16 * 1024 * 1024  # limits.outcome_bytes
+
+_encode_json = json.JSONEncoder(ensure_ascii=False, default=str).encode
+
+
+class LimitError(ScriptError):
+    """The run asked for more than it may; another try cannot help."""
+
+
+class Collector:
+    """Follows and results of one run.
+
+    Invariant: `follows` holds what was not handed to `on_follows` yet, fewer than FOLLOWS_PENDING_MAX if there
+    is somebody to hand to; `fatal` is set once a limit was passed, even if the script swallowed the error.
+    """
+
+    __slots__ = (
+        "_follows_max",
+        "_on_follows",
+        "_results_bytes",
+        "_results_bytes_max",
+        "_seen",
+        "count",
+        "fatal",
+        "follows",
+        "results",
+    )
+
+    def __init__(
+        self,
+        on_follows: Callable[[list[Follow]], None] | None = None,
+        follows_max: int = FOLLOWS_MAX,
+        results_bytes_max: int = RESULTS_BYTES_MAX,
+    ) -> None:
+        self.follows: list[Follow] = []
+        self.results: list[bytes] = []
+        self.count = 0
+        self.fatal = ""
+        self._seen: set[str] = set()
+        self._on_follows = on_follows
+        self._follows_max = follows_max
+        self._results_bytes = 0
+        self._results_bytes_max = results_bytes_max
+
+    def is_new(self, taskid: str) -> bool:
+        """Whether this run did not submit the taskid yet; the first one wins. Raises LimitError."""
+        if taskid in self._seen:
+            return False
+        if self.count >= self._follows_max:
+            raise self.fail(f"more than {self._follows_max} URLs submitted by one run (limits.follows)")
+        return True
+
+    def add(self, follow: Follow) -> None:
+        """Take a follow that `is_new`."""
+        self._seen.add(follow.taskid)
+        self.count += 1
+        self.follows.append(follow)
+        if len(self.follows) >= FOLLOWS_PENDING_MAX and self._on_follows is not None:
+            ready, self.follows = self.follows, []
+            self._on_follows(ready)
+
+    def add_result(self, result: Any) -> None:
+        """Keep a result as JSON text; falsy ones are no results. Raises LimitError, or TypeError for no JSON."""
+        if not result:
+            return
+        packed = result_json(result)
+        if len(packed) > RESULT_BYTES_MAX:
+            raise self.fail(f"a result of {len(packed)} bytes, the limit is {RESULT_BYTES_MAX}")
+        if len(self.results) >= RESULTS_MAX:
+            raise self.fail(f"more than {RESULTS_MAX} results of one run")
+        if self._results_bytes + len(packed) > self._results_bytes_max:
+            raise self.fail(f"results of more than {self._results_bytes_max} bytes of one run (limits.outcome_bytes)")
+        self.results.append(packed)
+        self._results_bytes += len(packed)
+
+    def fail(self, reason: str) -> LimitError:
+        """Mark the run as failed for good; the caller raises what is returned."""
+        self.fatal = self.fatal or reason
+        return LimitError(reason)
+
+
+def result_json(result: Any) -> bytes:
+    """JSON text of a result, as UTF-8; what JSON does not know is written as `str(x)`."""
+    try:
+        text = _encode_json(result)
+    except TypeError:  # keys that JSON does not allow
+        text = _encode_json(plain(result))
+    return text.encode("utf-8", "replace")

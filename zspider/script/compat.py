@@ -1,0 +1,220 @@
+"""Small things that old scripts take from pyspider's modules by name (pyspider.md 2.1); ours to keep, not to use."""
+
+import logging
+import sys
+import types
+import urllib.parse
+from base64 import b64decode, b64encode
+from collections.abc import Callable, Iterable, Mapping
+from hashlib import md5
+from typing import Any
+from urllib.parse import quote, unquote_to_bytes
+
+from zspider.script.deadline import Deadline
+
+NOTSET = object()
+
+
+def md5string(value: Any) -> str:
+    """Hex md5 of a text's UTF-8."""
+    return md5(utf8(value), usedforsecurity=False).hexdigest()
+
+
+def utf8(value: Any) -> bytes:
+    """A value as UTF-8 bytes; bytes are given back."""
+    if isinstance(value, bytes):
+        return value
+    return (value if isinstance(value, str) else str(value)).encode("utf-8", "surrogatepass")
+
+
+def text(value: Any, encoding: str = "utf8") -> str:
+    """Bytes as text; text is given back."""
+    return value.decode(encoding) if isinstance(value, bytes) else str(value)
+
+
+def unicode_string(value: Any) -> str:
+    """Text of bytes that may be no UTF-8: then their repr, as pyspider has it on Python 3."""
+    if not isinstance(value, bytes):
+        return str(value)
+    try:
+        return value.decode("utf-8")
+    except UnicodeDecodeError:
+        return repr(value)
+
+
+def unicode_obj(value: Any) -> Any:
+    """A value in JSON-like form; bytes become text."""
+    if value is None or isinstance(value, str | int | float):
+        return value
+    if isinstance(value, dict):
+        return unicode_dict(value)
+    return unicode_list(value) if isinstance(value, list | tuple) else unicode_string(value)
+
+
+def unicode_dict(value: Mapping[Any, Any]) -> dict[Any, Any]:
+    """`unicode_obj` of keys and values."""
+    return {unicode_obj(key): unicode_obj(item) for key, item in value.items()}
+
+
+def unicode_list(value: Iterable[Any]) -> list[Any]:
+    """`unicode_obj` of each item."""
+    return [unicode_obj(item) for item in value]
+
+
+class timeout(Deadline):  # the name scripts know
+    """`with timeout(5): ...`"""
+
+    def __init__(self, seconds: float | None = 1, error_message: str = "Timeout") -> None:
+        super().__init__(seconds, error_message)
+
+
+class ListO:
+    """A file for writing that appends to a list."""
+
+    def __init__(self, buffer: list[Any] | None = None) -> None:
+        self._buffer = [] if buffer is None else buffer
+
+    def isatty(self) -> bool:
+        return False
+
+    def close(self) -> None:
+        pass
+
+    def flush(self) -> None:
+        pass
+
+    def seek(self, n: int, mode: int = 0) -> None:
+        pass
+
+    def readline(self) -> str:
+        return ""
+
+    def reset(self) -> None:
+        pass
+
+    def write(self, x: Any) -> None:
+        self._buffer.append(x)
+
+    def writelines(self, x: Iterable[Any]) -> None:
+        self._buffer.extend(x)
+
+
+class ProcessorResult:
+    """What pyspider's handler gave back from one run; scripts use it in tests of their own."""
+
+    def __init__(
+        self,
+        result: Any = None,
+        follows: Iterable[Any] = (),
+        messages: Iterable[Any] = (),
+        logs: Iterable[Any] = (),
+        exception: BaseException | None = None,
+        extinfo: Mapping[str, Any] | None = None,
+        save: Any = None,
+    ) -> None:
+        self.result = result
+        self.follows = follows
+        self.messages = messages
+        self.logs = logs
+        self.exception = exception
+        self.extinfo = extinfo or {}
+        self.save = save
+
+    def rethrow(self) -> None:
+        """Raise what the run raised, if it did."""
+        if self.exception:
+            raise self.exception
+
+    def logstr(self) -> str:
+        """The log as text."""
+        return "".join(
+            f"[{entry.levelname[0]}] {entry.getMessage()}\n" if isinstance(entry, logging.LogRecord) else str(entry)
+            for entry in self.logs
+        )
+
+
+def add_metaclass(metaclass: type) -> Callable[[type], type]:
+    """Class decorator: the class made again with a metaclass."""
+
+    def remake(cls: type) -> type:
+        namespace = {name: value for name, value in vars(cls).items() if name not in ("__dict__", "__weakref__")}
+        return types.new_class(cls.__name__, cls.__bases__, {"metaclass": metaclass}, lambda ns: ns.update(namespace))
+
+    return remake
+
+
+def iteritems(mapping: Mapping[Any, Any], **kwargs: Any) -> Any:
+    """Iterate over a mapping's items."""
+    return iter(mapping.items(**kwargs))
+
+
+class ResultWorker:
+    """pyspider's result worker, for scripts that subclass it."""
+
+    def __init__(self, resultdb: Any, inqueue: Any) -> None:
+        self.resultdb = resultdb
+        self.inqueue = inqueue
+
+    def on_result(self, task: Mapping[str, Any], result: Any) -> Any:
+        """Save a result that is not falsy."""
+        if not result:
+            return None
+        return self.resultdb.save(project=task["project"], taskid=task["taskid"], url=task["url"], result=result)
+
+
+def encode_dataurl(data: Any, mime_type: str = "", charset: str = "utf-8", base64: bool = True) -> str:
+    """Make a data: URL."""
+    content = data.encode(charset) if isinstance(data, str) else bytes(data)
+    head = "".join((mime_type, f";charset={charset}" if charset else "", ";base64" if base64 else ""))
+    return f"data:{head},{b64encode(content).decode() if base64 else quote(content)}"
+
+
+def decode_dataurl(data_url: str) -> str | bytes:
+    """What a data: URL holds: bytes, or text when it names a charset or is not base64."""
+    if not data_url.startswith("data:"):
+        raise ValueError(f"not a data: URL: {data_url[:80]!r}")
+    head, comma, body = data_url[5:].partition(",")
+    if not comma:
+        raise ValueError(f"a data: URL without a comma: {data_url[:80]!r}")
+    content = unquote_to_bytes(body)
+    parts = [part.strip() for part in head.split(";")]
+    charset = next((part[8:] for part in parts if part.lower().startswith("charset=")), "")
+    if "base64" in parts:
+        content = b64decode(content)
+        return content.decode(charset) if charset else content
+    return content.decode(charset or "utf-8", "replace")
+
+
+def make_six() -> types.ModuleType:
+    """A stand-in for the module `six` with what scripts use of it on Python 3."""
+    six = types.ModuleType("six")
+    moves = types.ModuleType("six.moves")
+    vars(moves).update(range=range, xrange=range, zip=zip, map=map, filter=filter, input=input, urllib=urllib)
+    vars(six).update(
+        PY2=False,
+        PY3=True,
+        string_types=(str,),
+        text_type=str,
+        binary_type=bytes,
+        integer_types=(int,),
+        class_types=(type,),
+        MAXSIZE=sys.maxsize,
+        moves=moves,
+        iteritems=iteritems,
+        iterkeys=iter,
+        itervalues=lambda mapping: iter(mapping.values()),
+        add_metaclass=add_metaclass,
+        with_metaclass=lambda meta, *bases: meta("with_metaclass", bases, {}),
+        b=lambda value: value.encode("latin-1"),
+        u=lambda value: value,
+        unichr=chr,
+        print_=print,
+        reraise=_reraise,
+    )
+    return six
+
+
+def _reraise(
+    kind: type[BaseException], value: BaseException | None, traceback: types.TracebackType | None = None
+) -> Any:
+    raise (kind() if value is None else value).with_traceback(traceback)

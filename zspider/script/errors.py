@@ -1,0 +1,57 @@
+"""How a user's error is told: one line for lists, and a traceback that begins in the user's code."""
+
+import traceback
+from pathlib import Path
+from types import TracebackType
+
+from zspider.errors import ScriptError
+
+REASON_CHARS = 2000
+_OURS = str(Path(__file__).parent.parent) + "/"
+
+
+class LoadError(ScriptError):
+    """A script cannot be loaded. The text is one line.
+
+    traceback: the whole story, in the user's frames. is_missing_module: this machine lacks a module that others
+    may have.
+    """
+
+    def __init__(self, reason: str, traceback: str = "", is_missing_module: bool = False) -> None:
+        super().__init__(reason)
+        self.traceback = traceback or reason
+        self.is_missing_module = is_missing_module
+
+
+def reason_of(error: BaseException) -> str:
+    """One line: type and text of an error; a syntax error's line."""
+    if isinstance(error, ScriptError):
+        text = str(error)
+    elif isinstance(error, SyntaxError) and error.lineno is not None:
+        text = f"{type(error).__name__}: {error.msg} (line {error.lineno})"
+    else:
+        try:
+            said = str(error)
+        except Exception:  # a user's class may do anything
+            said = "(its text cannot be made)"
+        text = f"{type(error).__name__}: {said}" if said else type(error).__name__
+    return " ".join(text.split())[:REASON_CHARS].encode("utf-8", "replace").decode()
+
+
+def user_traceback(error: BaseException) -> str:
+    """The traceback of an error without the frames of zspider."""
+    told = traceback.TracebackException(type(error), error, _skip_ours(error.__traceback__))
+    for one in (told, told.__cause__, told.__context__):
+        if one is not None:
+            frames = [frame for frame in one.stack if not frame.filename.startswith(_OURS)]
+            one.stack = traceback.StackSummary.from_list(frames)
+    try:
+        return "".join(told.format()).rstrip()
+    except Exception:  # the error's own text cannot be made
+        return reason_of(error)
+
+
+def _skip_ours(tb: TracebackType | None) -> TracebackType | None:
+    while tb is not None and tb.tb_frame.f_code.co_filename.startswith(_OURS):
+        tb = tb.tb_next
+    return tb

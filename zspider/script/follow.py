@@ -1,0 +1,91 @@
+"""A task dict as `crawl()` makes it, turned into the Follow that travels."""
+
+import json
+from collections.abc import Mapping
+from math import isfinite
+from typing import Any, NamedTuple
+
+import msgspec
+
+from zspider.script.plain import plain, text
+from zspider.task import BODY_BYTES_MAX, FAR_FUTURE_MS, TASKID_CHARS_MAX, Follow
+
+RETRIES_DEFAULT = 3  # pyspider.md 4.1
+ITAG_CHARS_MAX = 1024
+_COUNT_MAX = 2**31 - 1
+_pack = msgspec.msgpack.Encoder().encode
+
+
+class Schedule(NamedTuple):
+    """The fields of a Follow that the master decides by."""
+
+    priority: int
+    retries: int
+    exetime_ms: int
+    age_ms: int | None
+    itag: str | None
+    force_update: bool
+    auto_recrawl: bool
+    cancel: bool
+
+
+def make_follow(task: Mapping[str, Any]) -> Follow:
+    """Pack a task dict. Raises ValueError or TypeError that says which option is wrong."""
+    return Follow(checked_taskid(task["taskid"]), task["url"], pack_body(task), *read_schedule(task["schedule"]))
+
+
+def pack_body(task: Mapping[str, Any]) -> bytes:
+    """The options of a task, in JSON-like form (bytes stay bytes), packed."""
+    body = _pack({part: plain(task[part]) for part in ("schedule", "fetch", "process")})
+    if len(body) > BODY_BYTES_MAX:
+        raise ValueError(f"the options of a task are {len(body)} bytes, the limit is {BODY_BYTES_MAX}")
+    return body
+
+
+def checked_taskid(taskid: object) -> str:
+    """A taskid in the form that is stored. Raises ValueError when it is empty or too long."""
+    checked = text(str(taskid))
+    if not 1 <= len(checked) <= TASKID_CHARS_MAX:
+        raise ValueError(f"a taskid has 1 to {TASKID_CHARS_MAX} characters, not {len(checked)}")
+    return checked
+
+
+def read_schedule(schedule: Mapping[str, Any]) -> Schedule:
+    """The master's view of schedule options; absent and None mean pyspider's defaults (pyspider.md 2.3)."""
+    get = schedule.get
+    age_s = _number("age", get("age"), -1)
+    return Schedule(
+        priority=_clamp(_number("priority", get("priority"), 0), -_COUNT_MAX, _COUNT_MAX),
+        retries=_clamp(_number("retries", get("retries"), RETRIES_DEFAULT), 0, _COUNT_MAX),
+        exetime_ms=_clamp(_number("exetime", get("exetime"), 0) * 1000, 0, FAR_FUTURE_MS),
+        age_ms=None if age_s < 0 else _clamp(age_s * 1000, 0, FAR_FUTURE_MS),
+        itag=_itag(get("itag")),
+        force_update=bool(get("force_update")),
+        auto_recrawl=bool(get("auto_recrawl")),
+        cancel=bool(get("cancel")),
+    )
+
+
+def _number(name: str, value: Any, default: float) -> float:
+    if value is None:
+        return default
+    try:
+        number = value if isinstance(value, int | float) else float(value)
+        if isfinite(number):
+            return number
+    except (TypeError, ValueError, OverflowError):
+        pass
+    raise TypeError(f"crawl({name}=...) must be a number, not {str(value)[:80]!r}")
+
+
+def _clamp(value: float, least: int, most: int) -> int:
+    return int(min(max(value, least), most))
+
+
+def _itag(value: Any) -> str | None:
+    if not value:
+        return None
+    tag = text(json.dumps(value, ensure_ascii=False, default=str, sort_keys=True))
+    if len(tag) > ITAG_CHARS_MAX:
+        raise ValueError(f"an itag of {len(tag)} characters, the limit is {ITAG_CHARS_MAX}")
+    return tag

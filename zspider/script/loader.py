@@ -1,0 +1,123 @@
+"""From a script's text to a handler that can be run (pyspider.md 2.1, 6.1)."""
+
+import linecache
+import logging
+from hashlib import md5
+from types import ModuleType
+from typing import Any
+
+import msgspec
+
+from zspider.script.errors import LoadError, reason_of, user_traceback
+from zspider.script.handler import BaseHandler
+from zspider.script.logs import LoggingProxy, project_logger
+from zspider.script.plain import plain
+from zspider.task import ScriptInfo
+
+INFO_BYTES_MAX = 192 * 1024  # of a packed crawl_config; a whole ScriptInfo may have 256 KiB
+
+
+class Source:
+    """The `__loader__` of a script's module: gives the text, so that tracebacks can show lines."""
+
+    def __init__(self, name: str, text: str) -> None:
+        self.name = name
+        self.text = text
+
+    def get_source(self, name: str) -> str:
+        """The script's text."""
+        return self.text
+
+
+class LoadedScript:
+    """A script version in this process: its module and the one instance of its handler."""
+
+    def __init__(self, module: ModuleType, handler: Any, lines: list[str]) -> None:
+        self.module = module
+        self.handler = handler
+        self._lines = lines
+
+    def set_status(self, status: str) -> None:
+        """Tell the script its project's status, which may change while its text stays."""
+        if self.handler.project["status"] != status:
+            self.handler.project["status"] = status
+            self.handler.__env__["debug"] = status == "DEBUG"
+
+    def info(self) -> ScriptInfo:
+        """What the master must know of this version. Raises ValueError or TypeError when it cannot be packed."""
+        handler = self.handler
+        crawl_config = {**(handler.crawl_config or {})}
+        callback = crawl_config.get("callback")
+        if callable(callback):
+            crawl_config["callback"] = callback.__name__
+        packed = msgspec.msgpack.encode(plain(crawl_config))
+        if len(packed) > INFO_BYTES_MAX:
+            raise ValueError(f"crawl_config has {len(packed)} bytes, the limit is {INFO_BYTES_MAX}")
+        delays = handler.retry_delay or {}
+        if not isinstance(delays, dict):
+            delays = {"": delays}
+        return ScriptInfo(
+            crawl_config=packed,
+            retry_delay={str(attempt): float(delay) for attempt, delay in delays.items()},
+            min_tick=type(handler)._min_tick,
+        )
+
+    def forget(self) -> None:
+        """Drop what the process keeps of the script for tracebacks, unless another version has replaced it."""
+        filename = self.module.__file__ or ""
+        kept = linecache.cache.get(filename)
+        if kept is not None and len(kept) == 4 and kept[2] is self._lines:
+            del linecache.cache[filename]
+
+
+def load(project: dict[str, Any], text: str) -> LoadedScript:
+    """Execute a script and make its handler.
+
+    project: what the script sees as `self.project`; `name` and `status` are needed.
+    Raises LoadError (a ScriptError) when it cannot be compiled, executed or has no handler.
+    """
+    name = project["name"]
+    filename = f"<{name}>"
+    lines = text.splitlines(keepends=True)
+    linecache.cache[filename] = (len(text), None, lines, filename)
+    module = ModuleType(name)
+    project = {
+        **project,
+        "script": text,
+        "md5sum": md5(text.encode("utf-8", "replace"), usedforsecurity=False).hexdigest(),
+    }
+    vars(module).update(__file__=filename, __loader__=Source(name, text), __project__=project, __package__="")
+    try:
+        # dont_inherit: our own __future__ flags are none of the script's
+        exec(compile(text, filename, "exec", dont_inherit=True), vars(module))  # noqa: S102 # what we are for
+        logger = project_logger(name)
+        vars(module).update(log_buffer=[], logger=logger, logging=LoggingProxy(logger))
+        handler = _handler_class(module)()
+        _equip(handler, project, logger)
+    except LoadError:
+        raise
+    except BaseException as error:  # SystemExit as well: a script does not end a processor
+        missing = isinstance(error, ModuleNotFoundError)
+        raise LoadError(reason_of(error), user_traceback(error), missing) from error
+    return LoadedScript(module, handler, lines)
+
+
+def _handler_class(module: ModuleType) -> type:
+    """`__handler_cls__`, or the last proper subclass of whatever the module calls BaseHandler."""
+    names = vars(module)
+    chosen = names.get("__handler_cls__")
+    if chosen is None:
+        base = names.get("BaseHandler", BaseHandler)
+        for value in names.values():
+            if isinstance(value, type) and value is not base and issubclass(value, base):
+                chosen = value
+    if not (isinstance(chosen, type) and issubclass(chosen, BaseHandler)):
+        raise LoadError("need BaseHandler in project module")
+    return chosen
+
+
+def _equip(handler: Any, project: dict[str, Any], logger: logging.Logger) -> None:
+    handler.project_name = project["name"]
+    handler.project = project
+    handler.logger = logger
+    handler.__env__ = {"debug": project["status"] == "DEBUG", "enable_stdout_capture": True}

@@ -1,0 +1,121 @@
+"""What a run says: prints, log records and warnings, in one text of which the end is kept (pyspider.md 6.4)."""
+
+import io
+import logging
+import sys
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+LOG_CHARS = 1000  # what pyspider keeps
+_CHUNK_CHARS = 64 * 1024  # cut back to LOG_CHARS when this much came together
+
+
+class Tail(io.TextIOBase):
+    """A file for writing whose last characters are kept."""
+
+    encoding = "utf-8"
+
+    def __init__(self) -> None:
+        self._parts: list[str] = []
+        self._chars = 0
+
+    def write(self, text: str) -> int:
+        """Keep the text's end."""
+        kept = text[-LOG_CHARS:]
+        self._parts.append(kept)
+        self._chars += len(kept)
+        if self._chars > _CHUNK_CHARS:
+            self._parts = [self.tail()]
+            self._chars = len(self._parts[0])
+        return len(text)
+
+    def writable(self) -> bool:
+        return True
+
+    def tail(self) -> str:
+        """The last LOG_CHARS characters."""
+        return "".join(self._parts)[-LOG_CHARS:] if self._parts else ""
+
+
+class _Formatter(logging.Formatter):
+    """`[I 240131 12:00:00 module:line] message`, and tracebacks without our frames."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        moment = time.strftime("%y%m%d %H:%M:%S", time.localtime(record.created))
+        text = f"[{record.levelname[0]} {moment} {record.module}:{record.lineno}] {record.getMessage()}"
+        if record.exc_info and record.exc_info[1] is not None:
+            from zspider.script.errors import user_traceback  # not before something failed
+
+            text += "\n" + user_traceback(record.exc_info[1])
+        return text
+
+
+class TailHandler(logging.Handler):
+    """Writes records into the Tail of the run that goes on; outside runs they are dropped."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setFormatter(_Formatter())
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            if _current is not None:
+                _current.write(self.format(record) + "\n")
+        except Exception:
+            self.handleError(record)
+
+
+_current: Tail | None = None
+_handler = TailHandler()
+
+
+@contextmanager
+def captured() -> Iterator[Tail]:
+    """While inside, whatever this process prints, logs or warns goes to the Tail. Not reentrant."""
+    global _current
+    tail = _current = Tail()
+    before = sys.stdout, sys.stderr, warnings.showwarning
+    root = logging.getLogger()
+    root.addHandler(_handler)
+    sys.stdout = sys.stderr = tail
+    warnings.showwarning = _show_warning
+    try:
+        yield tail
+    finally:
+        sys.stdout, sys.stderr, warnings.showwarning = before
+        root.removeHandler(_handler)
+        _current = None
+
+
+def _show_warning(message: Any, category: type[Warning], filename: str, lineno: int, *_: Any, **__: Any) -> None:
+    if _current is not None:
+        _current.write(f"{filename}:{lineno}: {category.__name__}: {message}\n")
+
+
+def project_logger(name: str) -> logging.Logger:
+    """A logger of the project's own, outside the logger tree."""
+    logger = logging.Logger(name, logging.DEBUG)
+    logger.addHandler(_handler)
+    return logger
+
+
+class LoggingProxy:
+    """What a script's name `logging` means inside callbacks: the project's logger, and the module besides.
+
+    pyspider puts a bare logger there, so that `logging.getLogger()` fails; here both work.
+    """
+
+    def __init__(self, logger: logging.Logger) -> None:
+        self._logger = logger
+
+    def __getattr__(self, name: str) -> Any:
+        first, second = (self._logger, logging) if name in _LOGGER_FIRST else (logging, self._logger)
+        return getattr(first, name) if hasattr(first, name) else getattr(second, name)
+
+
+_LOGGER_FIRST = frozenset(
+    ("debug", "info", "warning", "warn", "error", "exception", "critical", "fatal", "log", "disable", "disabled")
+)

@@ -1,0 +1,61 @@
+"""JSON-like values: what a script hands over, in the form that travels (pyspider.md 3.3).
+
+str, int, float, bool, None and bytes are kept, tuples become lists, keys become text, anything else `str(x)`.
+"""
+
+import json
+from typing import Any
+
+DEPTH_MAX = 200
+
+_AS_THEY_ARE = frozenset({bool, float, bytes, type(None)})
+
+
+def plain(value: Any, depth: int = 0) -> Any:
+    """Copy a value in JSON-like form. Raises ValueError when it is nested too deep, or in itself."""
+    kind = type(value)
+    if kind is str:
+        return value if value.isascii() else text(value)
+    if kind in _AS_THEY_ARE:
+        return value
+    if kind is int:
+        return value if -(2**63) <= value < 2**64 else str(value)
+    if depth >= DEPTH_MAX:
+        raise ValueError(f"a value is nested more than {DEPTH_MAX} deep")
+    if isinstance(value, dict):
+        return {_key(key): plain(item, depth + 1) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item, depth + 1) for item in value]
+    return _other(value)
+
+
+def _other(value: Any) -> Any:
+    """A subclass of a plain type as that type; anything else as its text."""
+    match value:
+        case str():
+            return text(str.__str__(value))
+        case int():
+            return plain(int(value))
+        case float():
+            return float(value)
+        case bytes() | bytearray() | memoryview():
+            return bytes(value)
+    return text(str(value))
+
+
+def _key(key: Any) -> str:
+    """A dict's key as JSON would write it."""
+    if isinstance(key, str):
+        return text(str.__str__(key))
+    if isinstance(key, bytes):
+        return key.decode("utf-8", "replace")
+    if key is None or isinstance(key, bool | int | float):
+        return json.dumps(key)
+    return text(str(key))
+
+
+def text(value: str) -> str:
+    """The same text with "?" for lone surrogates, which UTF-8 cannot hold."""
+    if value.isascii():
+        return value
+    return value.encode("utf-8", "replace").decode("utf-8")

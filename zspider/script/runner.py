@@ -1,0 +1,207 @@
+"""One run of a callback: from a fetched page to what it led to (pyspider.md 6.2)."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import GeneratorType
+from typing import Any
+
+import msgspec
+
+from zspider.script.arity import call
+from zspider.script.collector import FOLLOWS_MAX, RESULTS_BYTES_MAX, Collector
+from zspider.script.deadline import Deadline
+from zspider.script.errors import reason_of, user_traceback
+from zspider.script.loader import LoadedScript
+from zspider.script.logs import captured
+from zspider.script.plain import plain, text
+from zspider.script.response import Response
+from zspider.task import TRACK_BYTES_MAX, End, Follow
+
+FAILED_CONTENT_CHARS = 500  # of a failed page, kept in its track
+RESULT_CHARS = 10  # of what the callback returned, kept in the track
+VALIDATORS = ("etag", "last-modified")  # what a conditional request needs of the last success
+TIME_LIMIT_S = 30.0
+
+_pack = msgspec.msgpack.Encoder().encode
+_MAX_INT = 2**31 - 1
+
+
+@dataclass(slots=True)
+class Ran:
+    """What a run led to.
+
+    follows: those that were not handed to `on_follows`. results: JSON texts. track: packed track dict of
+    pyspider.md 3.5; None when the callback is marked @not_send_status. reason: "" for a success.
+    """
+
+    end: End
+    follows: list[Follow]
+    follows_count: int
+    results: list[bytes]
+    track: bytes | None
+    reason: str
+    logs: str
+    save: Any
+    fetch_ms: int
+    process_ms: int
+
+
+def run(
+    loaded: LoadedScript,
+    task: dict[str, Any],
+    fetch_result: Mapping[str, Any],
+    content: bytes,
+    *,
+    on_follows: Callable[[list[Follow]], None] | None = None,
+    time_limit_s: float | None = TIME_LIMIT_S,
+    follows_max: int = FOLLOWS_MAX,
+    results_bytes_max: int = RESULTS_BYTES_MAX,
+) -> Ran:
+    """Run the task's callback with the page. Never raises for what user code does.
+
+    on_follows: called during the run, with time standing still, whenever many follows are pending; in order.
+    time_limit_s: for the callback with its on_result calls, unless the task has its own `process_time_limit`.
+    """
+    handler = loaded.handler
+    response = Response(fetch_result, content)
+    deadline = Deadline(_time_limit(task, time_limit_s))
+    collector = Collector(_pausing(deadline, on_follows), follows_max, results_bytes_max)
+    track = task.get("track") or {}
+    handler.task, handler.response, handler._run = task, response, collector
+    handler.save = track.get("save", {})
+    value, error = None, None
+    started = time.perf_counter()
+    with captured() as tail:
+        try:
+            with deadline:
+                value = _call(handler, task, response)
+        except BaseException as exc:  # SystemExit as well: a script does not end a processor
+            error = exc
+        deadline.stop()
+        if error is not None:
+            handler.logger.error("%s", user_traceback(error))
+        process_s = time.perf_counter() - started
+        save = handler.save
+        handler.task = handler.response = handler.save = handler._run = None
+        ran = Ran(
+            end=_end(error, collector),
+            follows=collector.follows,
+            follows_count=collector.count,
+            results=collector.results,
+            track=None,
+            reason=collector.fatal or (reason_of(error) if error else ""),
+            logs=text(tail.tail()),
+            save=save,
+            fetch_ms=min(int(response.time * 1000), _MAX_INT),
+            process_ms=min(int(process_s * 1000), _MAX_INT),
+        )
+        if getattr(_callback(handler, task), "_not_send_status", False):
+            ran.end, ran.reason = End.SUCCESS, ""
+        else:
+            ran.track = _pack_track(ran, response, value, process_s, track)
+    return ran
+
+
+def _call(handler: Any, task: dict[str, Any], response: Response) -> Any:
+    """Apply the status rules, call the callback, and hand what it gives to on_result."""
+    callback = _callback(handler, task)
+    if callback is None:
+        raise NotImplementedError(f"self.{_callback_name(task)}() not implemented!")
+    if not getattr(callback, "_catch_status_code_error", False):
+        if response.status_code == 304:  # as it was: there is nothing to parse
+            return None
+        response.raise_for_status()
+    value = call(callback, (response, task))
+    if isinstance(value, GeneratorType):
+        for item in value:
+            call(handler.on_result, (item, response, task))
+    else:
+        call(handler.on_result, (value, response, task))
+    return value
+
+
+def _callback_name(task: Mapping[str, Any]) -> str:
+    return (task.get("process") or {}).get("callback") or "__call__"
+
+
+def _callback(handler: Any, task: Mapping[str, Any]) -> Any:
+    callback = getattr(handler, _callback_name(task), None)
+    return callback if callable(callback) else None
+
+
+def _time_limit(task: Mapping[str, Any], default_s: float | None) -> float | None:
+    own = (task.get("process") or {}).get("process_time_limit")
+    return float(own) if isinstance(own, int | float) and own > 0 else default_s
+
+
+def _pausing(
+    deadline: Deadline, on_follows: Callable[[list[Follow]], None] | None
+) -> Callable[[list[Follow]], None] | None:
+    """The same call with the script's time standing still: sending must not be torn, and may have to wait."""
+    if on_follows is None:
+        return None
+
+    def hand_on(follows: list[Follow]) -> None:
+        with deadline.paused():
+            on_follows(follows)
+
+    return hand_on
+
+
+def _end(error: BaseException | None, collector: Collector) -> End:
+    if collector.fatal:
+        return End.FATAL
+    return End.SUCCESS if error is None else End.FAILURE
+
+
+def _pack_track(ran: Ran, response: Response, value: Any, process_s: float, before: Mapping[str, Any]) -> bytes:
+    """The track of pyspider.md 3.5. A `save` that cannot be kept fails the run for good; the old one stays."""
+    ok = ran.end is End.SUCCESS
+    track: dict[str, Any] = {
+        "fetch": {
+            "ok": response.isok(),
+            "redirect_url": None if response.url == response.orig_url else response.url,
+            "time": response.time,
+            "error": response.error,
+            "status_code": response.status_code,
+            "encoding": response.known_encoding,
+            "headers": _kept_headers(response, ok),
+            "content": None if ok else text(response.start_of_text(FAILED_CONTENT_CHARS)),
+        },
+        "process": {
+            "ok": ok,
+            "time": process_s,
+            "follows": ran.follows_count,
+            "result": _beginning(value),
+            "logs": ran.logs,
+            "exception": ran.reason or None,
+        },
+    }
+    try:
+        packed = _pack({**track, "save": plain(ran.save)})
+        if len(packed) <= TRACK_BYTES_MAX:
+            return packed
+        problem = f"self.save and the rest of the track are {len(packed)} bytes, the limit is {TRACK_BYTES_MAX}"
+    except Exception as exc:  # `str(x)` of a user's object may do anything
+        problem = f"self.save cannot be kept: {reason_of(exc)}"
+    ran.end, ran.reason, ran.save = End.FATAL, problem, before.get("save", {})
+    track["process"].update(ok=False, exception=problem)
+    track["fetch"]["headers"] = {}
+    return _pack({**track, "save": plain(ran.save)})
+
+
+def _kept_headers(response: Response, ok: bool) -> dict[str, str]:
+    headers = response.headers
+    if not ok:
+        return {text(name): text(value) for name, value in headers.items()}
+    return {name: text(headers[name]) for name in VALIDATORS if name in headers}
+
+
+def _beginning(value: Any) -> str | None:
+    if value is None:
+        return None
+    try:
+        return text(str(value)[:RESULT_CHARS])
+    except Exception:  # a user's class may do anything
+        return None

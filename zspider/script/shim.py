@@ -1,0 +1,102 @@
+"""pyspider's module names, served from our own parts when pyspider is not installed (pyspider.md 2.1).
+
+`install()` is called by what runs scripts, never by importing zspider.
+"""
+
+import fractions
+import functools
+import inspect
+import sys
+import types
+from collections.abc import Callable, Sequence
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from importlib.util import find_spec
+from pprint import pprint
+from typing import Any
+
+from zspider.script import compat, curl, decorators, handler, multipart, response, urls
+
+
+def _six() -> types.ModuleType:
+    if find_spec("six") is None:
+        return compat.make_six()
+    return __import__("six")
+
+
+def _base_handler() -> dict[str, Any]:
+    """All the names that a star import of pyspider.libs.base_handler gives."""
+    return {
+        "BaseHandler": handler.BaseHandler,
+        "BaseHandlerMeta": handler.BaseHandlerMeta,
+        "catch_status_code_error": decorators.catch_status_code_error,
+        "not_send_status": decorators.not_send_status,
+        "config": decorators.config,
+        "every": decorators.every,
+        "NOTSET": compat.NOTSET,
+        "ProcessorResult": compat.ProcessorResult,
+        "ListO": compat.ListO,
+        "md5string": compat.md5string,
+        "timeout": compat.timeout,
+        "pprint": pprint,
+        "quote_chinese": urls.quote_chinese,
+        "curl_to_arguments": curl.curl_to_arguments,
+        "rebuild_response": response.rebuild_response,
+        "add_metaclass": compat.add_metaclass,
+        "iteritems": compat.iteritems,
+        "six": _six(),
+        "sys": sys,
+        "inspect": inspect,
+        "functools": functools,
+        "fractions": fractions,
+    }
+
+
+def _utils() -> dict[str, Any]:
+    names = ("md5string", "utf8", "text", "unicode_string", "unicode_obj", "unicode_dict", "unicode_list", "timeout")
+    return {name: getattr(compat, name) for name in names} | {"quote_chinese": urls.quote_chinese}
+
+
+_MODULES: dict[str, Callable[[], dict[str, Any]]] = {
+    "pyspider": lambda: {"__path__": []},
+    "pyspider.libs": lambda: {"__path__": []},
+    "pyspider.libs.base_handler": _base_handler,
+    "pyspider.libs.response": lambda: {
+        "Response": response.Response,
+        "rebuild_response": response.rebuild_response,
+    },
+    "pyspider.libs.utils": _utils,
+    "pyspider.libs.url": lambda: {
+        "quote_chinese": urls.quote_chinese,
+        "curl_to_arguments": curl.curl_to_arguments,
+        "_build_url": urls.build_url,
+        "_encode_params": urls.encode_params,
+        "_encode_multipart_formdata": multipart.encode_multipart,
+    },
+    "pyspider.libs.dataurl": lambda: {"encode": compat.encode_dataurl, "decode": compat.decode_dataurl},
+    "pyspider.result": lambda: {"ResultWorker": compat.ResultWorker},
+    "libs": lambda: {"__path__": []},
+    "libs.base_handler": _base_handler,
+}
+
+
+class ShimFinder(MetaPathFinder, Loader):
+    """Finds the modules of `_MODULES`. Stands last on sys.meta_path, so that real ones win."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: types.ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """A spec for a name of ours, else None."""
+        if fullname not in _MODULES:
+            return None
+        return ModuleSpec(fullname, self, is_package=fullname in ("pyspider", "pyspider.libs", "libs"))
+
+    def exec_module(self, module: types.ModuleType) -> None:
+        """Fill the module."""
+        vars(module).update(_MODULES[module.__name__]())
+
+
+def install() -> None:
+    """Make pyspider's names importable in this process; again is harmless."""
+    if not any(isinstance(finder, ShimFinder) for finder in sys.meta_path):
+        sys.meta_path.append(ShimFinder())

@@ -1,0 +1,96 @@
+"""URLs as pyspider stores them (pyspider.md 2.3 step 4), so that a taskid is the same, and a fast join."""
+
+import re
+from typing import Any
+from urllib.parse import urlencode, urljoin, urlparse, urlunparse
+
+# Plain forms, by far the commonest, that `urlparse` and `urlunparse` would give back unchanged.
+# No control characters (urlparse removes some), no ";" (it drops an empty one), no empty query or fragment.
+_PATH = r"[^?#;\x00-\x1f]*(?:\?[^#\x00-\x1f]+)?(?:#[^\x00-\x1f]+)?\Z"
+_ASCII_PATH = _PATH.replace(r"\x1f", r"\x1f\x7f-\U0010ffff")
+_HOST = r"[^/?#;\[\]\x00-\x20\x7f-\U0010ffff]+"
+_is_plain_url = re.compile(rf"https?://{_HOST}/{_ASCII_PATH}").match
+_is_plain_absolute = re.compile(rf"https?://{_HOST}(?:/{_PATH}|\Z)").match
+_is_plain_path = re.compile(rf"/(?!/){_PATH}").match
+_is_plain_relative = re.compile(rf"(?=[^/.?#;])(?![^/?#]*:){_PATH}").match
+_NOT_ASCII = re.compile(r"[^\x00-\x7f]+")
+
+
+def build_url(url: str, params: Any = None) -> str:
+    """Make the URL that is stored and fetched; without changing what is right already.
+
+    params: a mapping or pairs (lists repeat the key, None is left out), or a ready query string.
+    Raises ValueError when the host cannot be written in ASCII.
+    """
+    url = url.strip()
+    if not params and _is_plain_url(url):
+        return url
+    scheme, netloc, path, segment, query, fragment = urlparse(url)
+    if added := encode_params(params) if params else "":
+        query = f"{query}&{added}" if query else added
+    return quote_chinese(urlunparse((scheme, _ascii_host(netloc), path or "/", segment, query, fragment)))
+
+
+def _ascii_host(netloc: str) -> str:
+    if netloc.isascii():
+        return netloc
+    user, at, host = netloc.rpartition("@")
+    return user + at + host.encode("idna").decode("ascii")  # UnicodeError is a ValueError
+
+
+def encode_params(params: Any) -> str:
+    """Form-encode a mapping or pairs; text is given back as it is, bytes are decoded."""
+    if isinstance(params, str):
+        return params
+    if isinstance(params, bytes):
+        return params.decode("utf-8", "replace")
+    pairs = params.items() if hasattr(params, "items") else params
+    flat = []
+    for key, values in pairs:
+        several = values if hasattr(values, "__iter__") and not isinstance(values, str | bytes) else [values]
+        flat += [(key, value) for value in several if value is not None]
+    return urlencode(flat, errors="replace")
+
+
+def quote_chinese(url: str) -> str:
+    """Percent-encode whatever is not ASCII, as UTF-8; leave the rest alone."""
+    if url.isascii():
+        return url
+    return _NOT_ASCII.sub(lambda found: _percent(found.group()), url)
+
+
+def _percent(text: str) -> str:
+    return "".join(f"%{byte:02X}" for byte in text.encode("utf-8", "surrogatepass"))
+
+
+class Joiner:
+    """`urljoin` with one base: the plain forms are put together without parsing."""
+
+    def __init__(self, base: str) -> None:
+        self._base = base
+        self._origin = self._folder = ""  # "" means: not plain, always ask urljoin
+        if _is_plain_absolute(base):
+            end = base.find("/", base.index("//") + 2)
+            self._origin = base if end < 0 else base[:end]
+            if end < 0 and "?" not in base and "#" not in base:
+                self._folder = base + "/"
+            elif end >= 0:
+                path = re.split("[?#]", base[end:], maxsplit=1)[0]
+                folder = path[: path.rfind("/") + 1]
+                if "//" not in folder and "/." not in folder:
+                    self._folder = self._origin + folder
+
+    def __call__(self, url: str) -> str:
+        """Join one URL; surrounding white space is removed. What is not a URL at all is given back."""
+        url = url.strip()
+        if _is_plain_absolute(url):
+            return url
+        if "/." not in url:
+            if self._origin and _is_plain_path(url):
+                return self._origin + url
+            if self._folder and "//" not in url and _is_plain_relative(url):
+                return self._folder + url
+        try:
+            return urljoin(self._base, url)
+        except ValueError:  # "http://[": let the script see what the page says
+            return url
