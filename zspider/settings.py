@@ -4,6 +4,7 @@ Read once in `cli/`, checked, then passed down as values; no other module reads 
 """
 
 import os
+import re
 from pathlib import Path
 from typing import Literal
 
@@ -206,6 +207,11 @@ class MasterFile(Section):
     def database_url(self) -> str:
         """The database in use, with the default filled in."""
         return self.database or f"sqlite:///{self.data_dir / 'zspider.db'}"
+
+    @property
+    def database_shown(self) -> str:
+        """The same without its password, for logs and `status`."""
+        return re.sub(r"(://[^:/@]*):[^@/]*@", r"\1:***@", self.database_url)
 
 
 class SlaveFile(Section):

@@ -16,6 +16,8 @@ URL_BYTES_MAX = 8190
 BODY_BYTES_MAX = 4 * 1024 * 1024  # a task's packed schedule, fetch and process options
 RESULT_BYTES_MAX = 4 * 1024 * 1024  # half of MariaDB's default max_allowed_packet, with room for escaping
 TRACK_BYTES_MAX = 1024 * 1024
+FOLLOWS_MAX = 20_000  # of one Outcome; what is more travels as PARTs
+RESULTS_MAX = 20_000
 ATTEMPTS_MAX = 10  # deliveries of one run before it fails with "gave up"
 PROOF_BYTES = 16
 SESSION_BYTES = 16
@@ -126,8 +128,8 @@ class Outcome(Struct, frozen=True, array_like=True):
     attempt: Count
     proof: Proof
     end: End
-    follows: list[Follow] = []
-    results: list[Annotated[bytes, Meta(max_length=RESULT_BYTES_MAX)]] = []
+    follows: Annotated[list[Follow], Meta(max_length=FOLLOWS_MAX)] = []
+    results: Annotated[list[Annotated[bytes, Meta(max_length=RESULT_BYTES_MAX)]], Meta(max_length=RESULTS_MAX)] = []
     track: Annotated[bytes, Meta(max_length=TRACK_BYTES_MAX)] | None = None  # msgpack of pyspider.md 3.5 `track`
     reason: Annotated[str, Meta(max_length=2000)] = ""  # why it failed, one line
     fetch_ms: Count = 0

@@ -218,12 +218,13 @@ class Admin:
             changes["group"] = group
         return changes
 
-    def _change(self, request: Request, state: ProjectState, changes: dict[str, Any]) -> None:
+    def _change(self, request: Request, state: ProjectState, changes: dict[str, Any], answer: object = None) -> None:
+        """Write the changes, tell the core, and answer with the project's row (or with `answer`)."""
         project = state.project
 
         def done(changed: Project) -> None:
             self._desk.set_project(changed)
-            request.answer(self._row(self._desk.core.projects[project.id]))
+            request.answer(answer or self._row(self._desk.core.projects[project.id]))
 
         self._writer.call(
             lambda storage: storage.set_project(project.id, now_ms=now_ms(), **changes), done, request.fail
@@ -262,8 +263,11 @@ class Admin:
         def done(left: int) -> None:
             if not left:
                 self._desk.remove_project(project.id)
-                log.info("project_removed", project=project.name)
-            request.answer({"left": left})
+                log.info("project_removed", project=project.name, kept_results=keep)
+            if not left and keep:
+                self._change(request, state, {}, answer={"left": 0})
+            else:
+                request.answer({"left": left})
 
         self._writer.call(
             lambda storage: storage.remove(project.name, REMOVE_ROWS, keep_results=keep), done, request.fail

@@ -51,6 +51,7 @@ class Desk:
     def __init__(self, hub: Hub, keys: MasterKeys, rules: SchedulerRules) -> None:
         self.stats: dict[bytes, SlaveStats] = {}
         self.committed_total = 0
+        self.is_open = False
         self._hub = hub
         self._keys = keys
         self._rules = rules
@@ -59,6 +60,7 @@ class Desk:
 
     def open(self, core: Core, writer: Writer, settings: MasterFile, cluster: bytes, epoch: int) -> None:
         """Begin to work."""
+        self.is_open = True
         self.core = core
         self.cluster = cluster
         self.epoch = epoch
@@ -88,6 +90,11 @@ class Desk:
         """Tell every slave that we live."""
         for session in self.core.sessions.values():
             self._hub.send(session.route, m.MasterBeat(self.epoch))
+
+    def reload_frontier(self) -> None:
+        """A write was repeated: what waits is read from the database again."""
+        if self.is_open:
+            self.core.reload()
 
     def goodbye(self) -> None:
         """The last messages are sent; slaves keep what is not acknowledged and wait for the next master."""

@@ -76,7 +76,9 @@ class Master:
     def _serve(self, hub: Hub, keys: MasterKeys) -> ExitCode:
         rules = SchedulerRules(has_recrawl=not self._is_oneshot)
         desk = Desk(hub, keys, rules)
-        writer = Writer(lambda: self._open(rules), self._settings.storage, desk.committed, hub.wake)
+        writer = Writer(
+            lambda: self._open(rules), self._settings.storage, desk.committed, desk.reload_frontier, hub.wake
+        )
         reader = ReaderThread(lambda: Reader(self._settings.database_url), hub.wake)
         writer.start()
         boot = self._take_over(writer, hub)

@@ -56,13 +56,18 @@ class Writer:
         open_storage: Callable[[], Committer],
         settings: StorageSettings,
         committed: Callable[[Sequence[Delivery], Any], None],
+        replayed: Callable[[], None],
         wake: Callable[[], None],
     ) -> None:
+        """replayed: called in the loop after a call that had to be repeated: it may have been written the first time,
+        and then its report does not tell all.
+        """
         self.is_away = False  # the database cannot be reached
         self.commits = 0
         self._open = open_storage
         self._settings = settings
         self._committed = committed
+        self._replayed = replayed
         self._wake = wake
         self._jobs: SimpleQueue[Delivery | _Call | None] = SimpleQueue()
         self._finished: deque[Callable[[], None]] = deque()
@@ -184,6 +189,7 @@ class Writer:
             else:
                 if self.is_away:
                     log.info("database_back")
+                    self._post(self._replayed)
                 self.is_away = False
                 return value
             if self._stop.wait(pause_s):

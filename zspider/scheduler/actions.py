@@ -32,6 +32,12 @@ class RefuseClone(NamedTuple):
     route: bytes
 
 
+class AskHello(NamedTuple):
+    """Somebody speaks for a session from another connection than the one it said Hello on: ask who it is."""
+
+    route: bytes
+
+
 class Tell(NamedTuple):
     """Say something about leases to the slave that holds them, by their numbers."""
 
@@ -55,9 +61,9 @@ class Charge(NamedTuple):
 
 
 class Gone(NamedTuple):
-    """A slave is gone: forget its session in the database."""
+    """A slave is gone, or did not come back after a restart: forget its session in the database."""
 
     session: Session
 
 
-Action = Give | Welcome | Challenge | RefuseClone | Tell | Refill | Charge | Gone
+Action = Give | Welcome | Challenge | RefuseClone | AskHello | Tell | Refill | Charge | Gone

@@ -4,13 +4,14 @@
 `step`, which grants what can be granted and says by when it wants to be called again.
 """
 
-from collections.abc import Collection, Iterable, Sequence
-from heapq import heapify, heappop, heappush
+from collections import deque
+from collections.abc import Iterable, Sequence
 from math import ceil
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from zspider.scheduler.actions import (
     Action,
+    AskHello,
     Challenge,
     Charge,
     Give,
@@ -21,51 +22,17 @@ from zspider.scheduler.actions import (
     Welcome,
 )
 from zspider.scheduler.leases import Lease, LeaseTable, Session
+from zspider.scheduler.membership import Arrival, Greeting, HeldLease, Membership, Timing
 from zspider.scheduler.projects import ProjectState
+from zspider.scheduler.turns import Turns
 from zspider.task import ATTEMPTS_MAX, CRONJOB, INTERNAL, Project, Ref, Task, task_key
+
+__all__ = ["Core", "Greeting", "HeldLease", "Timing"]
 
 AHEAD_S = 0.1  # tokens are granted this much ahead; the slave starts each task at its time
 RATE_TURN_S = 0.03  # a project held back by its rate is looked at this often: one grant message, several tasks
 EXPIRE_TURN_S = 0.1  # how often silent slaves are looked for
 GRANTS_PER_TURN = 500  # then the sockets are looked at again
-
-
-class Timing(NamedTuple):
-    """The numbers of design section 5."""
-
-    suspect_s: float = 6.0
-    lease_s: float = 30.0
-    adopt_s: float = 15.0
-    answer_s: float = 4.0  # how long the older holder of a session has to show that it lives
-
-
-class Greeting(NamedTuple):
-    """What a slave says of itself in Hello."""
-
-    session: bytes
-    route: bytes
-    roles: frozenset[str]
-    host: str
-    window: int
-    seen: int
-
-
-class HeldLease(NamedTuple):
-    """A lease that a slave names in Hello; its proof was checked."""
-
-    number: int
-    project: int
-    taskid: str
-    run: int
-    attempt: int
-
-
-class _Claim(NamedTuple):
-    """A second slave says Hello with a live session."""
-
-    greeting: Greeting
-    held: list[HeldLease]
-    until: float
 
 
 class Core:
@@ -75,18 +42,21 @@ class Core:
         self, timing: Timing, *, window: int, expected: Iterable[bytes], now: float, has_cron: bool = True
     ) -> None:
         self.leases = LeaseTable()
-        self.sessions: dict[bytes, Session] = {}
         self.projects: dict[int, ProjectState] = {}
         self.lost_leases = 0
-        self._timing = timing
+        self._members = Membership(timing, expected, now)
+        self._lease_s = timing.lease_s
         self._window = window
         self._has_cron = has_cron
-        self._expected = set(expected)  # sessions of before the restart that are not back yet
-        self._adopt_until = now + timing.adopt_s
-        self._pages: dict[bytes, tuple[bytes, list[HeldLease]]] = {}  # of a Hello in several messages, by its route
-        self._claims: dict[bytes, _Claim] = {}
         self._expire_at = now
-        self._turn = 0  # whose turn it is among projects, and the order in which sessions were served
+        self._grants = 0  # counts; the order in which projects had their turns
+        self._is_cut_short = False  # the last step had more to grant
+        self._stepped_ms = 0  # wall-clock time of the last step
+
+    @property
+    def sessions(self) -> dict[bytes, Session]:
+        """The slaves that are in."""
+        return self._members.sessions
 
     # --- projects -------------------------------------------------------------------------------
 
@@ -98,8 +68,8 @@ class Core:
                 project, window=self._window, now=now, now_ms=now_ms, has_cron=self._has_cron
             )
             return []
-        state.change(project, now)
-        return [] if state.is_active else self._tell_holders("recall", self.leases.of_project(project.id))
+        state.change(project, now, now_ms)
+        return [] if state.is_active else _tell_holders("recall", self.leases.of_project(project.id))
 
     def remove_project(self, project: int) -> list[Action]:
         """A project is gone with all its tasks."""
@@ -110,52 +80,49 @@ class Core:
 
     def hello(self, greeting: Greeting, held: Sequence[HeldLease], is_last: bool, now: float) -> list[Action]:
         """A slave joins, or joins again; its leases come in pages, and it is in after the last."""
-        route, pages = self._pages.pop(greeting.session, (greeting.route, []))
-        pages = [*pages, *held] if route == greeting.route else list(held)
-        if not is_last:
-            self._pages[greeting.session] = (greeting.route, pages)
-            return []
-        session = self.sessions.get(greeting.session)
-        if session is not None and session.route != greeting.route and self._lives(session, now):
-            self._claims[greeting.session] = _Claim(greeting, pages, now + self._timing.answer_s)
-            return [Challenge(session)]
-        return self._admit(greeting, pages, now)
+        match self._members.hello(greeting, held, is_last, now):
+            case Arrival() as arrival:
+                return self._admit(arrival, now)
+            case Challenge() as challenge:
+                return [challenge]
+            case None:
+                return []
 
     def route_is_gone(self, session_id: bytes, now: float) -> list[Action]:
         """The challenged route does not exist any more: the newer one is the same slave, reconnected."""
-        claim = self._claims.pop(session_id, None)
-        return [] if claim is None else self._admit(claim.greeting, claim.held, now)
+        claim = self._members.end_claim(session_id)
+        return [] if claim is None else self._admit(claim, now)
 
     def beat(
         self, session_id: bytes, route: bytes, seen: int, named: Sequence[int], window: int, now: float
     ) -> list[Action]:
-        """A slave says that it lives and what it has. What it should have and has not is given again."""
-        session = self.sessions[session_id]
-        if session.route != route:  # a clone of a slave whose session is in use
-            claim = self._claims.get(session_id)
-            return [] if claim is not None and claim.greeting.route == route else [RefuseClone(route)]
+        """A slave says that it lives and what it has. What it should have and has not is given again.
+
+        The session is one of `sessions`. From another route than the session's it counts for nothing: it may be
+        the same slave, whose connection broke and came back, or a clone of it. Its Hello will tell.
+        """
+        session, claim = self.sessions[session_id], self._members.claim(session_id)
+        if session.route != route:
+            return [] if claim is not None and claim.greeting.route == route else [AskHello(route)]
         actions: list[Action] = []
-        if (claim := self._claims.pop(session_id, None)) is not None:
+        if claim is not None:
+            self._members.end_claim(session_id)
             actions.append(RefuseClone(claim.greeting.route))
         self.heard(session, now)
         session.window = window
         session.seen = max(session.seen, min(seen, session.next_number - 1))
-        for lease in self.leases.lost(session, session.seen, named):
-            self.lost_leases += 1
-            self._put_back(lease)
+        self._miss(self.leases.lost(session, session.seen, named, now - self._lease_s))
         return actions
 
     def heard(self, session: Session, now: float) -> None:
         """Any word of a slave shows that it lives."""
-        session.heard = now
-        session.is_silent = False
+        self._members.heard(session, now)
 
     def leave(self, session_id: bytes) -> list[Action]:
         """A slave ends; what it did not give back waits for somebody else."""
-        session = self.sessions.pop(session_id, None)
+        session = self._members.remove(session_id)
         if session is None:
             return []
-        self._expected.discard(session_id)
         for lease in list(session.leases.values()):
             if not lease.has_arrived:
                 self._put_back(lease)
@@ -171,6 +138,7 @@ class Core:
             project = lease.task.ref.project
             if bar and (state := self.projects.get(project)) is not None:
                 session.barred.add((project, state.project.script))
+            self._refund(lease)
             self._put_back(lease)
 
     def took(self, session_id: bytes, ref: Ref, run: int) -> list[Action]:
@@ -195,7 +163,7 @@ class Core:
         is_late: it had ended before; the task may wait for its next run already.
         """
         if not is_late and (state := self.projects.get(ref.project)) is not None:
-            state.frontier.discard(ref)
+            state.frontier.take(ref)
         lease = self.leases.get(ref)
         if lease is None or lease.task.run > run:
             return []
@@ -207,7 +175,7 @@ class Core:
         actions: list[Action] = []
         for ref in refs:
             if (state := self.projects.get(ref.project)) is not None:
-                state.frontier.discard(ref)
+                state.frontier.take(ref)
             if (lease := self.leases.get(ref)) is not None:
                 actions += self._end_all([lease])
         return actions
@@ -228,80 +196,79 @@ class Core:
     ) -> None:
         """The answer to a Refill."""
         if (state := self.projects.get(project)) is not None:
-            window = state.frontier.ready if kind == "ready" else state.frontier.delayed
-            window.refill(after, tasks, is_last, self.leases.is_leased)
+            state.frontier.refill(kind, after, tasks, is_last, self.leases.is_leased)
+
+    def reload(self) -> None:
+        """What is known of the waiting tasks may be wrong: ask the database again."""
+        for state in self.projects.values():
+            state.frontier.reset()
 
     # --- time -----------------------------------------------------------------------------------
 
     def step(self, now: float, now_ms: int) -> list[Action]:
         """Let time pass, then grant what can be granted."""
-        actions = self._settle_claims(now)
+        self._stepped_ms = now_ms
+        actions: list[Action] = []
+        for claim in self._members.unanswered(now):
+            actions += self.route_is_gone(claim.greeting.session, now)
         actions += self._expire(now)
         if self.is_adopting(now):
             return actions
+        actions += [Gone(session) for session in self._members.missing(now)]
         actions += self._refills()
         actions += self._grant(now, now_ms)
         return actions
 
     def is_adopting(self, now: float) -> bool:
         """After a restart: waiting for the slaves of before, whose leases must not be given twice."""
-        if self._expected and now >= self._adopt_until:
-            self._expected.clear()
-        return bool(self._expected)
+        return self._members.is_adopting(now)
 
     def wait_s(self, now: float, now_ms: int) -> float:
         """Seconds until `step` has something to do, if nothing happens; at most one."""
+        if self._is_cut_short:
+            return 0.0
         wait_s = 1.0
-        can_grant = any(session.room > 0 for session in self.sessions.values())
+        if not any(session.room > 0 for session in self.sessions.values()):
+            return wait_s
         for state in self.projects.values():
-            if not state.is_active or not can_grant:
+            if not state.is_active:
                 continue
             if state.is_limited:
-                wait_s = min(wait_s, RATE_TURN_S + max(0.0, (state.bucket.wait_s(now) or 1.0) - AHEAD_S))
+                token_s = state.bucket.wait_s(now)
+                wait_s = min(wait_s, 1.0 if token_s is None else RATE_TURN_S + max(0.0, token_s - AHEAD_S))
             for at_ms in (state.frontier.next_due_ms(), state.next_tick_ms(now_ms)):
-                if at_ms is not None:
+                if at_ms is not None and at_ms > self._stepped_ms:  # else something other than time holds it back
                     wait_s = min(wait_s, max(0.001, (at_ms - now_ms) / 1000))
         return wait_s
 
     # --- inside ---------------------------------------------------------------------------------
 
-    def _lives(self, session: Session, now: float) -> bool:
-        return now - session.heard < self._timing.suspect_s
-
-    def _admit(self, greeting: Greeting, held: Sequence[HeldLease], now: float) -> list[Action]:
-        session = self.sessions.get(greeting.session)
-        if session is None:
-            session = Session(
-                greeting.session, greeting.route, greeting.roles, greeting.host, greeting.window, joined=now, heard=now
-            )
-            self.sessions[session.id] = session
-        self.heard(session, now)
-        session.route, session.window = greeting.route, greeting.window
-        session.told.clear()
-        session.seen = greeting.seen
+    def _admit(self, arrival: Arrival, now: float) -> list[Action]:
+        greeting, held = arrival.greeting, arrival.held
+        known = self.sessions.get(greeting.session)
+        is_same_route = known is not None and known.route == greeting.route
+        session = self._members.admit(greeting, now)
         session.next_number = max([session.next_number, greeting.seen + 1, *(one.number + 1 for one in held)])
-        named = {one.number for one in held}
-        for lease in [x for x in session.leases.values() if x.number not in named and not x.has_arrived]:
-            self.lost_leases += 1  # granted on a connection that is no more
-            self._put_back(lease)
-        for one in held:
-            self._adopt(session, one, now)
-        self._expected.discard(session.id)
-        return [Welcome(session)]
+        # What was granted on a connection that is no more will not arrive; on this one it may be on its way.
+        came = greeting.seen if is_same_route else session.next_number
+        self._miss(self.leases.lost(session, came, [one.number for one in held], now - self._lease_s))
+        return [Welcome(session), *(action for one in held for action in self._adopt(session, one, now))]
 
-    def _adopt(self, session: Session, held: HeldLease, now: float) -> None:
-        ref = Ref(held.project, task_key(held.taskid))
-        if held.number not in session.leases:
-            task = Task(ref, held.taskid, url="", body=b"", run=held.run, attempt=held.attempt - 1)
-            self.leases.adopt(task, session, held.number, held.attempt, now)
-            if (state := self.projects.get(held.project)) is not None:
-                state.frontier.discard(ref)
-
-    def _settle_claims(self, now: float) -> list[Action]:
-        actions: list[Action] = []
-        for session_id, claim in list(self._claims.items()):
-            if now >= claim.until:
-                actions += self.route_is_gone(session_id, now)
+    def _adopt(self, session: Session, held: HeldLease, now: float) -> list[Action]:
+        """Take up a lease that the slave says it has, unless its run is over or a slave has it already."""
+        if held.number in session.leases:
+            return []
+        ref, state = Ref(held.project, task_key(held.taskid)), self.projects.get(held.project)
+        waiting, lease = None if state is None else state.frontier.get(ref), self.leases.get(ref)
+        newest = max(0 if waiting is None else waiting.run, 0 if lease is None else lease.task.run)
+        if state is None or held.run < newest:
+            return [Tell("release", session, [held.number])]
+        if lease is not None and lease.task.run == held.run:
+            return []
+        actions = [] if lease is None else self._end_all([lease])
+        state.frontier.take(ref)
+        task = waiting or Task(ref, held.taskid, url="", body=b"", run=held.run, attempt=held.attempt - 1)
+        self.leases.adopt(task, session, held.number, held.attempt, now, is_known=waiting is not None)
         return actions
 
     def _expire(self, now: float) -> list[Action]:
@@ -310,12 +277,8 @@ class Core:
             return []
         self._expire_at = now + EXPIRE_TURN_S
         actions: list[Action] = []
-        for session in list(self.sessions.values()):
-            silent_s = now - session.heard
-            session.is_silent = silent_s >= self._timing.suspect_s
-            if silent_s < self._timing.lease_s:
-                continue
-            del self.sessions[session.id]
+        for session in self._members.fallen_silent(now):
+            self._members.remove(session.id)
             lost = [lease for lease in session.leases.values() if not lease.has_arrived]
             charged = [(lease.task.ref, lease.task.run, lease.attempt) for lease in lost if _has_row(lease.task)]
             for lease in lost:
@@ -324,125 +287,116 @@ class Core:
             actions += [Gone(session), *self._resend_taken(session.id)]
         return actions
 
+    def _miss(self, leases: Iterable[Lease]) -> None:
+        """These grants did not reach their slave."""
+        for lease in leases:
+            self.lost_leases += 1
+            self._refund(lease)
+            self._put_back(lease)
+
     def _put_back(self, lease: Lease, *, is_charged: bool = False) -> None:
         """End a lease whose task waits again."""
         self.leases.end(lease)
         task, state = lease.task, self.projects.get(lease.task.ref.project)
         if state is None:
             return
-        if task.taskid in INTERNAL:
-            if is_charged:
-                state.charge_internal(task)
-        elif not lease.is_known:
+        if not _has_row(task):
+            state.put_back(task, is_charged=is_charged)
+            return
+        if is_charged:
+            task.attempt = max(task.attempt, lease.attempt)
+            state.frontier.doubt()
+        if not lease.is_known:
             state.frontier.reset()  # only the database knows where it belongs
-        else:
-            task.attempt = lease.attempt if is_charged else task.attempt
-            if task.attempt < ATTEMPTS_MAX:
-                state.frontier.offer(task)
+        elif task.attempt < ATTEMPTS_MAX:  # else the charge ends it
+            state.frontier.offer(task)
+
+    def _refund(self, lease: Lease) -> None:
+        """Its token was not used."""
+        if lease.is_known and _has_row(lease.task) and (state := self.projects.get(lease.task.ref.project)) is not None:
+            state.bucket.refund()
 
     def _resend_taken(self, session_id: bytes) -> list[Action]:
         """Relayed pages that a vanished slave was processing."""
         leases = [lease for lease in self.leases if lease.taken_by == session_id]
         for lease in leases:
             lease.taken_by = None
-        return self._tell_holders("resend", leases)
+        return _tell_holders("resend", leases)
 
     def _end_all(self, leases: Sequence[Lease]) -> list[Action]:
         for lease in leases:
             self.leases.end(lease)
-        return self._tell_holders("release", leases)
-
-    def _tell_holders(self, what: Literal["release", "recall", "resend"], leases: Sequence[Lease]) -> list[Action]:
-        numbers: dict[bytes, tuple[Session, list[int]]] = {}
-        for lease in leases:
-            numbers.setdefault(lease.session.id, (lease.session, []))[1].append(lease.number)
-        return [Tell(what, session, found) for session, found in numbers.values()]
+        return _tell_holders("release", leases)
 
     def _refills(self) -> list[Action]:
         actions: list[Action] = []
         for state in self.projects.values():
             if state.is_active and state.has_script:
-                for window in state.frontier.wants():
+                for kind, window in state.frontier.wants():
                     window.is_refilling = True
-                    kind: Literal["ready", "delayed"] = "ready" if window is state.frontier.ready else "delayed"
                     actions.append(Refill(state.project.id, kind, window.after))
         return actions
 
     def _grant(self, now: float, now_ms: int) -> list[Action]:
-        """Hand out tasks, one project after the other, to whoever has the least to do."""
-        hungry = _Hungry(self.sessions.values())
+        """Hand out tasks, one of each project after the other, to whoever has the least to do."""
+        actions: list[Action] = []
         given: dict[bytes, tuple[Session, list[tuple[Lease, int]]]] = {}
-        sources = [state for state in self.projects.values() if state.is_active]
-        left = GRANTS_PER_TURN
-        while sources and hungry and left:
-            state = sources[self._turn % len(sources)]
-            self._turn += 1
-            session = hungry.take((state.project.id, state.project.script))
-            found = self._next(state, now, now_ms) if session is not None else None
-            if session is not None:
-                hungry.put_back(session, was_served=found is not None)
-            if session is None or found is None:
-                sources.remove(state)
+        turns = Turns(self.sessions.values())
+        sources = deque(sorted((x for x in self.projects.values() if x.is_active), key=lambda state: state.turn))
+        until = self._grants + GRANTS_PER_TURN
+        while sources and turns and self._grants < until:
+            state = sources.popleft()
+            task = self._next(state, now, now_ms)
+            session = turns.next((state.project.id, state.project.script)) if task is not None else None
+            if task is None or session is None:
                 continue
-            task, start_ms = found
+            start_ms = self._take(state, task, now, now_ms)
+            actions += self._end_all([older]) if (older := self.leases.get(task.ref)) is not None else []
             lease = self.leases.add(task, session, now)
+            turns.served(session)
             given.setdefault(session.id, (session, []))[1].append((lease, start_ms))
-            left -= 1
-        return [Give(session, grants) for session, grants in given.values()]
+            self._grants += 1
+            state.turn = self._grants
+            sources.append(state)
+        self._is_cut_short = bool(self._grants == until and sources and turns)
+        return [*actions, *(Give(session, grants) for session, grants in given.values())]
 
-    def _next(self, state: ProjectState, now: float, now_ms: int) -> tuple[Task, int] | None:
-        """The project's next task and the milliseconds from now when it may start; None if it has to wait."""
+    def _next(self, state: ProjectState, now: float, now_ms: int) -> Task | None:
+        """The task that the project wants done next; None if it has to wait."""
         state.is_limited = False
         for task in state.internal_tasks(now_ms):
             if self.leases.get(task.ref) is None:
-                if task.taskid == CRONJOB:
-                    state.cron_ran(task)
-                return task, 0
-        if not state.has_script or not state.frontier.has_ready(now_ms):
+                return task
+        if not state.has_script:
             return None
-        wait_s = state.bucket.reserve(now, AHEAD_S)
-        if wait_s is None:
-            state.is_limited = True
-            return None
-        found = state.frontier.next(now_ms)
-        assert found is not None  # has_ready said so
-        return found, ceil(wait_s * 1000)
+        while (found := state.frontier.peek(now_ms)) is not None and self._is_outrun(found):
+            state.frontier.next(now_ms)
+        if found is not None:
+            token_s = state.bucket.wait_s(now)
+            state.is_limited = token_s is None or token_s > AHEAD_S
+        return None if state.is_limited else found
+
+    def _is_outrun(self, task: Task) -> bool:
+        """This run, or a later one, is leased; only what a slave of before a restart holds can be an earlier one."""
+        lease = self.leases.get(task.ref)
+        return lease is not None and lease.task.run >= task.run
+
+    def _take(self, state: ProjectState, task: Task, now: float, now_ms: int) -> int:
+        """Take what `_next` gave, and its token; returns the milliseconds from now when it may start."""
+        if task.taskid == CRONJOB:
+            state.cron_ran(task)
+        if not _has_row(task):
+            return 0
+        state.frontier.next(now_ms)
+        return ceil(1000 * (state.bucket.reserve(now, AHEAD_S) or 0.0))
 
 
 def _has_row(task: Task) -> bool:
     return task.taskid not in INTERNAL
 
 
-class _Hungry:
-    """Slaves with room, the one with the least work (and then the longest wait) first."""
-
-    def __init__(self, sessions: Collection[Session]) -> None:
-        self._order = max((session.served for session in sessions), default=0)
-        self._room = {session.id: session.room for session in sessions if session.room > 0}
-        self._heap = [self._entry(session) for session in sessions if session.id in self._room]
-        heapify(self._heap)
-
-    def __bool__(self) -> bool:
-        return bool(self._heap)
-
-    def take(self, script: tuple[int, bytes]) -> Session | None:
-        """Take out the one to be served next, of those that can load this script; `put_back` follows."""
-        barred = []
-        while self._heap and script in self._heap[0][-1].barred:
-            barred.append(heappop(self._heap))
-        found = heappop(self._heap)[-1] if self._heap else None
-        for entry in barred:
-            heappush(self._heap, entry)
-        return found
-
-    def put_back(self, session: Session, *, was_served: bool) -> None:
-        """Return what `take` gave, with one place less if it got a task."""
-        if was_served:
-            self._order += 1
-            session.served = self._order
-            self._room[session.id] -= 1
-        if self._room[session.id] > 0:
-            heappush(self._heap, self._entry(session))
-
-    def _entry(self, session: Session) -> tuple[float, int, bytes, Session]:
-        return ((session.window - self._room[session.id]) / session.window, session.served, session.id, session)
+def _tell_holders(what: Literal["release", "recall", "resend"], leases: Iterable[Lease]) -> list[Action]:
+    numbers: dict[bytes, tuple[Session, list[int]]] = {}
+    for lease in leases:
+        numbers.setdefault(lease.session.id, (lease.session, []))[1].append(lease.number)
+    return [Tell(what, session, found) for session, found in numbers.values()]

@@ -8,12 +8,14 @@ no more memory than ten thousand.
 from collections.abc import Callable, Iterable
 from heapq import heappop, heappush
 from itertools import count
+from typing import Literal
 
 from zspider.task import Ref, Task
 
 Position = tuple[int, int]  # sorts tasks: (-priority, seq) when ready, (due_ms, seq) when delayed
 _BEGIN: Position = (-(1 << 62), -1)  # before every task
 _END: Position = (1 << 62, 0)  # behind every task
+_STALE_MAX = 64  # heap entries whose task is gone that are not worth cleaning up
 
 
 def ready_position(task: Task) -> Position:
@@ -38,10 +40,16 @@ class TaskHeap:
     def __len__(self) -> int:
         return len(self._tasks)
 
+    def get(self, ref: Ref) -> Task | None:
+        """This task, if it is here."""
+        return self._tasks.get(ref)
+
     def push(self, task: Task) -> None:
         """Put a task in; it replaces one with the same ref."""
         self._tasks[task.ref] = task
         heappush(self._heap, (self._position(task), next(self._serial), task))
+        if len(self._heap) > 2 * len(self._tasks) + _STALE_MAX:
+            self.keep_first(len(self._heap))
 
     def peek(self) -> Task | None:
         """The first task, or None."""
@@ -58,14 +66,14 @@ class TaskHeap:
         del self._tasks[task.ref]
         return task
 
-    def discard(self, ref: Ref) -> None:
-        """Take out this task, if it is here."""
-        self._tasks.pop(ref, None)
+    def discard(self, ref: Ref) -> Task | None:
+        """Take out this task; None if it is not here."""
+        return self._tasks.pop(ref, None)
 
     def keep_first(self, n: int) -> Position:
-        """Drop all but the first `n` tasks; returns the position of the last one kept."""
-        live = sorted(entry for entry in self._heap if self._tasks.get(entry[2].ref) is entry[2])
-        self._heap = live[:n]  # sorted, so it is a heap
+        """Drop all but the first `n` tasks (at least one is here); returns the position of the last one kept."""
+        live = {entry[2].ref: entry for entry in self._heap if self._tasks.get(entry[2].ref) is entry[2]}
+        self._heap = sorted(live.values())[:n]  # sorted, so it is a heap
         self._tasks = {task.ref: task for _, _, task in self._heap}
         return self._heap[-1][0]
 
@@ -85,6 +93,7 @@ class Window:
         self.tasks = TaskHeap(position)
         self.edge = _BEGIN
         self.is_refilling = False  # a refill was asked for and has not come back
+        self._is_doubted = False  # ... and its answer may be older than what was written since
         self._position = position
         self._size = size
 
@@ -110,10 +119,10 @@ class Window:
     ) -> None:
         """Take in what the database had behind `after`, but for the leased.
 
-        Ignored when the edge has moved since it was asked for: it will be asked again.
+        Ignored when the edge has moved since it was asked for, or `doubt` was called: it will be asked again.
         """
-        self.is_refilling = False
-        if after != self.after:
+        is_doubted, self._is_doubted, self.is_refilling = self._is_doubted, False, False
+        if after != self.after or is_doubted:
             return
         for task in found:
             self.edge = self._position(task)
@@ -122,6 +131,10 @@ class Window:
         if is_last:
             self.edge = _END
 
+    def doubt(self) -> None:
+        """A row is about to change that an answer on its way may show as it was."""
+        self._is_doubted = self.is_refilling
+
     def reset(self) -> None:
         """Forget everything; the database is asked again."""
         self.tasks.clear()
@@ -129,12 +142,18 @@ class Window:
 
 
 class Frontier:
-    """The waiting tasks of one project: those ready now, and those due later."""
+    """The waiting tasks of one project: those ready now, and those due later.
+
+    Memory: at most 2 * size ready, 2 * size delayed and `size` due tasks. The order is exact among the tasks in
+    memory. A due task waits its turn in the delayed order (by its time, whatever its priority) only while `size`
+    others are due, or while it lies behind the edge because more than size / 4 are in memory.
+    """
 
     def __init__(self, size: int) -> None:
         self.ready = Window(ready_position, size)
         self.delayed = Window(delayed_position, size)
         self._due = TaskHeap(ready_position)  # were delayed, are due; the database still has them as delayed
+        self._size = size
         self._low = size // 4
 
     def __len__(self) -> int:
@@ -142,46 +161,66 @@ class Frontier:
 
     def offer(self, task: Task) -> None:
         """Take in a task that begins to wait; it may be left to the database."""
-        self.discard(task.ref)
+        self.take(task.ref)
         (self.delayed if task.due_ms else self.ready).offer(task)
 
-    def discard(self, ref: Ref) -> None:
-        """Forget a task: it ended, was cancelled or replaced."""
-        self.ready.tasks.discard(ref)
-        self.delayed.tasks.discard(ref)
-        self._due.discard(ref)
+    def get(self, ref: Ref) -> Task | None:
+        """This task, if it waits in memory."""
+        return self.ready.tasks.get(ref) or self.delayed.tasks.get(ref) or self._due.get(ref)
+
+    def take(self, ref: Ref) -> Task | None:
+        """Take out a task: it ended, was replaced or is leased already; None if it is not in memory."""
+        return self.ready.tasks.discard(ref) or self.delayed.tasks.discard(ref) or self._due.discard(ref)
+
+    def refill(
+        self,
+        kind: Literal["ready", "delayed"],
+        after: Position | None,
+        found: Iterable[Task],
+        is_last: bool,
+        is_leased: Callable[[Task], bool],
+    ) -> None:
+        """Take in what the database had behind `after` in one of the two orders."""
+        window = self.ready if kind == "ready" else self.delayed
+        window.refill(after, found, is_last, lambda task: is_leased(task) or self._due.get(task.ref) is not None)
+
+    def peek(self, now_ms: int) -> Task | None:
+        """The task to be granted next, or None when nothing is ready."""
+        heap = self._first(now_ms)
+        return None if heap is None else heap.peek()
 
     def next(self, now_ms: int) -> Task | None:
         """Take out the task to be granted next, or None when nothing is ready."""
-        self._promote(now_ms)
-        ready, due = self.ready.tasks.peek(), self._due.peek()
-        if due is not None and (ready is None or ready_position(due) < ready_position(ready)):
-            return self._due.pop()
-        return None if ready is None else self.ready.tasks.pop()
+        heap = self._first(now_ms)
+        return None if heap is None else heap.pop()
 
     def has_ready(self, now_ms: int) -> bool:
         """Whether `next` would give a task."""
-        self._promote(now_ms)
-        return self._due.peek() is not None or self.ready.tasks.peek() is not None
+        return self.peek(now_ms) is not None
 
     def next_due_ms(self) -> int | None:
         """When the first delayed task in memory is due; None when there is none."""
         first = self.delayed.tasks.peek()
         return None if first is None else first.due_ms
 
-    def wants(self) -> list[Window]:
+    def wants(self) -> list[tuple[Literal["ready", "delayed"], Window]]:
         """The windows that run low while the database may have more."""
-        low = []
+        low: list[tuple[Literal["ready", "delayed"], Window]] = []
         if len(self.ready.tasks) <= self._low:
-            low.append(self.ready)
+            low.append(("ready", self.ready))
         if len(self.delayed.tasks) + len(self._due) <= self._low:
-            low.append(self.delayed)
-        return [window for window in low if not window.is_complete and not window.is_refilling]
+            low.append(("delayed", self.delayed))
+        return [(kind, window) for kind, window in low if not window.is_complete and not window.is_refilling]
 
     @property
     def is_loaded(self) -> bool:
         """Everything that waits in the database is in memory, or leased."""
         return self.ready.is_complete and self.delayed.is_complete
+
+    def doubt(self) -> None:
+        """A waiting task's row is about to be changed by us: answers that are on their way do not know it."""
+        self.ready.doubt()
+        self.delayed.doubt()
 
     def reset(self) -> None:
         """Forget everything and load it from the database again."""
@@ -189,6 +228,11 @@ class Frontier:
         self.delayed.reset()
         self._due.clear()
 
-    def _promote(self, now_ms: int) -> None:
-        while (first := self.delayed.tasks.peek()) is not None and first.due_ms <= now_ms:
+    def _first(self, now_ms: int) -> TaskHeap | None:
+        """Where the first task is, once those whose time has come stand among the ready."""
+        while len(self._due) < self._size and (first := self.delayed.tasks.peek()) and first.due_ms <= now_ms:
             self._due.push(self.delayed.tasks.pop())
+        ready, due = self.ready.tasks.peek(), self._due.peek()
+        if due is not None and (ready is None or ready_position(due) < ready_position(ready)):
+            return self._due
+        return None if ready is None else self.ready.tasks

@@ -19,9 +19,9 @@ def info_task(project: int, script: bytes, attempt: int) -> Task:
     return _task(project, GET_INFO, run=info_run(script), attempt=attempt, save=save)
 
 
-def cron_task(project: int, tick_s: int, since_s: int) -> Task:
+def cron_task(project: int, tick_s: int, since_s: int, attempt: int = 0) -> Task:
     """Run each @every method that has a tick in (since_s, tick_s], once (missed ticks are made up for by one run)."""
-    return _task(project, CRONJOB, run=tick_s, attempt=0, save={"tick": tick_s, "since": since_s})
+    return _task(project, CRONJOB, run=tick_s, attempt=attempt, save={"tick": tick_s, "since": since_s})
 
 
 def _task(project: int, taskid: str, *, run: int, attempt: int, save: object) -> Task:

@@ -16,7 +16,7 @@ class Lease(Struct, eq=False):
     attempt: int
     granted: float  # monotonic seconds
     has_arrived: bool = False  # an outcome of it waits to be committed
-    is_known: bool = True  # False: adopted after a restart; the row is in the database only
+    is_known: bool = True  # False: named by its slave, as after a restart; the row is in the database only
     taken_by: bytes | None = None  # session of the processing slave that has its relayed page
 
 
@@ -74,16 +74,17 @@ class LeaseTable:
         return lease is not None and lease.task.run == task.run
 
     def add(self, task: Task, session: Session, now: float) -> Lease:
-        """Lend a task to a session under its next number."""
+        """Lend a task that is not leased to a session, under its next number."""
         lease = Lease(task, session, session.next_number, task.attempt + 1, now)
         session.next_number += 1
         self._put(lease)
         return lease
 
-    def adopt(self, task: Task, session: Session, number: int, attempt: int, now: float) -> None:
-        """Accept a lease that a former master granted; the first session to name it keeps it."""
-        if task.ref not in self._by_ref:
-            self._put(Lease(task, session, number, attempt, now, is_known=False))
+    def adopt(
+        self, task: Task, session: Session, number: int, attempt: int, now: float, *, is_known: bool = False
+    ) -> None:
+        """Accept a lease that a former master granted, on a task that is not leased."""
+        self._put(Lease(task, session, number, attempt, now, is_known=is_known))
 
     def end(self, lease: Lease) -> None:
         """Take the lease away; safe to repeat."""
@@ -103,13 +104,13 @@ class LeaseTable:
         """All leases of a project."""
         return [lease for lease in self._by_ref.values() if lease.task.ref.project == project]
 
-    def lost(self, session: Session, seen: int, named: Iterable[int]) -> list[Lease]:
-        """Leases that were delivered (or overtaken) and that the slave does not name: it does not have them."""
+    def lost(self, session: Session, seen: int, named: Iterable[int], granted_by: float) -> list[Lease]:
+        """Leases that the slave does not name, of those delivered or overtaken, and of those granted by this time."""
         named = set(named)
         return [
             lease
             for number, lease in session.leases.items()
-            if number <= seen and number not in named and not lease.has_arrived
+            if number not in named and not lease.has_arrived and (number <= seen or lease.granted <= granted_by)
         ]
 
     def _put(self, lease: Lease) -> None:

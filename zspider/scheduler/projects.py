@@ -2,7 +2,7 @@
 
 from zspider.scheduler.bucket import TokenBucket
 from zspider.scheduler.frontier import Frontier
-from zspider.scheduler.internal import cron_task, info_task
+from zspider.scheduler.internal import cron_task, info_run, info_task
 from zspider.task import ATTEMPTS_MAX, GET_INFO, Project, ScriptInfo, Task
 
 CRON_MIN_TICK_S = 1
@@ -18,10 +18,19 @@ class ProjectState:
         self.is_limited = False  # at the last turn, only the rate held it back
         self._has_cron = has_cron
         self._last_tick_s = now_ms // 1000  # nothing is made up for from before the start (pyspider.md 4.9)
+        self._since_s = self._last_tick_s  # the last tick before those of the cron task that was granted last
         self._info_attempt = 0
+        self._cron_attempt = 0
+        self.turn = 0  # order of its last grant among the projects
 
-    def change(self, project: Project, now: float) -> None:
+    def change(self, project: Project, now: float, now_ms: int) -> None:
         """Follow an edit: another rate, status or script version."""
+        is_new_script = project.script != self.project.script
+        if is_new_script or (project.status.is_active and not self.is_active):
+            self._last_tick_s = now_ms // 1000  # ticks count from when they could run
+            self._cron_attempt = 0
+        if is_new_script or self._info_attempt >= ATTEMPTS_MAX:
+            self._info_attempt = 0
         self.bucket.change(project.rate, project.burst, now)
         self.project = project
 
@@ -40,17 +49,23 @@ class ProjectState:
             return [info_task(self.project.id, self.project.script, self._info_attempt)]
         return self._cron(now_ms)
 
-    def charge_internal(self, task: Task) -> None:
-        """A delivery of one of these tasks was lost."""
-        if task.taskid != GET_INFO:
-            return
-        self._info_attempt += 1
-        if self._info_attempt >= ATTEMPTS_MAX and self.project.info is None:
-            self.project.info = ScriptInfo(error=f"gave up: {ATTEMPTS_MAX} slaves were lost while loading the script")
+    def put_back(self, task: Task, *, is_charged: bool) -> None:
+        """One of these tasks was not done by the slave that had it. is_charged: it may have ended that slave."""
+        if task.taskid == GET_INFO:
+            self._info_attempt += is_charged and task.run == info_run(self.project.script)
+            if self._info_attempt >= ATTEMPTS_MAX and self.project.info is None:
+                text = f"gave up: {ATTEMPTS_MAX} slaves were lost while loading the script"
+                self.project.info = ScriptInfo(error=text)
+        elif task.run == self._last_tick_s:
+            self._cron_attempt += is_charged
+            if self._cron_attempt < ATTEMPTS_MAX:
+                self._last_tick_s = self._since_s
+            else:  # these ticks harm slaves; the next ones may be better
+                self._cron_attempt = 0
 
     def cron_ran(self, task: Task) -> None:
-        """The cron task was granted: its ticks are taken care of."""
-        self._last_tick_s = max(self._last_tick_s, task.run)
+        """The cron task was granted: its ticks are taken care of, unless it is put back."""
+        self._since_s, self._last_tick_s = self._last_tick_s, task.run
 
     def next_tick_ms(self, now_ms: int) -> int | None:
         """When the next @every tick is; None without one."""
@@ -62,7 +77,9 @@ class ProjectState:
         if tick_s is None:
             return []
         last = now_ms // 1000 // tick_s * tick_s  # ticks are aligned to the epoch (pyspider.md 4.9)
-        return [cron_task(self.project.id, last, self._last_tick_s)] if last > self._last_tick_s else []
+        if last <= self._last_tick_s:
+            return []
+        return [cron_task(self.project.id, last, self._last_tick_s, self._cron_attempt)]
 
     def _tick_s(self) -> int | None:
         info = self.project.info

@@ -1,8 +1,9 @@
 """When a URL is accepted and what follows the end of a run: pyspider.md 4.6 with the decisions of its section 11."""
 
 from collections.abc import Mapping
+from math import isnan
 
-from zspider.task import Accept, End, Finish, Follow, Status, Stored
+from zspider.task import FAR_FUTURE_MS, Accept, End, Finish, Follow, Status, Stored
 
 # Seconds before the n-th retry; "" is for all later ones (pyspider.md 4.1).
 RETRY_DELAYS: Mapping[str, float] = {"0": 30, "1": 3600, "2": 21600, "3": 43200, "": 86400}
@@ -12,7 +13,9 @@ LAST_DELAY_S = 86400  # a script's own table without "" falls back to this
 class SchedulerRules:
     """The rules, with each project's own table of retry delays."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, has_recrawl: bool = True) -> None:
+        """has_recrawl: False leaves auto_recrawl out (`zspiderd run`)."""
+        self._has_recrawl = has_recrawl
         self._delays: dict[int, Mapping[str, float]] = {}
 
     def set_retry_delays(self, project: int, delays: Mapping[str, float]) -> None:
@@ -32,11 +35,11 @@ class SchedulerRules:
 
     def finish(self, project: int, stored: Stored, end: End, now_ms: int) -> Finish:
         """Decide about a task whose run ended (pyspider.md 4.6 "Success" and "Failure")."""
-        recrawl_ms = stored.age_ms if stored.auto_recrawl else None
+        recrawl_ms = stored.age_ms if stored.auto_recrawl and self._has_recrawl else None
         if end is End.SUCCESS:
             if recrawl_ms is None:
                 return Finish(Status.SUCCESS, 0, stored.retried, "success")
-            return Finish(Status.ACTIVE, now_ms + recrawl_ms, stored.retried, "success")
+            return Finish(Status.ACTIVE, min(FAR_FUTURE_MS, now_ms + recrawl_ms), stored.retried, "success")
         if end is End.FATAL:
             return Finish(Status.FAILED, 0, stored.retried, "failed")
         delay_ms = self._delay_ms(project, stored.retried)
@@ -48,11 +51,15 @@ class SchedulerRules:
             delay_ms = min(delay_ms, stored.age_ms)
         if delay_ms < 0:  # the script's table says: give up here
             return Finish(Status.FAILED, 0, stored.retried, "failed")
-        return Finish(Status.ACTIVE, now_ms + max(1, delay_ms), stored.retried + 1, "retry")
+        due_ms = min(FAR_FUTURE_MS, now_ms + max(1, delay_ms))  # 0 would mean "ready", which is not a retry
+        return Finish(Status.ACTIVE, due_ms, stored.retried + 1, "retry")
 
     def _delay_ms(self, project: int, retried: int) -> int:
         delays = self._delays.get(project, RETRY_DELAYS)
-        return int(1000 * delays.get(str(retried), delays.get("", LAST_DELAY_S)))
+        delay_s = delays.get(str(retried), delays.get("", LAST_DELAY_S))
+        if isnan(delay_s):  # scripts may declare any float
+            delay_s = LAST_DELAY_S
+        return int(max(-1, min(1000 * delay_s, FAR_FUTURE_MS)))
 
 
 def _waits_for_retry(stored: Stored, now_ms: int) -> bool:

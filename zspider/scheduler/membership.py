@@ -1,0 +1,137 @@
+"""Who is in: sessions that joined, sessions expected back after a restart, and who claims a session in use.
+
+It knows nothing of projects and tasks; leases only as text that a Hello carries.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from zspider.scheduler.actions import Challenge
+from zspider.scheduler.leases import Session
+
+
+class Timing(NamedTuple):
+    """The numbers of design section 5."""
+
+    suspect_s: float = 6.0
+    lease_s: float = 30.0
+    adopt_s: float = 15.0
+    answer_s: float = 4.0  # how long the older holder of a session has to show that it lives
+
+
+class Greeting(NamedTuple):
+    """What a slave says of itself in Hello."""
+
+    session: bytes
+    route: bytes
+    roles: frozenset[str]
+    host: str
+    window: int
+    seen: int
+
+
+class HeldLease(NamedTuple):
+    """A lease that a slave names in Hello; its proof was checked."""
+
+    number: int
+    project: int
+    taskid: str
+    run: int
+    attempt: int
+
+
+class Arrival(NamedTuple):
+    """All pages of a slave's Hello."""
+
+    greeting: Greeting
+    held: list[HeldLease]
+    at: float
+
+
+class Membership:
+    """The sessions of one master."""
+
+    def __init__(self, timing: Timing, expected: Iterable[bytes], now: float) -> None:
+        self.sessions: dict[bytes, Session] = {}
+        self._timing = timing
+        self._expected = set(expected)  # sessions of before the restart that are not back yet
+        self._adopt_until = now + timing.adopt_s
+        self._pages: dict[bytes, Arrival] = {}  # of a Hello that has more pages to come, by session
+        self._claims: dict[bytes, Arrival] = {}  # a second slave says Hello with a live session
+        self._looked = now
+
+    def hello(
+        self, greeting: Greeting, held: Sequence[HeldLease], is_last: bool, now: float
+    ) -> Arrival | Challenge | None:
+        """A page of a Hello: the slave is to be let in, or somebody else is to be asked first, or more pages follow."""
+        begun = self._pages.pop(greeting.session, None)
+        before = begun.held if begun is not None and begun.greeting.route == greeting.route else []
+        arrival = Arrival(greeting, [*before, *held], now)
+        if not is_last:
+            self._pages[greeting.session] = arrival
+            return None
+        session = self.sessions.get(greeting.session)
+        if session is None or session.route == greeting.route or now - session.heard >= self._timing.suspect_s:
+            return arrival
+        self._claims[greeting.session] = arrival
+        return Challenge(session)
+
+    def admit(self, greeting: Greeting, now: float) -> Session:
+        """The session of this slave, new or known; it is reached by its newest route."""
+        session = self.sessions.get(greeting.session)
+        if session is None:
+            session = Session(*greeting[:5], joined=now, heard=now)
+            self.sessions[session.id] = session
+        self.heard(session, now)
+        session.route, session.window, session.seen = greeting.route, greeting.window, greeting.seen
+        session.told.clear()
+        self._expected.discard(session.id)
+        return session
+
+    def heard(self, session: Session, now: float) -> None:
+        """Any word of a slave shows that it lives."""
+        session.heard = now
+        session.is_silent = False
+
+    def remove(self, session_id: bytes) -> Session | None:
+        """A slave is out; None if it was not in."""
+        self._expected.discard(session_id)
+        return self.sessions.pop(session_id, None)
+
+    def claim(self, session_id: bytes) -> Arrival | None:
+        """Who claims this session though it is in use."""
+        return self._claims.get(session_id)
+
+    def end_claim(self, session_id: bytes) -> Arrival | None:
+        """The claim is decided; returns it."""
+        return self._claims.pop(session_id, None)
+
+    def unanswered(self, now: float) -> list[Arrival]:
+        """Claims whose challenge the older holder did not answer in time."""
+        return [claim for claim in self._claims.values() if now - claim.at >= self._timing.answer_s]
+
+    def fallen_silent(self, now: float) -> list[Session]:
+        """Notice who is silent; returns those silent for so long that their leases are over."""
+        slept_s, self._looked = now - self._looked, now
+        gone = []
+        for session in self.sessions.values():
+            if slept_s >= self._timing.suspect_s:  # it may have spoken while we did not listen
+                session.heard = max(session.heard, now - self._timing.suspect_s)
+            silent_s = now - session.heard
+            session.is_silent = session.is_silent or silent_s >= self._timing.suspect_s
+            if silent_s >= self._timing.lease_s:
+                gone.append(session)
+        for begun in [x for x in self._pages.values() if now - x.at >= self._timing.lease_s]:
+            del self._pages[begun.greeting.session]
+        return gone
+
+    def is_adopting(self, now: float) -> bool:
+        """Waiting for slaves of before the restart, whose leases must not be given twice."""
+        return bool(self._expected) and now < self._adopt_until
+
+    def missing(self, now: float) -> list[Session]:
+        """The sessions that did not come back in time, once."""
+        if not self._expected or now < self._adopt_until:
+            return []
+        expected, self._expected = self._expected, set()
+        return [Session(id, b"", frozenset(), "", 0, joined=now, heard=now) for id in sorted(expected)]
