@@ -367,7 +367,12 @@ class Desk:
     def _gone(self, session: Session) -> None:
         log.info("slave_gone", host=session.host, session=session.id.hex()[:8])
         self.stats.pop(session.id, None)
-        self._writer.call(lambda storage: storage.drop_session(session.id))
+        self._writer.call(lambda storage: storage.drop_session(session.id), lambda _: self._keep_if_back(session.id))
+
+    def _keep_if_back(self, session_id: bytes) -> None:
+        """Its Hello was on the way while it was forgotten: remember it again."""
+        if (session := self.core.sessions.get(session_id)) is not None:
+            self._writer.call(lambda storage: storage.add_session(session_id, session.host, now_ms()))
 
     def _refill(self, project: int, kind: str, after: tuple[int, int] | None) -> None:
         limit = min(REFILL_ROWS, self._window)

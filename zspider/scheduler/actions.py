@@ -55,7 +55,7 @@ class Refill(NamedTuple):
 
 
 class Charge(NamedTuple):
-    """Write down that these deliveries were lost: (task, run, attempt)."""
+    """Write down that these deliveries were lost, (task, run, attempt); those that may be tried again enter then."""
 
     lost: Sequence[tuple[Ref, int, int]]
 

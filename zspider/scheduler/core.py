@@ -25,7 +25,7 @@ from zspider.scheduler.leases import Lease, LeaseTable, Session
 from zspider.scheduler.membership import Arrival, Greeting, HeldLease, Membership, Timing
 from zspider.scheduler.projects import ProjectState
 from zspider.scheduler.turns import Turns
-from zspider.task import ATTEMPTS_MAX, CRONJOB, INTERNAL, Project, Ref, Task, task_key
+from zspider.task import CRONJOB, INTERNAL, Project, Ref, Task, task_key
 
 __all__ = ["Core", "Greeting", "HeldLease", "Timing"]
 
@@ -181,9 +181,10 @@ class Core:
         return actions
 
     def entered(self, tasks: Iterable[Task]) -> None:
-        """These tasks wait now, with their committed run: new, restarted or to be tried again."""
+        """These tasks wait now, as they are committed: new, restarted, to be tried again, or charged."""
         for task in tasks:
-            if (state := self.projects.get(task.ref.project)) is not None:
+            state = self.projects.get(task.ref.project)
+            if state is not None and not self.leases.is_leased(task):
                 state.frontier.offer(task)
 
     def refilled(
@@ -295,21 +296,17 @@ class Core:
             self._put_back(lease)
 
     def _put_back(self, lease: Lease, *, is_charged: bool = False) -> None:
-        """End a lease whose task waits again."""
+        """End a lease whose task waits again: now, or, if it is charged, once that is written and it enters."""
         self.leases.end(lease)
         task, state = lease.task, self.projects.get(lease.task.ref.project)
         if state is None:
             return
         if not _has_row(task):
             state.put_back(task, is_charged=is_charged)
-            return
-        if is_charged:
-            task.attempt = max(task.attempt, lease.attempt)
-            state.frontier.doubt()
-        if not lease.is_known:
-            state.frontier.reset()  # only the database knows where it belongs
-        elif task.attempt < ATTEMPTS_MAX:  # else the charge ends it
+        elif lease.is_known and not is_charged:
             state.frontier.offer(task)
+        elif not is_charged:
+            state.frontier.reset()  # only the database knows where it belongs
 
     def _refund(self, lease: Lease) -> None:
         """Its token was not used."""

@@ -93,7 +93,6 @@ class Window:
         self.tasks = TaskHeap(position)
         self.edge = _BEGIN
         self.is_refilling = False  # a refill was asked for and has not come back
-        self._is_doubted = False  # ... and its answer may be older than what was written since
         self._position = position
         self._size = size
 
@@ -111,18 +110,17 @@ class Window:
         """Take in a task that begins to wait, if it belongs before the edge."""
         if self._position(task) <= self.edge:
             self.tasks.push(task)
-            if len(self.tasks) > 2 * self._size:
-                self.edge = self.tasks.keep_first(self._size)
+            self._cut()
 
     def refill(
         self, after: Position | None, found: Iterable[Task], is_last: bool, is_taken: Callable[[Task], bool]
     ) -> None:
         """Take in what the database had behind `after`, but for the leased.
 
-        Ignored when the edge has moved since it was asked for, or `doubt` was called: it will be asked again.
+        Ignored when the edge has moved since it was asked for: it will be asked again.
         """
-        is_doubted, self._is_doubted, self.is_refilling = self._is_doubted, False, False
-        if after != self.after or is_doubted:
+        self.is_refilling = False
+        if after != self.after:
             return
         for task in found:
             self.edge = self._position(task)
@@ -130,15 +128,17 @@ class Window:
                 self.tasks.push(task)
         if is_last:
             self.edge = _END
-
-    def doubt(self) -> None:
-        """A row is about to change that an answer on its way may show as it was."""
-        self._is_doubted = self.is_refilling
+        self._cut()
 
     def reset(self) -> None:
         """Forget everything; the database is asked again."""
         self.tasks.clear()
         self.edge = _BEGIN
+
+    def _cut(self) -> None:
+        """Leave what is too much to the database."""
+        if len(self.tasks) > 2 * self._size:
+            self.edge = self.tasks.keep_first(self._size)
 
 
 class Frontier:
@@ -216,11 +216,6 @@ class Frontier:
     def is_loaded(self) -> bool:
         """Everything that waits in the database is in memory, or leased."""
         return self.ready.is_complete and self.delayed.is_complete
-
-    def doubt(self) -> None:
-        """A waiting task's row is about to be changed by us: answers that are on their way do not know it."""
-        self.ready.doubt()
-        self.delayed.doubt()
 
     def reset(self) -> None:
         """Forget everything and load it from the database again."""
