@@ -1,0 +1,180 @@
+"""Which page goes to which processor, and whose fault a processor's death is.
+
+Pure: pages are the serials of their leases, processors are numbers, times are monotonic seconds.
+"""
+
+from collections import deque
+from typing import NamedTuple
+
+from msgspec import Struct
+
+PAGES_MAX = 8  # sent to one processor at a time: it never waits for the next, and few wait behind a slow one
+STUCK_S = 1.0  # a page that runs longer holds up no others: they go to another processor
+
+
+class Fallen(NamedTuple):
+    """What a dead processor leaves behind."""
+
+    blamed: int | None  # the page it ran, or was to run next
+    had_started: bool  # the processor had said that it runs it
+    is_loose: bool  # the blamed page is nowhere now: not in the queue, not at another processor
+
+
+class Head(NamedTuple):
+    """A processor's current page."""
+
+    processor: int
+    page: int
+    had_started: bool
+    seconds: float  # since it was started, showed progress or could have been started
+
+
+class _Bench(Struct, eq=False):
+    """One processor's pages."""
+
+    pages: dict[int, None] = {}  # sent and not finished, in the order they will run
+    started: int | None = None
+    since: float = 0.0  # when that was
+    is_fresh: bool = True  # has had no page yet
+    is_alone: bool = False  # has one page that may kill it, and gets no other
+
+    def is_stuck(self, now: float) -> bool:
+        return self.started is not None and now - self.since >= STUCK_S
+
+
+class Dispatch:
+    """Pages that wait for a processor, and those that processors have.
+
+    A page is in the queue, or assigned to one processor. A page that was taken back from a stuck
+    processor may still be run by it as well; whose outcome comes first counts, which the caller sees to.
+    """
+
+    def __init__(self) -> None:
+        self._benches: dict[int, _Bench] = {}
+        self._queue: deque[int] = deque()
+        self._alone: deque[int] = deque()
+        self._waiting: set[int] = set()  # those in a queue; a serial in a queue and not here was dropped
+        self._holder: dict[int, int] = {}  # page -> processor
+
+    @property
+    def waiting(self) -> int:
+        """Pages that wait for a processor."""
+        return len(self._waiting)
+
+    @property
+    def assigned(self) -> int:
+        """Pages that processors have."""
+        return len(self._holder)
+
+    def up(self, processor: int) -> None:
+        """A new process may be given pages."""
+        self._benches[processor] = _Bench()
+
+    def put(self, page: int, *, first: bool = False, alone: bool = False) -> None:
+        """A page waits. first: before all others. alone: in a new process and with no other page."""
+        self._waiting.add(page)
+        queue = self._alone if alone else self._queue
+        queue.appendleft(page) if first else queue.append(page)
+
+    def take(self, now: float) -> tuple[int, int] | None:
+        """The next (processor, page) to be sent; None when no page waits or no processor has room."""
+        if not self._waiting:
+            return None
+        if self._first(self._alone) is not None:
+            for processor, bench in self._benches.items():
+                if bench.is_fresh:
+                    bench.is_alone = True
+                    return self._assign(processor, bench, self._alone.popleft(), now)
+        if self._first(self._queue) is None:
+            return None
+        least, found = PAGES_MAX, None
+        for processor, bench in self._benches.items():
+            if len(bench.pages) < least and not bench.is_alone and not bench.is_stuck(now):
+                least, found = len(bench.pages), processor
+                if not least:
+                    break
+        return None if found is None else self._assign(found, self._benches[found], self._queue.popleft(), now)
+
+    def started(self, processor: int, page: int, now: float) -> None:
+        """A processor runs this page now."""
+        if (bench := self._benches.get(processor)) is not None:
+            bench.started, bench.since = page, now
+
+    def progress(self, processor: int, now: float) -> None:
+        """A processor shows that the page it runs gets on."""
+        if (bench := self._benches.get(processor)) is not None:
+            bench.since = now
+
+    def finished(self, processor: int, page: int, now: float) -> None:
+        """A processor is through with this page."""
+        bench = self._benches.get(processor)
+        if bench is None:
+            return
+        bench.pages.pop(page, None)
+        bench.started, bench.since = None, now
+        bench.is_alone = False
+        if self._holder.get(page) == processor:
+            del self._holder[page]
+
+    def drop(self, page: int) -> None:
+        """Nobody needs this page's outcome any more, wherever it is."""
+        self._waiting.discard(page)
+        self._holder.pop(page, None)
+
+    def is_running(self, page: int) -> bool:
+        """Whether a processor has said that it runs this page."""
+        holder = self._holder.get(page)
+        return holder is not None and self._benches[holder].started == page
+
+    def is_waiting(self, page: int) -> bool:
+        """Whether it waits for a processor."""
+        return page in self._waiting
+
+    def relieve(self, now: float) -> None:
+        """Take back what waits behind a page that runs long, if another processor has nothing to do."""
+        if self._waiting or all(bench.pages for bench in self._benches.values()):
+            return
+        for processor, bench in self._benches.items():
+            if not bench.is_stuck(now):
+                continue
+            behind = [page for page in bench.pages if page != bench.started and self._holder.get(page) == processor]
+            for page in reversed(behind):
+                del self._holder[page]
+                self.put(page, first=True)
+
+    def heads(self, now: float) -> list[Head]:
+        """The pages that processors are at, and for how long."""
+        heads = []
+        for processor, bench in self._benches.items():
+            page = bench.started if bench.started is not None else next(iter(bench.pages), None)
+            if page is not None:
+                heads.append(Head(processor, page, bench.started is not None, now - bench.since))
+        return heads
+
+    def died(self, processor: int) -> Fallen:
+        """A process is gone: its pages wait again, first of all, but for the one that is to blame."""
+        bench = self._benches.pop(processor, None) or _Bench()
+        blamed = bench.started if bench.started is not None else next(iter(bench.pages), None)
+        is_loose = False
+        for page in reversed(bench.pages):
+            if self._holder.get(page) == processor:
+                del self._holder[page]
+                if page == blamed:
+                    is_loose = True
+                else:
+                    self.put(page, first=True)
+        return Fallen(blamed, bench.started is not None, is_loose)
+
+    def _assign(self, processor: int, bench: _Bench, page: int, now: float) -> tuple[int, int]:
+        self._waiting.discard(page)
+        self._holder[page] = processor
+        if not bench.pages:
+            bench.since = now
+        bench.pages[page] = None
+        bench.is_fresh = False
+        return processor, page
+
+    def _first(self, queue: deque[int]) -> int | None:
+        while queue and queue[0] not in self._waiting:
+            queue.popleft()
+        return queue[0] if queue else None

@@ -1,0 +1,42 @@
+"""Late binding: a project's `crawl_config` fills in what a task's own options leave open (pyspider.md 2.5). Pure."""
+
+from collections.abc import Mapping
+from typing import Any
+
+# The options of `crawl()` that belong to `fetch` and to `process` (pyspider.md 2.3). Those of `schedule`
+# were settled when the task was submitted.
+FETCH_KEYS = (
+    "method", "headers", "user_agent", "data", "cookies", "connect_timeout", "timeout", "allow_redirects",
+    "max_redirects", "proxy", "etag", "last_modified", "last_modifed", "use_gzip", "validate_cert",
+    "robots_txt", "fetch_type", "js_script", "js_run_at", "js_viewport_width", "js_viewport_height",
+    "load_images", "save",
+)  # fmt: skip
+PROCESS_KEYS = ("callback", "process_time_limit")
+
+Options = Mapping[str, Any]
+
+
+class LateConfig:
+    """What of a `crawl_config` is bound when a task starts; made once per script version, used for every task."""
+
+    def __init__(self, crawl_config: Options) -> None:
+        self._fetch = {key: crawl_config[key] for key in FETCH_KEYS if key in crawl_config}
+        self._process = {key: crawl_config[key] for key in PROCESS_KEYS if key in crawl_config}
+
+    def fetch(self, own: dict[str, Any]) -> dict[str, Any]:
+        """A task's fetch options, completed."""
+        return _completed(own, self._fetch) if self._fetch else own
+
+    def process(self, own: dict[str, Any]) -> dict[str, Any]:
+        """A task's process options, completed."""
+        return _completed(own, self._process) if self._process else own
+
+
+def _completed(own: dict[str, Any], config: Options) -> dict[str, Any]:
+    """Where both values are dicts they are merged, and the task's entries win; else the config fills gaps only."""
+    merged = {**config, **own}
+    for key, value in config.items():
+        mine = own.get(key)
+        if isinstance(value, dict) and isinstance(mine, dict):
+            merged[key] = {**value, **mine}
+    return merged

@@ -1,0 +1,205 @@
+"""Outcomes that the master has not acknowledged yet: which are sent when, and when there is no room for more.
+
+Pure: times are arguments, in monotonic seconds.
+"""
+
+from collections import OrderedDict
+from collections.abc import Iterable
+
+from msgspec import Struct
+
+from zspider.broker.messages import OutcomeItem
+
+BATCH_ITEMS_MAX = 200
+BATCH_BYTES_MAX = 200 * 1024  # a message fits in one frame, unless one outcome alone is larger
+FLUSH_ITEMS = 50  # so many go at once ...
+FLUSH_S = 0.01  # ... and fewer wait so long for company
+RESEND_S = (10.0, 20.0, 40.0, 60.0)  # after each sending; the last one for ever
+TIGHT = 0.75  # of a limit: no more work is asked for ...
+EASED = 0.5  # ... until so much of it is left
+ITEM_BYTES = 200  # what an item costs beside its outcome, in memory and on the wire
+
+
+class Item(Struct, eq=False):
+    """One outcome that waits for its acknowledgement."""
+
+    id: int
+    owner: int  # whose outcome it is; its parts have the same
+    number: int  # of the grant it answers; 0 when it was not granted to this session
+    outcome: bytes
+    is_final: bool
+    sent: int = 0  # times
+    due: float = 0.0  # sent: when it is sent again
+
+    @property
+    def size(self) -> int:
+        return len(self.outcome) + ITEM_BYTES
+
+
+class Outbox:
+    """A bounded set of outcomes, each kept until its acknowledgement.
+
+    Of one owner, parts may be sent at any time, and the final outcome only when all parts before it are
+    acknowledged. Every item is in exactly one of: `_fresh` (to be sent), a queue of `_sent` (to be sent
+    again when due), or it is a final that waits for parts.
+    """
+
+    def __init__(self, items_max: int, bytes_max: int) -> None:
+        self._items_max = items_max
+        self._bytes_max = bytes_max
+        self._next_id = 1
+        self._items: dict[int, Item] = {}
+        self._bytes = 0
+        self._fresh: OrderedDict[int, Item] = OrderedDict()
+        self._fresh_bytes = 0
+        self._flush_at = 0.0
+        self._sent: list[OrderedDict[int, Item]] = [OrderedDict() for _ in RESEND_S]  # each in the order of `due`
+        self._parts: dict[int, set[int]] = {}  # owner -> ids of its parts
+        self._finals: dict[int, Item] = {}  # by owner
+        self._is_tight = False
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    @property
+    def size(self) -> int:
+        """Bytes that the items take, with an allowance for each."""
+        return self._bytes
+
+    @property
+    def is_tight(self) -> bool:
+        """Nearly full, or not eased since: ask for no more work."""
+        return self._is_tight
+
+    @property
+    def is_full(self) -> bool:
+        """At a limit: make no more outcomes."""
+        return len(self._items) >= self._items_max or self._bytes >= self._bytes_max
+
+    def add(self, owner: int, number: int, outcome: bytes, now: float, *, is_final: bool) -> int:
+        """Take an outcome, always; whoever makes outcomes looks at `is_full` before. Returns its id."""
+        item = Item(self._next_id, owner, number, outcome, is_final)
+        self._next_id += 1
+        self._items[item.id] = item
+        self._bytes += item.size
+        if is_final:
+            self._finals[owner] = item
+        else:
+            self._parts.setdefault(owner, set()).add(item.id)
+        if not (is_final and owner in self._parts):
+            self._freshen(item, now + FLUSH_S)
+        self._weigh()
+        return item.id
+
+    def batch(self, now: float) -> list[OutcomeItem]:
+        """What should go now as one message, oldest first; [] when nothing is due.
+
+        Call `sent` when it has gone. If it could not go, ask again later: nothing has changed.
+        """
+        self._take_overdue(now)
+        if not self._fresh or not self._is_flush(now):
+            return []
+        batch: list[OutcomeItem] = []
+        size = 0
+        for item in self._fresh.values():
+            size += item.size
+            if batch and (size > BATCH_BYTES_MAX or len(batch) == BATCH_ITEMS_MAX):
+                break
+            batch.append(OutcomeItem(item.id, item.number, item.outcome))
+        return batch
+
+    def sent(self, batch: Iterable[OutcomeItem], now: float) -> None:
+        """This batch has gone; its items go again unless they are acknowledged in time."""
+        for one in batch:
+            item = self._fresh.pop(one.id)
+            self._fresh_bytes -= item.size
+            level = min(item.sent, len(RESEND_S) - 1)
+            item.sent += 1
+            item.due = now + RESEND_S[level]
+            self._sent[level][item.id] = item
+
+    def acknowledge(self, ids: Iterable[int], now: float) -> list[int]:
+        """Forget these items; unknown ids are passed over. Returns the owners whose final outcome was among them."""
+        owners = []
+        for id_ in ids:
+            item = self._items.get(id_)
+            if item is not None:
+                self._remove(item, now)
+                if item.is_final:
+                    owners.append(item.owner)
+        self._weigh()
+        return owners
+
+    def forget(self, owner: int, now: float) -> None:
+        """Drop all that is there of this owner: nobody wants it any more."""
+        if (final := self._finals.get(owner)) is not None:
+            self._remove(final, now)
+        for id_ in list(self._parts.get(owner, ())):
+            self._remove(self._items[id_], now)
+        self._weigh()
+
+    def resend_all(self, now: float) -> None:
+        """Everything goes again, now: the master is a new one, or the connection is."""
+        for queue in self._sent:
+            for item in queue.values():
+                self._fresh[item.id] = item
+                self._fresh_bytes += item.size
+            queue.clear()
+        for item in self._fresh.values():
+            item.sent = 0
+        self._fresh = OrderedDict(sorted(self._fresh.items()))
+        self._flush_at = now
+
+    def disown(self) -> None:
+        """A new session begins: no item answers one of its grants."""
+        for item in self._items.values():
+            item.number = 0
+
+    def clear(self) -> None:
+        """Drop everything; ids go on."""
+        for id_ in list(self._items):
+            self._remove(self._items[id_], 0.0)
+        self._weigh()
+
+    def wait_s(self, now: float) -> float | None:
+        """Seconds until `batch` has something; None while there is nothing to wait for."""
+        dues = [next(iter(queue.values())).due for queue in self._sent if queue]
+        if self._fresh:
+            dues.append(now if self._is_flush(now) else self._flush_at)
+        return max(0.0, min(dues) - now) if dues else None
+
+    def _is_flush(self, now: float) -> bool:
+        return now >= self._flush_at or len(self._fresh) >= FLUSH_ITEMS or self._fresh_bytes >= BATCH_BYTES_MAX
+
+    def _freshen(self, item: Item, flush_at: float) -> None:
+        if not self._fresh or flush_at < self._flush_at:
+            self._flush_at = flush_at
+        self._fresh[item.id] = item
+        self._fresh_bytes += item.size
+
+    def _take_overdue(self, now: float) -> None:
+        for queue in self._sent:
+            while queue and (item := next(iter(queue.values()))).due <= now:
+                del queue[item.id]
+                self._freshen(item, now)
+
+    def _remove(self, item: Item, now: float) -> None:
+        del self._items[item.id]
+        self._bytes -= item.size
+        if self._fresh.pop(item.id, None) is not None:
+            self._fresh_bytes -= item.size
+        elif item.sent:
+            self._sent[min(item.sent, len(RESEND_S)) - 1].pop(item.id, None)
+        if item.is_final:
+            del self._finals[item.owner]
+            return
+        parts = self._parts[item.owner]
+        parts.discard(item.id)
+        if not parts:
+            del self._parts[item.owner]
+            if (final := self._finals.get(item.owner)) is not None:
+                self._freshen(final, now)
+
+    def _weigh(self) -> None:
+        used = max(len(self._items) / self._items_max, self._bytes / self._bytes_max)
+        self._is_tight = used > (EASED if self._is_tight else TIGHT)

@@ -1,0 +1,52 @@
+"""What processors write to standard output and error: line-wise to our log, bounded, and the end of it kept."""
+
+from typing import NamedTuple
+
+LINE_CHARS_MAX = 500
+LINES_PER_S = 20
+TAIL_BYTES = 4096
+
+
+class Lines(NamedTuple):
+    """What goes to the log now."""
+
+    lines: list[str]
+    left_out: int  # lines of the seconds before that were too many
+
+
+class OutputLog:
+    """One process's output. Pure: `now` is monotonic seconds."""
+
+    def __init__(self) -> None:
+        self._tail = b""
+        self._rest = b""
+        self._second = 0
+        self._lines = 0
+        self._left_out = 0
+
+    def feed(self, data: bytes, now: float) -> Lines:
+        """Take in output; returns the complete lines in it, if they are not too many."""
+        self._tail = (self._tail + data)[-TAIL_BYTES:]
+        *whole, self._rest = (self._rest + data).split(b"\n")
+        if len(self._rest) > 4 * LINE_CHARS_MAX:  # no end of line in sight
+            whole.append(self._rest)
+            self._rest = b""
+        left_out = 0
+        if int(now) != self._second:
+            self._second, self._lines = int(now), 0
+            left_out, self._left_out = self._left_out, 0
+        lines = []
+        for line in whole:
+            text = line.decode("utf-8", "replace").rstrip()[:LINE_CHARS_MAX]
+            if not text:
+                continue
+            self._lines += 1
+            if self._lines <= LINES_PER_S:
+                lines.append(text)
+            else:
+                self._left_out += 1
+        return Lines(lines, left_out)
+
+    def last_words(self, chars: int = 400) -> str:
+        """The end of the output as one line."""
+        return " | ".join(self._tail.decode("utf-8", "replace").split("\n")).strip(" |")[-chars:]

@@ -1,0 +1,282 @@
+"""The processes that run scripts: started, listened to, killed, buried and started again."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Collection
+from pathlib import Path
+from typing import NamedTuple
+
+import structlog
+
+from zspider.broker.messages import AnyMessage, MasterBeat, Stop
+from zspider.broker.pipe import Pipe, pipe_endpoint
+from zspider.errors import ProtocolError
+from zspider.roles.output_log import OutputLog
+from zspider.settings import SlaveFile
+
+log = structlog.get_logger(__name__)
+SETTLE_S = 0.1  # what a dead process had sent may take so long to arrive
+PROBE_S = 0.02  # how often a starting process is looked at
+RESTART_S = (0.5, 30.0)  # pause after one that died before it was up: first and longest, doubling
+BROKEN = 3  # so many deaths in a row before any was up: processors do not work on this machine
+STOP_S = 1.0  # from Stop to SIGKILL
+READ_BYTES = 64 * 1024
+
+
+class Death(NamedTuple):
+    """How a process ended. What it had sent has been received."""
+
+    how: str  # "signal 11 (SIGSEGV)", "exit code 3"
+    peak_bytes: int
+    last_words: str
+
+
+class _Process:
+    """One process and our ends of what connects us to it."""
+
+    def __init__(self, endpoint: str, command: list[str]) -> None:
+        self.pipe = Pipe.bind(endpoint)
+        self.path = Path(endpoint.removeprefix("ipc://"))
+        self.popen = subprocess.Popen(
+            [*command, "--pipe", endpoint],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            bufsize=0,
+        )
+        assert self.popen.stdout is not None
+        self.out = self.popen.stdout.fileno()
+        os.set_blocking(self.out, False)
+        self.pidfd = os.pidfd_open(self.popen.pid)
+        self.output = OutputLog()
+        self.is_up = False
+        self.scripts: set[bytes] = set()  # it has the text
+        self.loaded: set[bytes] = set()  # it has run pages of it
+        self.buried_at: float | None = None  # set: it has ended
+        self.how = ""
+        self.peak_bytes = 0
+
+    @property
+    def fds(self) -> set[int]:
+        return {fd for fd in (self.pidfd, self.out) if fd >= 0}
+
+    def kill(self) -> None:
+        """Also what the script has started: the process leads a session of its own."""
+        for kill in (os.killpg, os.kill):
+            try:
+                kill(self.popen.pid, signal.SIGKILL)
+            except (ProcessLookupError, PermissionError):
+                pass  # no group yet, or it is gone
+
+    def reap(self) -> bool:
+        """Take note of its end; False while it runs."""
+        if self.popen.returncode is not None:
+            return True
+        ended = os.waitid(os.P_PID, self.popen.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        if ended is None:
+            return False
+        self.kill()  # its children, while the dead process still keeps the number of the group
+        _, status, usage = os.wait4(self.popen.pid, 0)
+        self.popen.returncode = os.waitstatus_to_exitcode(status)
+        self.how = _how(self.popen.returncode)
+        self.peak_bytes = usage.ru_maxrss * 1024
+        return True
+
+    def close(self) -> None:
+        self.pipe.close()
+        self.path.unlink(missing_ok=True)
+        os.close(self.pidfd)
+        if self.popen.stdout is not None:
+            self.popen.stdout.close()
+
+
+class Processors:
+    """Keeps a number of processes running. Each is known by its index; a new one under an old index is a new one."""
+
+    def __init__(self, settings: SlaveFile) -> None:
+        """Nothing is started before the first `step`."""
+        self.count = settings.slave.processors or os.cpu_count() or 1
+        self._directory = Path(tempfile.mkdtemp(prefix="zspider-"))
+        options = {
+            "process_time_limit_s": settings.processor.process_time_limit_s,
+            "memory_bytes": settings.processor.memory_bytes,
+            "follows": settings.limits.follows,
+            "outcome_bytes": settings.limits.outcome_bytes,
+        }
+        self._command = [sys.executable, "-m", "zspider.roles.processor", "--options", json.dumps(options)]
+        self._processes: dict[int, _Process] = {}
+        self._start_at = dict.fromkeys(range(self.count), 0.0)  # those that do not run
+        self._failures = dict.fromkeys(range(self.count), 0)  # deaths in a row before it was up
+        self._by_pipe: dict[Pipe, int] = {}
+        self._spawned = 0
+        self._probe_at = 0.0
+        self.is_stopping = False
+
+    @property
+    def fds(self) -> set[int]:
+        """Descriptors to wait for."""
+        return {fd for process in self._processes.values() if process.buried_at is None for fd in process.fds}
+
+    @property
+    def pipes(self) -> Collection[Pipe]:
+        """Pipes to wait for."""
+        return self._by_pipe.keys()
+
+    @property
+    def running(self) -> int:
+        """How many there are."""
+        return len(self._processes)
+
+    @property
+    def is_broken(self) -> bool:
+        """None is up, and those that were started died at once: they do not work on this machine."""
+        return min(self._failures.values()) >= BROKEN and not any(one.is_up for one in self._processes.values())
+
+    def wait_s(self, now: float) -> float | None:
+        """Seconds until `step` has something to do."""
+        dues = [] if self.is_stopping else list(self._start_at.values())
+        for process in self._processes.values():
+            if process.buried_at is not None:
+                dues.append(process.buried_at + SETTLE_S)
+            elif not process.is_up:
+                dues.append(self._probe_at)
+        return max(0.0, min(dues) - now) if dues else None
+
+    def step(self, now: float) -> list[int]:
+        """Start what is due. Returns those that are up now and were not before."""
+        if not self.is_stopping:
+            for index in [index for index, at in self._start_at.items() if at <= now]:
+                del self._start_at[index]
+                self._spawn(index)
+        if now < self._probe_at:
+            return []
+        self._probe_at = now + PROBE_S
+        came_up = []
+        for index, process in self._processes.items():
+            # A processor ignores a heartbeat; that it can be sent says that somebody is there.
+            if not process.is_up and process.buried_at is None and process.pipe.send(MasterBeat(0)):
+                process.is_up = True
+                self._failures[index] = 0
+                came_up.append(index)
+        return came_up
+
+    def read(self, ready_fds: set[int], now: float) -> None:
+        """Take in output and ends."""
+        for index, process in self._processes.items():
+            if process.out in ready_fds:
+                self._read_output(index, process, now)
+            if process.pidfd in ready_fds and process.buried_at is None and process.reap():
+                process.buried_at = now
+
+    def index_of(self, pipe: Pipe) -> int:
+        """Whose pipe this is."""
+        return self._by_pipe[pipe]
+
+    def receive(self, index: int) -> AnyMessage | None:
+        """The next message of a process; None when there is none now."""
+        try:
+            return self._processes[index].pipe.receive()
+        except ProtocolError as exc:  # a script has damaged its own process: end it
+            log.warning("processor_talks_nonsense", processor=index, reason=str(exc))
+            self.kill(index)
+            return None
+
+    def send(self, index: int, message: AnyMessage) -> bool:
+        """Send to a process; False when it is not there or has no room. Raises ProtocolError for what cannot travel."""
+        process = self._processes.get(index)
+        return process is not None and process.buried_at is None and process.pipe.send(message)
+
+    def scripts_of(self, index: int) -> set[bytes]:
+        """The scripts whose text this process has. The caller adds to it."""
+        return self._processes[index].scripts
+
+    def loaded_by(self, index: int) -> set[bytes]:
+        """The scripts this process has run. The caller adds to it."""
+        return self._processes[index].loaded
+
+    def kill(self, index: int) -> None:
+        """End a process now; its death is reported like any other."""
+        self._processes[index].kill()
+
+    def settled(self, now: float) -> list[int]:
+        """Processes that have ended, and whose last words have had the time to arrive. `bury` each."""
+        return [
+            index
+            for index, process in self._processes.items()
+            if process.buried_at is not None and now - process.buried_at >= SETTLE_S
+        ]
+
+    def bury(self, index: int, now: float) -> Death:
+        """Close what was connected to a dead process; another one will be started in its place."""
+        process = self._processes.pop(index)
+        self._read_output(index, process, now)
+        del self._by_pipe[process.pipe]
+        process.close()
+        pause_s = 0.0
+        if not process.is_up:
+            self._failures[index] += 1
+            pause_s = min(RESTART_S[1], RESTART_S[0] * 2 ** (self._failures[index] - 1))
+        self._start_at[index] = now + pause_s
+        return Death(process.how, process.peak_bytes, process.output.last_words())
+
+    def stop(self) -> None:
+        """Tell all to end when they are through with what they run; none is started any more."""
+        self.is_stopping = True
+        for process in self._processes.values():
+            if process.buried_at is None and not process.pipe.send(Stop()):
+                process.kill()  # it is not up yet, or does not listen
+
+    def close(self) -> None:
+        """End all processes, at last by force. Safe to repeat."""
+        self.stop()
+        deadline = time.monotonic() + STOP_S
+        for process in self._processes.values():
+            while not process.reap():
+                left_s = deadline - time.monotonic()
+                if left_s <= 0:
+                    process.kill()
+                    process.popen.wait()
+                    break
+                time.sleep(min(left_s, PROBE_S))
+            process.close()
+        self._processes.clear()
+        self._by_pipe.clear()
+        shutil.rmtree(self._directory, ignore_errors=True)
+
+    def _spawn(self, index: int) -> None:
+        self._spawned += 1
+        endpoint = pipe_endpoint(self._directory, str(self._spawned))
+        command = [*self._command, "--index", str(index), "--parent", str(os.getpid())]
+        process = self._processes[index] = _Process(endpoint, command)
+        self._by_pipe[process.pipe] = index
+
+    def _read_output(self, index: int, process: _Process, now: float) -> None:
+        if process.out < 0:
+            return
+        try:
+            data = os.read(process.out, READ_BYTES)
+        except BlockingIOError:
+            return
+        if not data:
+            process.out = -1  # closed; its end is told by the pidfd
+            return
+        said = process.output.feed(data, now)
+        if said.left_out:
+            log.warning("processor_output_left_out", processor=index, lines=said.left_out)
+        for line in said.lines:
+            log.warning("processor_output", processor=index, text=line)
+
+
+def _how(code: int) -> str:
+    if code >= 0:
+        return f"exit code {code}"
+    try:
+        return f"signal {-code} ({signal.Signals(-code).name})"
+    except ValueError:
+        return f"signal {-code}"

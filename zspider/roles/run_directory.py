@@ -1,0 +1,92 @@
+"""The directory of `zspiderd run`: made by us, used by one run at a time, emptied of what is ours only."""
+
+import fcntl
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import IO
+
+from zspider.errors import ConfigError, OwnedElsewhere
+
+MARK = "run.json"  # says that `zspiderd run` made this directory
+RUN_LOCK = "run.lock"  # held by a run
+CHILD_LOCK = "children.lock"  # held by what a run started, so by nobody only when the last of it has ended
+LOCKS = frozenset({RUN_LOCK, CHILD_LOCK})
+WAIT_S = 40.0  # how long the children of a run that was killed may take to end; longer than a slave's drain_s
+# What starting anew deletes: what zspider itself writes into a data directory, and nothing else.
+OURS = (
+    "zspider.db",
+    "zspider.db-wal",
+    "zspider.db-shm",
+    "zspider.db-journal",
+    "join.token",
+    "admin.token",
+    "tokens.yaml",
+    "master.key",
+    "cluster.secret",
+    "owner.id",
+    "master.ports",
+    "master.log",
+    "slave.log",
+    "demo-site.log",
+)
+
+
+@contextmanager
+def opened(
+    directory: Path,
+    script: Path,
+    *,
+    fresh: bool,
+    wait: Callable[[float], bool] = lambda wait_s: time.sleep(wait_s) is not None,
+    say: Callable[[str], None] = lambda _: None,
+) -> Iterator[int]:
+    """Make or take over the directory; gives a descriptor that children are to inherit.
+
+    fresh: delete what an earlier run left. wait: sleeps so many seconds; true ends the waiting for children of
+    a run that was killed. say: is told that we wait.
+    Raises ConfigError for a directory that `zspiderd run` did not make, so that no other crawl is touched,
+    and OwnedElsewhere while another run uses it.
+    """
+    with ExitStack() as stack:
+        try:
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            names = {entry.name for entry in directory.iterdir()} - LOCKS
+            if names and MARK not in names:
+                raise ConfigError(f"{directory}: was not made by `zspiderd run`; name another --data-dir")
+            run_lock = stack.enter_context((directory / RUN_LOCK).open("a"))
+            child_lock = stack.enter_context((directory / CHILD_LOCK).open("a"))
+        except OSError as exc:
+            raise ConfigError(f"{directory}: {exc.strerror}") from exc
+        if not _is_locked(run_lock):
+            raise OwnedElsewhere(f"{directory}: another `zspiderd run` works here")
+        _wait_for_children(directory, child_lock, wait, say)
+        (directory / MARK).write_text(json.dumps({"script": str(script.resolve())}) + "\n")
+        if fresh:
+            for name in OURS:
+                (directory / name).unlink(missing_ok=True)
+        yield child_lock.fileno()
+
+
+def _wait_for_children(
+    directory: Path, lock: IO[str], wait: Callable[[float], bool], say: Callable[[str], None]
+) -> None:
+    end = time.monotonic() + WAIT_S
+    is_said = False
+    while not _is_locked(lock):
+        if not is_said:
+            say("waiting for what a run that was killed has left to stop")
+            is_said = True
+        if wait(0.1) or time.monotonic() > end:
+            raise OwnedElsewhere(f"{directory}: what a run that was killed has left still works here")
+
+
+def _is_locked(file: IO[str]) -> bool:
+    """Whether the lock is ours now."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -1,0 +1,75 @@
+"""Script texts by their hash: what is kept, what was asked for, and which scripts cannot be loaded here. Pure."""
+
+from collections import OrderedDict
+
+TEXT_CHARS_MAX = 64 * 1024 * 1024  # of all texts together; the ones used longest ago go first
+ASK_AGAIN_S = 5.0
+GIVE_UP_S = 60.0  # a master that does not answer for so long does not have it
+
+
+class ScriptsKept:
+    """A bounded cache. A text is immutable under its hash, so nothing in it grows old."""
+
+    def __init__(self, chars_max: int = TEXT_CHARS_MAX) -> None:
+        self._chars_max = chars_max
+        self._texts: OrderedDict[bytes, str] = OrderedDict()
+        self._chars = 0
+        self._first_asked: dict[bytes, float] = {}
+        self._asked: dict[bytes, float] = {}
+        self.barred: set[bytes] = set()  # cannot be loaded on this machine
+
+    def get(self, script: bytes) -> str | None:
+        """The text, if it is here."""
+        text = self._texts.get(script)
+        if text is not None:
+            self._texts.move_to_end(script)
+        return text
+
+    def want(self, script: bytes, now: float) -> None:
+        """Ask for this text with the next `to_ask`, unless it is here or asked for."""
+        if script not in self._texts:
+            self._first_asked.setdefault(script, now)
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether a text is wanted that is not here."""
+        return bool(self._first_asked)
+
+    def to_ask(self, now: float) -> list[bytes]:
+        """The hashes to ask the master for now; each again after a while without an answer."""
+        if not self._first_asked:
+            return []
+        due = [script for script in self._first_asked if self._asked.get(script, float("-inf")) + ASK_AGAIN_S <= now]
+        self._asked.update(dict.fromkeys(due, now))
+        return due
+
+    def ask_again(self) -> None:
+        """What was asked may be lost: the connection is a new one."""
+        self._asked.clear()
+
+    def clear(self) -> None:
+        """Forget everything: the master is another one."""
+        for known in (self._texts, self._first_asked, self._asked, self.barred):
+            known.clear()
+        self._chars = 0
+
+    def overdue(self, now: float) -> list[bytes]:
+        """Scripts that nobody has answered for; they are not wanted any more."""
+        late = [script for script, asked in self._first_asked.items() if now - asked >= GIVE_UP_S]
+        for script in late:
+            self._settle(script)
+        return late
+
+    def put(self, script: bytes, text: str) -> None:
+        """A text came."""
+        self._settle(script)
+        if script not in self._texts:
+            self._texts[script] = text
+            self._chars += len(text)
+        while self._chars > self._chars_max and len(self._texts) > 1:
+            _, dropped = self._texts.popitem(last=False)
+            self._chars -= len(dropped)
+
+    def _settle(self, script: bytes) -> None:
+        self._first_asked.pop(script, None)
+        self._asked.pop(script, None)

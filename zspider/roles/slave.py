@@ -1,0 +1,363 @@
+"""The slave: the loop that joins the connection to the master with the work.
+
+One thread runs `step`; it waits in one place for the master, for web servers, for processors and for signals.
+"""
+
+import os
+import socket
+import time
+from collections.abc import Callable
+from typing import Literal
+
+import structlog
+
+from zspider import __version__
+from zspider.broker import messages as m
+from zspider.broker.address import Address
+from zspider.broker.link import Link, Polled
+from zspider.errors import ExitCode
+from zspider.roles.drain import Drain
+from zspider.roles.held import Stage
+from zspider.roles.membership import Due, Joined, Membership
+from zspider.roles.notify import Notifier
+from zspider.roles.signals import Signals
+from zspider.roles.token_source import Find, TokenSource
+from zspider.roles.work import Work
+from zspider.settings import SlaveFile
+
+log = structlog.get_logger(__name__)
+HELD_PER_HELLO = 1000
+STATUS_S = 2.0  # how often systemd is told how it goes
+NO_TOKEN_RETRY_S = 1.0
+DRAIN_TURN_S = 0.05  # while draining, its deadlines are looked at so often
+TOKEN_ADVICE = "the token in {where} is not valid on this master; on the master run: zspiderd token show"  # noqa: S105
+PROTOCOL_ADVICE = (
+    "the token in {where} is for another master, or only one side encrypts; on this master run: zspiderd token show"
+)
+
+
+class Slave:
+    """`zspiderd slave`: construct, then `run` until a signal ends it."""
+
+    def __init__(
+        self,
+        settings: SlaveFile,
+        find_token: Find | None = None,
+        *,
+        security: Literal["curve", "none"] = "curve",
+        reload: Callable[[], None] | None = None,
+    ) -> None:
+        """find_token: instead of the usual places. reload: called on SIGHUP. Raises ConfigError for a wrong address."""
+        self._address = Address.parse(settings.slave.master)
+        self._settings = settings
+        self.work = Work(settings, self)
+        self.membership = Membership(_boottime())
+        self._tokens = TokenSource(settings, find_token)
+        self._has_token = security == "curve"
+        self._reload = reload
+        self._link: Link | None = None
+        self._open_at = 0.0  # when the token is looked for again
+        self._notify = Notifier()
+        self._signals = Signals()
+        self._drain: Drain | None = None
+        self._is_up = False  # Welcome was received on these sockets
+        self._has_push_room = True  # the outcomes socket has room
+        self._announced = 0  # the window, in the last Hello or heartbeat
+        self._status_at = 0.0
+
+    def run(self) -> ExitCode:
+        """Work until SIGTERM or SIGINT, then finish what runs. Raises ZspiderError for what the operator must mend."""
+        try:
+            with self._signals:
+                self.start()
+                while not self.is_done:
+                    self.step()
+        finally:
+            self.close()
+        log.info("slave_ended", fetched=self.work.fetched, processed=self.work.processed)
+        return ExitCode.OK
+
+    def start(self) -> None:
+        """Open the connection, if there is a token. Raises ConfigError for a malformed one."""
+        token = self._tokens.first() if self._has_token else None
+        log.info("slave_started", master=str(self._address), roles=list(self._settings.slave.roles), pid=os.getpid())
+        if token is not None or not self._has_token:
+            self._link = Link(self._address, token)
+        self._notify.ready()
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the last step has been made."""
+        return self._drain is not None and self._drain.is_done
+
+    @property
+    def session(self) -> bytes:
+        """The name under which the master knows us."""
+        return self.membership.session
+
+    def step(self, wait_max_s: float = 1.0) -> None:
+        """One turn: wait for something to happen or a deadline, take it in, act."""
+        if self._link is None:
+            self._step_apart(wait_max_s)
+            return
+        fds = self.work.fds | {self._signals.fd}
+        polled = self._link.poll(self._wait_s(self._link, wait_max_s), fds, self.work.pipes)
+        now = time.monotonic()
+        if self._signals.fd in polled.ready_fds:
+            self._look_at_signals(now)
+        self._take_in(self._link, polled, now)
+        self.work.is_quiet = self.membership.is_quiet(_boottime())
+        self.work.step(now)
+        self._push_outcomes(self._link, now)
+        if self._drain is not None:
+            self._drain.step(now)
+        self._keep_in_touch(self._link)
+        self._report(now)
+
+    def close(self) -> None:
+        """End everything now. Safe to repeat."""
+        self._notify.stopping()
+        self.work.close()
+        if self._link is not None:
+            self._link.close()
+            self._link = None
+        self._signals.close()
+
+    # --- Work's voice ---------------------------------------------------------------------------
+
+    def say(self, message: m.AnyMessage) -> bool:
+        """Send on control, to a master that knows us."""
+        return self._link is not None and self.membership.is_joined and self._link.send(message)
+
+    def push_page(self, page: m.Page) -> bool:
+        """Send into the relay."""
+        return self._link is not None and self._link.push_page(page)
+
+    # --- a turn ---------------------------------------------------------------------------------
+
+    def _step_apart(self, wait_max_s: float) -> None:
+        """A turn without a token: nothing is connected, and nothing was ever begun."""
+        self._signals.wait(min(wait_max_s, max(0.0, self._open_at - time.monotonic())))
+        now = time.monotonic()
+        self._look_at_signals(now)
+        if self._drain is not None:
+            self._drain.now()
+        elif now >= self._open_at:
+            self._open_at = now + NO_TOKEN_RETRY_S
+            if (token := self._tokens.again()) is not None:
+                self._link = Link(self._address, token)
+                self.membership.rebuilt(_boottime())
+        self._report(now)
+
+    def _wait_s(self, link: Link, most: float) -> float:
+        now = time.monotonic()
+        is_refused = link.refusal is not None
+        dues = [most, self.work.wait_s(now), self.membership.wait_s(_boottime(), is_refused=is_refused)]
+        if self._may_push and (due := self.work.outbox.wait_s(now)) is not None:
+            dues.append(due)
+        if self._drain is not None:
+            dues.append(DRAIN_TURN_S)
+        return min(dues)
+
+    @property
+    def _may_push(self) -> bool:
+        return self._has_push_room and self.membership.is_joined
+
+    def _look_at_signals(self, now: float) -> None:
+        signals = self._signals
+        signals.clear()
+        if signals.wants_reload:
+            signals.wants_reload = False
+            if self._reload is not None:
+                self._reload()
+            log.info("reloaded")
+        if signals.stops and self._drain is None:
+            self.stop(now)
+        if signals.stops > 1 and self._drain is not None:
+            self._drain.now()
+
+    def stop(self, now: float) -> None:
+        """Begin to drain: `is_done` follows."""
+        log.info("draining", running=self.work.running, held=len(self.work.held), outbox=len(self.work.outbox))
+        self._notify.stopping()
+        self._drain = Drain(self.work, self, self._settings.slave.drain_s, now)
+        self.membership.beat_soon(_boottime())
+
+    def _take_in(self, link: Link, polled: Polled, now: float) -> None:
+        if polled.is_control_up:
+            self.membership.connected(_boottime())
+        for message in polled.messages:
+            self._on_message(message, now)
+        if polled.is_bulk_up:
+            if self._has_push_room:  # it was not full: this is a new connection, and what went into the old may be lost
+                self.work.outbox.resend_all(now)
+            self._has_push_room = True
+        if polled.can_push_page:
+            self.work.relay_has_room()
+        for page in polled.pages:
+            self.work.page_came(page, now)
+        self.work.read(polled.ready_fds, polled.ready_pipes, now)
+        if self.work.takes_pages:
+            link.pause_pages(not self.work.has_page_room)
+
+    def _push_outcomes(self, link: Link, now: float) -> None:
+        outbox = self.work.outbox
+        while self._may_push and (batch := outbox.batch(now)):
+            self._has_push_room = link.push(m.Outcomes(self.session, self.membership.epoch, batch))
+            if self._has_push_room:
+                outbox.sent(batch, now)
+
+    def _report(self, now: float) -> None:
+        self._notify.watchdog(now)
+        if now < self._status_at:
+            return
+        self._status_at = now + STATUS_S
+        work = self.work
+        standing = "draining" if self._drain else self.membership.state.value
+        if self._link is None:
+            standing = "waiting for a token"
+        self._notify.status(
+            f"{standing} {self._address}: {len(work.held)} tasks held, {work.running} running, "
+            f"{len(work.outbox)} outcomes not acknowledged, {work.processed} made"
+        )
+
+    # --- the connection ---------------------------------------------------------------------------
+
+    def _keep_in_touch(self, link: Link) -> None:
+        if link.refusal is not None and self.membership.is_news(f"refused: {link.refusal}"):
+            advice = TOKEN_ADVICE if link.refusal == "auth" else PROTOCOL_ADVICE
+            log.error("refused", master=str(self._address), advice=advice.format(where=self._tokens.where))
+        now = _boottime()
+        match self.membership.due(now, is_refused=link.refusal is not None):
+            case Due.HELLO:
+                self.membership.said(self._say_hello(link), now)
+            case Due.BEAT:
+                self.membership.said(self._say_beat(link), now)
+            case Due.REBUILD:
+                self._rebuild(link, now)
+            case None:
+                if self.work.window != self._announced:
+                    self.membership.beat_soon(now)
+
+    def _say_hello(self, link: Link) -> bool:
+        if not link.is_connected:
+            return False
+        work, member = self.work, self.membership
+        held = work.held.in_full()
+        pages = [held[at : at + HELD_PER_HELLO] for at in range(0, len(held), HELD_PER_HELLO)] or [[]]
+        self._announced = work.window
+        return all(
+            link.send(
+                m.Hello(
+                    protocol=m.PROTOCOL,
+                    session=self.session,
+                    roles=list(self._settings.slave.roles),
+                    window=self._announced,
+                    host=socket.gethostname()[:256],
+                    pid=os.getpid(),
+                    version=__version__,
+                    cluster=member.cluster,
+                    epoch=member.epoch,
+                    seen=work.held.seen,
+                    held=page,
+                    pages_left=left,
+                )
+            )
+            for left, page in zip(reversed(range(len(pages))), pages, strict=True)
+        )
+
+    def _say_beat(self, link: Link) -> bool:
+        work = self.work
+        held, outbox = work.held.named()
+        self._announced = work.window
+        return link.send(
+            m.Beat(
+                session=self.session,
+                epoch=self.membership.epoch,
+                seen=work.held.seen,
+                held=held,
+                outbox=outbox,
+                window=self._announced,
+                fetching=work.held.count(Stage.FETCHING),
+                fetched=work.fetched,
+                processed=work.processed,
+            )
+        )
+
+    def _rebuild(self, link: Link, now: float) -> None:
+        """Fresh sockets, with the token as it is now."""
+        if link.refusal is None and self.membership.silence_is_news():
+            event = "master_silent" if self._is_up else "master_not_reached"
+            log.warning(event, master=str(self._address), seconds=round(self.membership.silent_s(now), 1))
+        self._is_up = False
+        token = self._tokens.again() if self._has_token else None
+        if token is not None or not self._has_token:  # else the file is away just now: looked at again next time
+            link.rebuild(token)
+        self.membership.rebuilt(now)
+
+    # --- what the master says ---------------------------------------------------------------------
+
+    def _on_message(self, message: m.AnyMessage, now: float) -> None:
+        member, boottime = self.membership, _boottime()
+        match message:
+            case m.Welcome():
+                self._on_welcome(message, now)
+            case m.Unknown():
+                member.unknown(boottime)
+            case m.Refused(reason=reason, text=text):
+                if member.is_news(reason):
+                    log.error("refused", master=str(self._address), reason=reason, advice=text)
+                member.refused(reason, boottime)
+            case m.NewSession():
+                undone = self.work.drop_leases()
+                member.new_session(boottime)
+                log.warning("session_cloned", dropped=undone, outbox=len(self.work.outbox))
+            case m.MasterBeat(epoch=epoch) | m.Grants(epoch=epoch) | m.Ack(epoch=epoch):
+                if member.heard(epoch, boottime):
+                    self._on_work(message, now)
+            case _:
+                member.heard(None, boottime)
+                self._on_work(message, now)
+
+    def _on_work(self, message: m.AnyMessage, now: float) -> None:
+        work = self.work
+        match message:
+            case m.Grants(grants=grants):
+                work.grant(grants, now)
+            case m.Ack(ids=ids):
+                work.acknowledge(ids, now)
+            case m.ProjectInfo():
+                work.learn(message, now)
+            case m.Script(script=script, text=text):
+                work.script_came(script, text)
+            case m.Release(numbers=numbers):
+                work.release(numbers, now)
+            case m.Recall(numbers=numbers):
+                work.recall(numbers)
+            case m.Taken(numbers=numbers):
+                work.taken(numbers)
+            case m.Resend(numbers=numbers):
+                work.resend(numbers)
+
+    def _on_welcome(self, welcome: m.Welcome, now: float) -> None:
+        assert self._link is not None
+        if welcome.protocol != m.PROTOCOL:
+            self._on_message(m.Refused("protocol", f"the master speaks protocol {welcome.protocol}"), now)
+            return
+        joined = self.membership.welcomed(welcome, _boottime())
+        if joined is Joined.STALE:
+            return
+        if joined is Joined.OTHER_CLUSTER:
+            leases, outcomes = self.work.drop_everything()
+            log.warning("other_cluster", advice="its database is another one", leases=leases, outcomes=outcomes)
+        self._is_up = self._has_push_room = True
+        work = self.work
+        self._link.open_bulk(welcome, sends_pages=work.sends_pages, takes_pages=work.takes_pages)
+        work.rejoined(now)
+        event = "joined" if joined is Joined.FIRST else "rejoined"
+        log.info(event, master=str(self._address), epoch=welcome.epoch, held=len(work.held), outbox=len(work.outbox))
+
+
+def _boottime() -> float:
+    """Seconds of the clock that goes on while the machine is suspended."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)

@@ -1,0 +1,41 @@
+"""SIGINT and SIGTERM as something a command can wait on, beside what else it waits for."""
+
+import os
+import select
+import signal
+from types import FrameType
+from typing import Any
+
+
+class StopSignal:
+    """Within `with`: the first signal sets it, a second one raises KeyboardInterrupt."""
+
+    def __init__(self) -> None:
+        self.is_set = False
+        self.number = 0  # of the first signal
+        self._read, self._write = os.pipe()
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> "StopSignal":
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._before[number] = signal.signal(number, self._on_signal)
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        os.close(self._read)
+        os.close(self._write)
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        if self.is_set:
+            raise KeyboardInterrupt
+        self.is_set = True
+        self.number = number
+        os.write(self._write, b".")
+
+    def wait(self, timeout_s: float, *fds: int) -> bool:
+        """Wait for a signal, for one of `fds` to be readable, or for the time to pass. Whether a signal came."""
+        if not self.is_set:
+            select.select([self._read, *fds], [], [], timeout_s)
+        return self.is_set
