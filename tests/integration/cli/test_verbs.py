@@ -1,0 +1,171 @@
+"""The admin verbs against a real master."""
+
+import csv
+import io
+import itertools
+import json
+import signal
+
+import pytest
+from tests.support.addresses import free_port
+from tests.support.cluster import ZSPIDERD
+from tests.support.process import Process, eventually, run
+
+NUMBERS = itertools.count()
+SCRIPT = """\
+# rate: 100
+from zspider import BaseHandler
+
+
+class Handler(BaseHandler):
+    def on_start(self):
+        self.crawl("data:,one", callback=self.page)
+        self.crawl("data:,two", callback=self.page)
+
+    def page(self, response):
+        return {"text": response.text, "formula": "=1+1"}
+"""
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("master") / "data"
+    argv = [*ZSPIDERD, "master", "--data-dir", str(directory), "--port", "0"]
+    with Process(argv) as master:
+        master.wait_for("master_started")
+        yield directory
+        assert master.stop() == 0
+
+
+@pytest.fixture
+def ask(data_dir):
+    def ask(*arguments, code=0):
+        ran = run([*ZSPIDERD, *map(str, arguments), "--data-dir", str(data_dir)])
+        assert ran.code == code, ran
+        return ran
+
+    return ask
+
+
+@pytest.fixture
+def project(ask, tmp_path):
+    """A project of its own for each test."""
+    path = tmp_path / f"books_{next(NUMBERS)}.py"
+    path.write_text(SCRIPT)
+    ask("project", "push", path)
+    return path.stem
+
+
+def rows(ran):
+    return json.loads(ran.out)
+
+
+def test_a_pushed_script_is_a_running_project_with_the_rate_of_its_comments(ask, project):
+    (row,) = [row for row in rows(ask("project", "list", "--json")) if row["name"] == project]
+    assert (row["status"], row["rate"], row["burst"]) == ("RUNNING", 100, 100)
+    assert project in ask("project", "list").out
+    assert rows(ask("project", "show", project, "--json"))["script"] == SCRIPT
+    assert "# rate: 100" in ask("project", "show", project).out
+
+
+def test_pushing_again_keeps_what_nobody_names(ask, project, tmp_path):
+    path = tmp_path / f"{project}.py"
+    ask("project", "set", project, "--status", "STOP", "--rate", "7", "--group", "g")
+    path.write_text(SCRIPT.replace("# rate: 100\n", ""))
+    assert ask("project", "push", path).out == f"{project}: new version, STOP, rate 7/s, burst 100\n"
+    out = ask("project", "push", path, "--status", "RUNNING", "--rate", "50").out
+    assert out == f"{project}: new version, RUNNING, rate 50/s, burst 50\n"
+
+
+def test_start_runs_on_start_and_results_come_in_three_formats(ask, project, tmp_path):
+    ask("project", "start", project)
+    found = eventually(
+        lambda: len(lines := ask("results", project).out.splitlines()) == 2 and lines, 60, "both results are stored"
+    )
+    assert {json.loads(line)["result"]["text"] for line in found} == {"one", "two"}
+    assert all('"formula": "=1+1"' in line for line in found)  # JSONL is as the script made it
+    table = list(csv.DictReader(io.StringIO(ask("results", project, "--format", "csv").out)))
+    assert {row["formula"] for row in table} == {"'=1+1"}
+    ask("results", project, "-o", tmp_path / "out.json")
+    assert len(json.loads((tmp_path / "out.json").read_text())) == 2
+    tasks = rows(ask("tasks", project, "--json"))
+    assert {task["status"] for task in tasks} == {"done"}
+    assert len(tasks) == 3
+    assert len(rows(ask("tasks", project, "--json", "--limit", "1"))) == 1
+    assert rows(ask("task", project, "on_start", "--json"))["process"]["callback"] == "on_start"
+    assert "on_start" in ask("task", project, "on_start").out
+
+
+def test_status_shows_the_master_its_slaves_and_its_projects(ask, project):
+    answer = eventually(
+        lambda: (answer := rows(ask("status", "--json"))) and answer["slaves"] and answer, 60, "the local slave is in"
+    )
+    assert answer["slaves"][0]["roles"] == ["fetcher", "processor"]
+    assert project in {row["name"] for row in answer["projects"]}
+    text = ask("status").out
+    assert text.startswith("master up ")
+    assert "1 slave, " in text.splitlines()[0]
+    assert project in text
+
+
+def test_status_watch_goes_on_until_it_is_interrupted(data_dir):
+    with Process([*ZSPIDERD, "status", "--watch", "--data-dir", str(data_dir)]) as watch:
+        watch.wait_for("master up ")
+        watch.signal(signal.SIGINT)
+        assert watch.wait() == 130
+
+
+def test_stop_and_rm(ask, project):
+    assert ": STOP, " in ask("project", "stop", project).out
+    assert ask("project", "rm", project).out == f"{project}: removed\n"
+    assert ask("project", "show", project, code=1).err.startswith("zspiderd: ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["project", "start", "no_such_project"], 1),
+        (["results", "no_such_project"], 1),
+        (["task", "PROJECT", "no-such-task"], 1),
+    ],
+)
+def test_what_the_master_refuses_is_one_line(ask, project, arguments, code):
+    refused = ask(*(project if word == "PROJECT" else word for word in arguments), code=code)
+    assert refused.err.startswith("zspiderd: ")
+    assert refused.err.count("\n") == 1
+
+
+def test_a_token_can_be_made_listed_and_revoked_while_the_master_runs(ask, data_dir, tmp_path):
+    made = ask("token", "add", "--admin").out
+    file = tmp_path / "admin.token"
+    file.write_text(made)
+    file.chmod(0o600)
+    argv = [*ZSPIDERD, "status", "--token-file", str(file), "--data-dir", str(data_dir)]
+    eventually(lambda: run(argv).out.startswith("master up "), 20, "the master has read the new token")
+    newest = rows(ask("token", "list", "--json"))[-1]
+    assert (newest["kind"], newest["revoked_ms"]) == ("admin", None)
+    assert newest["id"] in ask("token", "list").out
+    assert ask("token", "revoke", newest["id"]).out == f"admin token {newest['id']} is revoked\n"
+    refused = eventually(lambda: (ran := run(argv)).code == 77 and ran, 20, "the master has read the revocation")
+    assert refused.err.count("\n") == 1
+
+
+def test_a_join_token_cannot_administer(ask, data_dir):
+    shown = ask("token", "show").out.strip()
+    assert shown == (data_dir / "join.token").read_text().strip()
+    refused = ask("status", "--token-file", data_dir / "join.token", code=77)
+    assert refused.err.startswith("zspiderd: ")
+    assert refused.err.count("\n") == 1
+
+
+def test_an_address_without_a_master_is_69(ask):
+    assert ask("status", "--master", f"127.0.0.1:{free_port()}", code=69).err.startswith("zspiderd: no master answers")
+
+
+def test_the_schema_is_checked_and_made(tmp_path):
+    url = f"sqlite:///{tmp_path}/z.db"
+    checked = run([*ZSPIDERD, "db", "check", "--database", url])
+    assert checked.code != 0
+    assert run([*ZSPIDERD, "db", "upgrade", "--database", url]).out == f"{url}: up to date\n"
+    checked = run([*ZSPIDERD, "db", "check", "--database", url])
+    assert (checked.code, checked.out) == (0, f"{url}: up to date\n")

@@ -1,0 +1,8 @@
+"""`python -m zspider.cli`: the same as `zspiderd`, for children that must run under this very interpreter."""
+
+import sys
+
+from zspider.cli.app import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,102 @@
+"""The command itself: finds the verb, runs it, and turns what went wrong into one line and an exit code."""
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+import click
+
+from zspider import __version__
+from zspider.cli.text import visible
+from zspider.errors import ExitCode, ZspiderError
+
+INTERRUPTED = 130  # 128 + SIGINT, as shells count
+PIPE_CLOSED = 141  # 128 + SIGPIPE: `zspiderd results ... | head` is no failure of ours
+
+# verb -> module under zspider.cli, and the line in `zspiderd --help`. Modules are imported when their verb
+# is used: a slave must not pay for a database, nor `--version` for anything.
+VERBS = {
+    "master": ("daemon", "Run the master: it owns the database and decides."),
+    "slave": ("daemon", "Run a slave: it fetches and processes for a master."),
+    "run": ("run", "Crawl with one script on this machine, then end."),
+    "demo-site": ("demo_site", "Serve a generated site to crawl."),
+    "project": ("project", "Push, list, start, stop and remove projects."),
+    "status": ("status", "Show slaves, rates and projects."),
+    "tasks": ("tasks", "List a project's tasks."),
+    "task": ("tasks", "Show everything about one task."),
+    "results": ("results", "Export a project's results."),
+    "token": ("token", "Show, add, list and revoke tokens."),
+    "db": ("db", "Upgrade or check the database's schema."),
+    "check-config": ("daemon", "Check a configuration file."),
+}
+
+
+class _ReaderGone(Exception):
+    """Nobody reads our standard output any more."""
+
+
+class Verbs(click.Group):
+    """The group of verbs; each is imported only when it is used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in VERBS:
+            return None
+        module = importlib.import_module(f"zspider.cli.{VERBS[cmd_name][0]}")
+        command = getattr(module, cmd_name.replace("-", "_"))
+        assert isinstance(command, click.Command)
+        return command
+
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as exc:
+            raise _ReaderGone from exc  # click would make exit code 1 of it
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Verbs"):
+            formatter.write_dl([(verb, text) for verb, (_, text) in VERBS.items()])
+
+
+@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="zspiderd")
+def zspiderd() -> None:
+    """zspider: a web-crawling daemon. One master decides, any number of slaves fetch and process.
+
+    \b
+    zspiderd run script.py               everything on this machine, then exit
+    zspiderd master -c conf/master.yaml  the master
+    zspiderd slave --master 192.168.1.3  on every other machine
+
+    Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 69 master or database not reachable,
+    75 another master owns the database, 77 not allowed, 128 + N stopped by signal N.
+    """
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one verb. Returns the exit code; an operator's mistake is one line per problem, never a traceback."""
+    try:
+        ended = zspiderd.main(args=arguments, prog_name="zspiderd", standalone_mode=False)
+        sys.stdout.flush()
+    except ZspiderError as exc:
+        return _complain(str(exc), exc.exit_code)
+    except click.UsageError as exc:
+        path = exc.ctx.command_path if exc.ctx else "zspiderd"
+        return _complain(f"{exc.format_message()} (see {path} --help)", ExitCode.USAGE)
+    except click.ClickException as exc:
+        return _complain(exc.format_message(), exc.exit_code)
+    except (KeyboardInterrupt, click.Abort):
+        return INTERRUPTED
+    except (BrokenPipeError, _ReaderGone):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter's own flush fails
+        return PIPE_CLOSED
+    return int(ended) if isinstance(ended, int) else ExitCode.OK
+
+
+def _complain(text: str, exit_code: int) -> int:
+    for line in text.splitlines() or [""]:
+        sys.stderr.write(f"zspiderd: {visible(line)}\n")
+    return int(exit_code)

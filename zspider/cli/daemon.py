@@ -1,0 +1,167 @@
+"""`zspiderd master`, `zspiderd slave` and `zspiderd check-config`."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import click
+import structlog
+
+from zspider.cli import logs
+from zspider.cli.config import kind_of, load
+from zspider.cli.options import FILE, config_option, data_dir_option, log_format_option, log_level_option, parent_option
+from zspider.errors import ConfigError
+from zspider.roles.children import end_with_parent
+from zspider.settings import MasterFile, SlaveFile
+
+if TYPE_CHECKING:
+    from zspider.broker.token import Found
+
+security_option = click.option(
+    "--security",
+    type=click.Choice(["curve", "none"]),
+    default="curve",
+    help="none: the master on this machine runs with security: none.",
+)
+
+
+@click.command()
+@config_option
+@data_dir_option
+@click.option("--bind", help="Address to listen on; 0.0.0.0 or :: for slaves on other machines.")
+@click.option("--port", help="Control port; the next three are used too. 0 picks free ones.")
+@click.option("--database", metavar="URL", help="sqlite:///PATH or mysql+pymysql://USER:PASSWORD@HOST/NAME.")
+@click.option("--local-slave/--no-local-slave", default=None, help="Start a slave beside the master, or not.")
+@log_level_option
+@log_format_option
+@click.option("--oneshot", is_flag=True, hidden=True, help="Leave out @every and auto_recrawl.")
+@parent_option
+def master(
+    file: Path | None,
+    data_dir: Path | None,
+    bind: str | None,
+    port: str | None,
+    database: str | None,
+    local_slave: bool | None,
+    log_level: str | None,
+    log_format: str | None,
+    oneshot: bool,
+    parent: int | None,
+) -> int:
+    """Run the master: it owns the database, decides what is fetched, and answers these verbs.
+
+    SIGTERM commits what has arrived and ends; SIGHUP reads the tokens again.
+    """
+    if parent:
+        end_with_parent(parent)
+    flags = {
+        "data_dir": data_dir,
+        "database": database,
+        "master.bind": bind,
+        "master.port": port,
+        "master.local_slave": local_slave,
+        "log.level": log_level,
+        "log.format": log_format,
+    }
+    settings = load(MasterFile, file, flags)
+    logs.set_up(settings.log)
+    from zspider.roles.master import Master
+
+    return int(Master(settings, is_oneshot=oneshot).run())
+
+
+@click.command()
+@config_option
+@click.option("--master", "address", metavar="HOST[:PORT]", help="Whom to work for; [IPv6]:PORT is allowed.")
+@click.option("--token-file", type=FILE, help="File with the join token.")
+@click.option("--token", help="The join token itself. Everybody on this machine can see it in `ps`.")
+@data_dir_option
+@click.option("--roles", metavar="ROLE,...", help="What this slave does: fetcher, processor.  [default: both]")
+@click.option("--fetch-concurrency", help="Requests in flight at most.")
+@click.option("--processors", help="Processes that run scripts; 0: one per core.")
+@log_level_option
+@log_format_option
+@security_option
+@parent_option
+def slave(
+    file: Path | None,
+    address: str | None,
+    token_file: Path | None,
+    token: str | None,
+    data_dir: Path | None,
+    roles: str | None,
+    fetch_concurrency: str | None,
+    processors: str | None,
+    log_level: str | None,
+    log_format: str | None,
+    security: Literal["curve", "none"],
+    parent: int | None,
+) -> int:
+    """Run a slave: it fetches and processes for a master, and needs nothing but the master's address.
+
+    Without --token-file the token is looked for in $CREDENTIALS_DIRECTORY/join-token, ZSPIDER_TOKEN,
+    /etc/zspider/join.token and the data directory of a master on this machine. SIGTERM finishes what is
+    under way and gives back the rest; a second SIGTERM ends at once.
+    """
+    if parent:
+        end_with_parent(parent)
+    flags = {
+        "data_dir": data_dir,
+        "token_file": token_file,
+        "slave.master": address,
+        "slave.roles": roles,
+        "slave.fetch_concurrency": fetch_concurrency,
+        "slave.processors": processors,
+        "log.level": log_level,
+        "log.format": log_format,
+    }
+    settings = load(SlaveFile, file, flags)
+    logs.set_up(settings.log)
+    from zspider.roles.slave import Slave
+
+    given = _given_token(token) if token is not None else None
+    find_token = (lambda: given) if given is not None else None
+    return int(Slave(settings, find_token, security=security, reload=lambda: _reload_log(file, flags)).run())
+
+
+def _given_token(text: str) -> "Found":
+    from zspider.broker.token import Found, Token
+
+    structlog.get_logger(__name__).warning("token_on_command_line", advice="`ps` shows it: use --token-file")
+    try:
+        return Found(Token.parse(text), "--token")
+    except ConfigError as exc:
+        raise ConfigError(f"--token: {exc}") from exc
+
+
+def _reload_log(file: Path | None, flags: Mapping[str, object]) -> None:
+    """SIGHUP: the log settings are read again; the others need a restart."""
+    try:
+        logs.set_up(load(SlaveFile, file, flags).log)
+    except ConfigError as exc:
+        structlog.get_logger(__name__).error("reload_refused", reason=str(exc))
+
+
+@click.command()
+@click.argument("file", type=FILE)
+@click.option("--as", "role", type=click.Choice(["master", "slave"]), help="Whose it is, where the name does not tell.")
+def check_config(file: Path, role: str | None) -> None:
+    """Check a configuration file, together with the environment; every error is a line."""
+    kind = {"master": MasterFile, "slave": SlaveFile}[role] if role else kind_of(file)
+    if kind is MasterFile:
+        settings = load(MasterFile, file)
+        from zspider.broker.keys import check_exposure
+
+        try:
+            check_exposure(settings.master.bind, settings.master.security, settings.master.i_know_this_is_open)
+        except ConfigError as exc:
+            raise ConfigError(f"{file}: {exc}") from exc
+    else:
+        from zspider.broker.address import Address
+
+        address = load(SlaveFile, file).slave.master
+        try:
+            Address.parse(address)
+        except ConfigError as exc:
+            raise ConfigError(f"{file}: slave.master: {exc}") from exc
+    click.echo(f"{file}: a valid configuration of a {'master' if kind is MasterFile else 'slave'}")

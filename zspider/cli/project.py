@@ -1,0 +1,181 @@
+"""`zspiderd project`: scripts and what becomes of them."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from zspider.cli.client import Target, target_options
+from zspider.cli.output import json_option, moment, print_fields, print_json, print_table
+from zspider.errors import ConfigError
+from zspider.roles.script_file import read_script
+from zspider.task import ProjectStatus
+
+COLUMNS = {
+    "name": "NAME",
+    "status": "STATUS",
+    "group": "GROUP",
+    "rate": "RATE",
+    "burst": "BURST",
+    "done": "DONE",
+    "waiting": "WAITING",
+    "failed": "FAILED",
+    "leased": "LEASED",
+    "results": "RESULTS",
+    "note": "NOTE",
+}
+status_option = click.option("--status", type=click.Choice(list(ProjectStatus.__members__)), help="Its new status.")
+rate_option = click.option("--rate", type=click.FloatRange(0), help="Tasks per second.")
+burst_option = click.option("--burst", type=click.FloatRange(0), help="Tasks at once after a pause.")
+group_option = click.option("--group", help="A word to sort projects by.")
+
+
+@click.group()
+def project() -> None:
+    """Push, list, show, start, stop, change and remove projects."""
+
+
+@project.command()
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE...")
+@click.option("--name", help="The project's name.  [default: the file's, without .py]")
+@status_option
+@rate_option
+@burst_option
+@group_option
+@target_options
+@json_option
+def push(
+    files: tuple[Path, ...],
+    name: str | None,
+    status: str | None,
+    rate: float | None,
+    burst: float | None,
+    group: str | None,
+    target: Target,
+    as_json: bool,
+) -> None:
+    """Bring scripts to the master: a new project is RUNNING, a known one gets a new version and keeps its status.
+
+    Each file is compiled first; if one does not compile, nothing is pushed. `# rate: 5` and `# burst: 10` lines
+    in a script count where no flag says otherwise. `zspiderd project start NAME` then runs on_start.
+    """
+    if name and len(files) > 1:
+        raise ConfigError(f"--name is for one file, got {len(files)}")
+    scripts = [read_script(file, name) for file in files]
+    rows = []
+    with target.connect() as admin:
+        for script in scripts:
+            asked_rate, asked_burst = script.rates(rate, burst)
+            options = {"status": status, "rate": asked_rate, "burst": asked_burst, "group": group}
+            row = admin.call("project.push", name=script.name, script=script.text, **options)
+            if status and row["status"] != status:  # pushing keeps a known project's status; here it was asked for
+                row |= admin.call("project.set", name=script.name, status=status)
+            rows.append(row)
+    if as_json:
+        print_json(rows)
+        return
+    for row in rows:
+        what = "new" if row["created"] else "new version"
+        click.echo(f"{row['name']}: {what}, {row['status']}, rate {row['rate']:g}/s, burst {row['burst']:g}")
+
+
+@project.command("list")
+@target_options
+@json_option
+def list_projects(target: Target, as_json: bool) -> None:
+    """List all projects."""
+    with target.connect() as admin:
+        rows = admin.call("project.list")["rows"]
+    if as_json:
+        print_json(rows)
+    else:
+        print_table([flat(row) for row in rows], COLUMNS)
+
+
+@project.command()
+@click.argument("name")
+@target_options
+@json_option
+def show(name: str, target: Target, as_json: bool) -> None:
+    """Show a project and its script."""
+    with target.connect() as admin:
+        row = admin.call("project.show", name=name)
+    if as_json:
+        print_json(row)
+        return
+    fields = {key: row[key] for key in ("name", "status", "group", "rate", "burst")}
+    fields |= {"updated": moment(row["updated_ms"]), **row["counts"]}
+    print_fields(fields | {"error": row["script_error"], "script": row["script"]})
+
+
+@project.command()
+@click.argument("name")
+@target_options
+@json_option
+def start(name: str, target: Target, as_json: bool) -> None:
+    """Make a project RUNNING and run its on_start now."""
+    _changed(target, as_json, "project.start", name=name)
+
+
+@project.command()
+@click.argument("name")
+@target_options
+@json_option
+def stop(name: str, target: Target, as_json: bool) -> None:
+    """Stop a project; what is under way still counts."""
+    _changed(target, as_json, "project.stop", name=name)
+
+
+@project.command("set")
+@click.argument("name")
+@status_option
+@rate_option
+@burst_option
+@group_option
+@target_options
+@json_option
+def change(
+    name: str,
+    status: str | None,
+    rate: float | None,
+    burst: float | None,
+    group: str | None,
+    target: Target,
+    as_json: bool,
+) -> None:
+    """Change a project's status, rate, burst or group."""
+    if all(value is None for value in (status, rate, burst, group)):
+        raise ConfigError("nothing to change: give --status, --rate, --burst or --group")
+    _changed(target, as_json, "project.set", name=name, status=status, rate=rate, burst=burst, group=group)
+
+
+@project.command()
+@click.argument("name")
+@click.option("--keep-results", is_flag=True, help="Delete the tasks only.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@target_options
+def rm(name: str, keep_results: bool, yes: bool, target: Target) -> None:
+    """Stop a project and delete it: its tasks, and its results unless --keep-results is given."""
+    with target.connect() as admin:
+        if not yes and sys.stdin.isatty():
+            results = admin.call("project.show", name=name)["counts"].get("results", 0)
+            click.confirm(f"Delete {name} with {0 if keep_results else results:,} results?", abort=True)
+        while admin.call("project.rm", name=name, keep_results=keep_results)["left"]:
+            pass
+    click.echo(f"{name}: removed")
+
+
+def flat(row: dict[str, Any]) -> dict[str, Any]:
+    """A project row as the table shows it."""
+    note = "limited by its rate" if row["limited"] else ""
+    return {**row, **row["counts"], "note": row["script_error"] or note}
+
+
+def _changed(target: Target, as_json: bool, verb: str, **args: Any) -> None:
+    with target.connect() as admin:
+        row = admin.call(verb, **args)
+    if as_json:
+        print_json(row)
+    else:
+        click.echo(f"{row['name']}: {row['status']}, rate {row['rate']:g}/s, burst {row['burst']:g}")

@@ -1,0 +1,63 @@
+"""`zspiderd results`: a project's results, page by page from the master to a file or standard output."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import chain
+from pathlib import Path
+from typing import TextIO
+
+import click
+
+from zspider.cli import exports
+from zspider.cli.client import Target, source_options
+from zspider.cli.text import visible
+from zspider.errors import ConfigError
+
+
+@click.command()
+@click.argument("project")
+@click.option("--format", "form", type=click.Choice(exports.FORMATS), help="[default: by -o's ending, else jsonl]")
+@click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="File to write.")
+@click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
+@source_options
+def results(project: str, form: str | None, output: Path | None, as_json: bool, target: Target) -> None:
+    """Export a project's results.
+
+    jsonl and json hold {taskid, url, result, updatetime} for each result; csv has a column for each key of
+    the results, and texts that a spreadsheet would run as formulas begin with '. Works without a master when
+    the SQLite database is on this machine (--data-dir).
+    """
+    form = "json" if as_json else form or _form_of(output)
+    with target.source() as source, _opened(output) as out:
+        count = exports.write(chain.from_iterable(source.pages("results", project=project)), form, out)
+    if output:
+        click.echo(f"{count} results in {output}", err=True)
+
+
+def _form_of(output: Path | None) -> str:
+    ending = output.suffix[1:].lower() if output else ""
+    return ending if ending in exports.FORMATS else exports.FORMATS[0]
+
+
+@contextmanager
+def _opened(output: Path | None) -> Iterator[exports.Out]:
+    if output is None:
+        sys.stdout.reconfigure(encoding="utf-8", errors="surrogatepass", newline="")  # type: ignore[union-attr]
+        yield _Terminal(sys.stdout) if sys.stdout.isatty() else sys.stdout
+        return
+    try:
+        with output.open("w", encoding="utf-8", errors="surrogatepass", newline="") as out:
+            yield out
+    except OSError as exc:
+        raise ConfigError(f"{output}: cannot be written: {exc.strerror}") from exc
+
+
+class _Terminal:
+    """Standard output on a terminal: what pages wrote cannot act on it."""
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+
+    def write(self, text: str) -> int:
+        return self._out.write(visible(text, len(text), keep="\n\t\r"))

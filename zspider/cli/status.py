@@ -1,0 +1,68 @@
+"""`zspiderd status`: the master, its slaves and its projects at a glance."""
+
+import sys
+import time
+from typing import Any
+
+import click
+
+from zspider.cli.client import Target, target_options
+from zspider.cli.display import speed
+from zspider.cli.output import json_option, print_json, print_table, span
+from zspider.cli.project import COLUMNS, flat
+
+WATCH_S = 2.0
+SLAVE_COLUMNS = {
+    "session": "SLAVE",
+    "host": "HOST",
+    "roles": "ROLES",
+    "window": "WINDOW",
+    "leased": "LEASED",
+    "outbox": "OUTBOX",
+    "fetched": "FETCHED",
+    "processed": "PROCESSED",
+    "rate": "PAGES/S",
+    "silent_s": "SILENT S",
+}
+
+
+@click.command()
+@click.option("--watch", is_flag=True, help=f"Again every {WATCH_S:g} s, until Ctrl-C.")
+@target_options
+@json_option
+def status(watch: bool, target: Target, as_json: bool) -> None:
+    """Show slaves, rates and per-project counters."""
+    with target.connect() as admin:
+        while True:
+            answer = admin.call("status")
+            if watch and sys.stdout.isatty():
+                click.clear()
+            print_json(answer) if as_json else _show(answer)
+            if not watch:
+                return
+            sys.stdout.flush()
+            time.sleep(WATCH_S)
+
+
+def _show(answer: dict[str, Any]) -> None:
+    click.echo(headline(answer))
+    if answer["slaves"]:
+        click.echo()
+        print_table(answer["slaves"], SLAVE_COLUMNS)
+    if answer["projects"]:
+        click.echo()
+        print_table([flat(row) for row in answer["projects"]], COLUMNS)
+
+
+def headline(answer: dict[str, Any]) -> str:
+    """The master in one line."""
+    slaves = len(answer["slaves"])
+    parts = [
+        f"master up {span(answer['uptime_s'])}",
+        f"{slaves} slave{'' if slaves == 1 else 's'}",
+        f"{speed(answer['rate'])} pages/s",
+        f"database {answer['database']}" + (" (away: trying again)" if answer.get("database_away") else ""),
+    ]
+    if answer["adopting"]:
+        parts.append("waiting for the slaves of before the restart")
+    return ", ".join(parts)

@@ -1,0 +1,105 @@
+"""`zspiderd token`: the tokens of the master whose data directory this is; the master need not run."""
+
+import os
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from zspider.cli.client import running_master
+from zspider.cli.options import data_dir_option
+from zspider.cli.output import json_option, moment, print_json, print_table
+from zspider.errors import ConfigError
+from zspider.settings import default_data_dir
+
+if TYPE_CHECKING:
+    from zspider.broker.keys import MasterKeys
+
+
+@click.group()
+def token() -> None:
+    """Show, add, list and revoke tokens: who may join as a slave, and who may administer.
+
+    They are kept in the master's data directory, so these verbs run on the master's machine as its user.
+    """
+
+
+@token.command()
+@data_dir_option
+@click.option("--admin", is_flag=True, help="The admin token instead of the join token.")
+def show(data_dir: Path | None, admin: bool) -> None:
+    """Print the join token that was made at the master's first start."""
+    from zspider.broker.keys import find_token
+
+    directory = data_dir or default_data_dir()
+    _keys(directory)  # says what is wrong with the directory
+    found = find_token("admin" if admin else "join", directory / f"{'admin' if admin else 'join'}.token", directory, {})
+    assert found is not None  # a named file is found or an error
+    click.echo(found.token.text)
+
+
+@token.command()
+@data_dir_option
+@click.option("--admin", is_flag=True, help="May administer; without it, join as a slave only.")
+def add(data_dir: Path | None, admin: bool) -> None:
+    """Make a token and print it. It is shown this once: the master keeps no more than its public half."""
+    directory = data_dir or default_data_dir()
+    made = _keys(directory).add_token("admin" if admin else "join")
+    _tell_master(directory)
+    click.echo(made.text)
+
+
+@token.command("list")
+@data_dir_option
+@json_option
+def list_tokens(data_dir: Path | None, as_json: bool) -> None:
+    """List all tokens, revoked ones too."""
+    rows = [
+        {
+            "id": entry.id,
+            "kind": entry.kind,
+            "created_ms": entry.created_ms,
+            "revoked_ms": entry.revoked_ms,
+            "created": moment(entry.created_ms),
+            "revoked": moment(entry.revoked_ms),
+        }
+        for entry in _keys(data_dir or default_data_dir()).list_tokens()
+    ]
+    if as_json:
+        print_json([{key: row[key] for key in ("id", "kind", "created_ms", "revoked_ms")} for row in rows])
+    else:
+        print_table(rows, {"id": "ID", "kind": "KIND", "created": "CREATED", "revoked": "REVOKED"})
+
+
+@token.command()
+@click.argument("token_id")
+@data_dir_option
+def revoke(token_id: str, data_dir: Path | None) -> None:
+    """Make a token invalid, for good. Whoever uses it is out at once."""
+    directory = data_dir or default_data_dir()
+    entry = _keys(directory).revoke(token_id)
+    told = _tell_master(directory)
+    click.echo(f"{entry.kind} token {entry.id} is revoked" + ("" if told else "; no master runs here now"))
+
+
+def _keys(directory: Path) -> "MasterKeys":
+    from zspider.broker.keys import TOKENS, MasterKeys
+
+    if directory.is_dir() and os.access(directory, os.X_OK) and not (directory / TOKENS).exists():
+        raise ConfigError(f"{directory}: holds no tokens; start the master once, or name its --data-dir")
+    if not directory.exists():
+        raise ConfigError(f"{directory}: no such directory; start the master once, or name its --data-dir")
+    return MasterKeys(directory)
+
+
+def _tell_master(directory: Path) -> bool:
+    """Have a running master read its tokens again. Whether there is one."""
+    ports = running_master(directory)
+    if ports is None:
+        return False
+    try:
+        os.kill(ports["pid"], signal.SIGHUP)
+    except ProcessLookupError:
+        return False
+    return True
