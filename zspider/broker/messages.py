@@ -2,7 +2,7 @@
 
 A message is packed into one or more ZeroMQ frames by `codec.encode` and read by `codec.decode`; past
 `decode` nobody checks again. Control messages travel DEALER <-> ROUTER, `Outcomes` PUSH -> PULL,
-`RelayPage` through the master's page relay, and the last group between a slave and its own processors.
+`Page` through the master's page relay, and the last group between a slave and its own processors.
 """
 
 from typing import Annotated, Any
@@ -274,7 +274,7 @@ class Page(Message, frozen=True, tag="page"):
 
 
 class Started(Message, frozen=True, tag="started"):
-    """Processor -> slave: I run this page now (so a death of mine is its fault)."""
+    """Processor -> slave: I run this page now (so a death of mine is its fault); 0: I am there."""
 
     number: Number
 
@@ -298,6 +298,8 @@ class LoadFailed(Message, frozen=True, tag="loadfailed"):
 class Stop(Message, frozen=True, tag="stop"):
     """Slave -> processor: finish what you run, then end."""
 
+
+ToMaster = Hello | Beat | GiveBack | NeedScript | Took | Leave | AdminRequest  # on the control socket
 
 AnyMessage = (
     Hello | Beat | GiveBack | NeedScript | Took | Leave

@@ -116,14 +116,15 @@ class Processing:
     def read(self, ready_fds: set[int], ready_pipes: Iterable[Pipe], now: float) -> None:
         """Take in what processors say, print and end with."""
         for pipe in ready_pipes:
-            self._read_pipe(self._processors.index_of(pipe), now, MESSAGES_PER_TURN)
+            index = self._processors.index_of(pipe)
+            self._processors.flush(index)
+            self._read_pipe(index, now, MESSAGES_PER_TURN)
         self._processors.read(ready_fds, now)
 
     def step(self, now: float, *, may_run: bool) -> None:
         """Start and bury processors, and give pages to those that have room. may_run: more outcomes are welcome."""
-        for index in self._processors.step(now):
-            self._dispatch.up(index)
-        for index in self._processors.settled(now):
+        self._processors.step(now)
+        for index in self._processors.ended:
             self._bury(index, now)
         if may_run:
             self._send_pages(now)
@@ -181,6 +182,9 @@ class Processing:
 
     def _on_message(self, index: int, message: AnyMessage, now: float) -> None:
         match message:
+            case Started(number=0):
+                self._processors.came_up(index)
+                self._dispatch.up(index)
             case Started(number=serial):
                 self._dispatch.started(index, serial, now)
             case Processed(number=serial, final=False, outcome=packed):

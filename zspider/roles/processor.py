@@ -1,6 +1,6 @@
 """The process that runs scripts: reads pages from its slave, answers with what they led to.
 
-`python -m zspider.roles.processor --pipe ENDPOINT --index N`; one page at a time, in the main thread. It knows
+`python -m zspider.roles.processor --pipe FD --index N`; one page at a time, in the main thread. It knows
 neither the master nor the network. It must start quickly: no settings library, no database.
 """
 
@@ -32,7 +32,6 @@ PART_FOLLOWS = 500  # of one outcome at most
 PART_BYTES = 180 * 1024  # of the follows of one outcome: with the rest it stays in one frame
 FOLLOW_BYTES = 60  # what a follow costs beside its texts
 IDLE_S = 0.5  # how often a signal to stop is looked for while there is nothing to do
-LINGER_S = 5.0  # how long the last outcomes may take to leave
 REASON_CHARS = 2000  # Outcome.reason
 ERROR_CHARS = 4000  # LoadFailed.error
 
@@ -57,11 +56,18 @@ class Processor:
         self._loaded: OrderedDict[tuple[int, bytes], LoadedScript | LoadError] = OrderedDict()
 
     def run(self) -> None:
-        """Work until told to stop."""
+        """Work until told to stop, or until the slave is gone."""
+        self._pipe.queue(Started(0))
         while not self.stopping:
-            message = self._pipe.receive() or self._pipe.receive(IDLE_S)  # waiting costs a poll more
+            message = self._pipe.receive()
+            if message is None:
+                self._pipe.flush(wait=True)
+                message = self._pipe.receive(IDLE_S)
             if message is not None:
                 self._on_message(message)
+            elif self._pipe.is_closed:
+                self.stopping = True
+        self._pipe.flush(wait=True)
 
     def _on_message(self, message: AnyMessage) -> None:
         match message:
@@ -73,9 +79,10 @@ class Processor:
                 self.stopping = True
 
     def _on_page(self, page: Page) -> None:
-        self._send(Started(page.number))
+        self._pipe.queue(Started(page.number))
+        self._pipe.flush(wait=True)  # with the outcome before it: if this page kills us, the slave knows which
         if page.script not in self._texts:  # the slave sends it before; a slave that did not may do so now
-            self._send(LoadFailed(page.number, page.script, "this script was not sent to the processor"))
+            self._pipe.queue(LoadFailed(page.number, page.script, "this script was not sent to the processor"))
             return
         loaded = self._script(page)
         if page.taskid == GET_INFO:
@@ -83,7 +90,7 @@ class Processor:
         elif isinstance(loaded, LoadedScript):
             self._process(page, loaded)
         elif loaded.is_missing_module:
-            self._send(LoadFailed(page.number, page.script, str(loaded)[:ERROR_CHARS]))
+            self._pipe.queue(LoadFailed(page.number, page.script, str(loaded)[:ERROR_CHARS]))
         else:
             self._send_final(page, failed_to_load(page, loaded))
 
@@ -133,16 +140,11 @@ class Processor:
     def _send_parts(self, page: Page, parts: Iterable[list[Follow]]) -> None:
         for follows in parts:
             outcome = Outcome(*_identity(page), end=End.PART, follows=follows)
-            self._send(Processed(page.number, False, codec.encode_outcome(outcome)))
+            self._pipe.queue(Processed(page.number, False, codec.encode_outcome(outcome)))
+            self._pipe.flush(wait=True)
 
     def _send_final(self, page: Page, outcome: Outcome) -> None:
-        self._send(Processed(page.number, True, codec.encode_outcome(outcome)))
-
-    def _send(self, message: AnyMessage) -> None:
-        """Send, however long the slave takes to make room."""
-        is_sent = self._pipe.send(message)
-        while not is_sent:
-            is_sent = self._pipe.send(message, IDLE_S)
+        self._pipe.queue(Processed(page.number, True, codec.encode_outcome(outcome)))
 
 
 def _identity(page: Page) -> tuple[int, str, int, int, bytes]:
@@ -208,7 +210,7 @@ def failed_to_load(page: Page, error: LoadError) -> Outcome:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a processor until its slave says Stop or SIGTERM comes."""
     parser = argparse.ArgumentParser(prog="python -m zspider.roles.processor")
-    parser.add_argument("--pipe", required=True, help="the endpoint of the slave's pipe")
+    parser.add_argument("--pipe", type=int, required=True, help="the descriptor of our end of the slave's pipe")
     parser.add_argument("--index", type=int, default=0, help="which processor of its slave this is, for `ps`")
     parser.add_argument("--parent", type=int, default=os.getppid(), help="the slave's pid")
     parser.add_argument("--options", default="{}", help="JSON of ProcessorOptions")
@@ -217,7 +219,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     die_with_parent(given.parent)
     own_session()
     shim.install()
-    pipe = Pipe.connect(given.pipe)
+    pipe = Pipe.inherited(given.pipe)
     processor = Processor(pipe, options)
 
     def stop(number: int, frame: Any) -> None:
@@ -229,7 +231,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         processor.run()
     finally:
-        pipe.close(linger_s=LINGER_S)
+        pipe.close()
     return 0
 
 

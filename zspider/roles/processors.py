@@ -2,27 +2,23 @@
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Collection
-from pathlib import Path
 from typing import NamedTuple
 
 import structlog
 
-from zspider.broker.messages import AnyMessage, MasterBeat, Stop
-from zspider.broker.pipe import Pipe, pipe_endpoint
+from zspider.broker.messages import AnyMessage, Stop
+from zspider.broker.pipe import Pipe
 from zspider.errors import ProtocolError
 from zspider.roles.output_log import OutputLog
 from zspider.settings import SlaveFile
 
 log = structlog.get_logger(__name__)
-SETTLE_S = 0.1  # what a dead process had sent may take so long to arrive
-PROBE_S = 0.02  # how often a starting process is looked at
+REAP_S = 0.02  # how often a process that was told to end is looked at
 RESTART_S = (0.5, 30.0)  # pause after one that died before it was up: first and longest, doubling
 BROKEN = 3  # so many deaths in a row before any was up: processors do not work on this machine
 STOP_S = 1.0  # from Stop to SIGKILL
@@ -40,25 +36,26 @@ class Death(NamedTuple):
 class _Process:
     """One process and our ends of what connects us to it."""
 
-    def __init__(self, endpoint: str, command: list[str]) -> None:
-        self.pipe = Pipe.bind(endpoint)
-        self.path = Path(endpoint.removeprefix("ipc://"))
-        self.popen = subprocess.Popen(
-            [*command, "--pipe", endpoint],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            bufsize=0,
-        )
+    def __init__(self, command: list[str]) -> None:
+        self.pipe, theirs = Pipe.pair()
+        with theirs:
+            self.popen = subprocess.Popen(
+                [*command, "--pipe", str(theirs.fileno())],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                bufsize=0,
+                pass_fds=[theirs.fileno()],
+            )
         assert self.popen.stdout is not None
         self.out = self.popen.stdout.fileno()
         os.set_blocking(self.out, False)
         self.pidfd = os.pidfd_open(self.popen.pid)
         self.output = OutputLog()
-        self.is_up = False
+        self.is_up = False  # it has said something
         self.scripts: set[bytes] = set()  # it has the text
         self.loaded: set[bytes] = set()  # it has run pages of it
-        self.buried_at: float | None = None  # set: it has ended
+        self.has_ended = False
         self.how = ""
         self.peak_bytes = 0
 
@@ -90,7 +87,6 @@ class _Process:
 
     def close(self) -> None:
         self.pipe.close()
-        self.path.unlink(missing_ok=True)
         os.close(self.pidfd)
         if self.popen.stdout is not None:
             self.popen.stdout.close()
@@ -102,7 +98,6 @@ class Processors:
     def __init__(self, settings: SlaveFile) -> None:
         """Nothing is started before the first `step`."""
         self.count = settings.slave.processors or os.cpu_count() or 1
-        self._directory = Path(tempfile.mkdtemp(prefix="zspider-"))
         options = {
             "process_time_limit_s": settings.processor.process_time_limit_s,
             "memory_bytes": settings.processor.memory_bytes,
@@ -114,19 +109,17 @@ class Processors:
         self._start_at = dict.fromkeys(range(self.count), 0.0)  # those that do not run
         self._failures = dict.fromkeys(range(self.count), 0)  # deaths in a row before it was up
         self._by_pipe: dict[Pipe, int] = {}
-        self._spawned = 0
-        self._probe_at = 0.0
         self.is_stopping = False
 
     @property
     def fds(self) -> set[int]:
         """Descriptors to wait for."""
-        return {fd for process in self._processes.values() if process.buried_at is None for fd in process.fds}
+        return {fd for process in self._processes.values() if not process.has_ended for fd in process.fds}
 
     @property
     def pipes(self) -> Collection[Pipe]:
         """Pipes to wait for."""
-        return self._by_pipe.keys()
+        return [pipe for pipe in self._by_pipe if not pipe.is_closed]
 
     @property
     def running(self) -> int:
@@ -141,56 +134,54 @@ class Processors:
     def wait_s(self, now: float) -> float | None:
         """Seconds until `step` has something to do."""
         dues = [] if self.is_stopping else list(self._start_at.values())
-        for process in self._processes.values():
-            if process.buried_at is not None:
-                dues.append(process.buried_at + SETTLE_S)
-            elif not process.is_up:
-                dues.append(self._probe_at)
         return max(0.0, min(dues) - now) if dues else None
 
-    def step(self, now: float) -> list[int]:
-        """Start what is due. Returns those that are up now and were not before."""
-        if not self.is_stopping:
-            for index in [index for index, at in self._start_at.items() if at <= now]:
-                del self._start_at[index]
-                self._spawn(index)
-        if now < self._probe_at:
-            return []
-        self._probe_at = now + PROBE_S
-        came_up = []
-        for index, process in self._processes.items():
-            # A processor ignores a heartbeat; that it can be sent says that somebody is there.
-            if not process.is_up and process.buried_at is None and process.pipe.send(MasterBeat(0)):
-                process.is_up = True
-                self._failures[index] = 0
-                came_up.append(index)
-        return came_up
+    def step(self, now: float) -> None:
+        """Start what is due."""
+        if self.is_stopping:
+            return
+        for index in [index for index, at in self._start_at.items() if at <= now]:
+            del self._start_at[index]
+            self._spawn(index)
 
     def read(self, ready_fds: set[int], now: float) -> None:
         """Take in output and ends."""
         for index, process in self._processes.items():
             if process.out in ready_fds:
                 self._read_output(index, process, now)
-            if process.pidfd in ready_fds and process.buried_at is None and process.reap():
-                process.buried_at = now
+            if process.pidfd in ready_fds and not process.has_ended:
+                process.has_ended = process.reap()
 
     def index_of(self, pipe: Pipe) -> int:
         """Whose pipe this is."""
         return self._by_pipe[pipe]
 
+    def flush(self, index: int) -> None:
+        """Write what its pipe had no room for."""
+        self._processes[index].pipe.flush()
+
     def receive(self, index: int) -> AnyMessage | None:
-        """The next message of a process; None when there is none now."""
+        """The next message of a process; None when there is none now. A process that closed its pipe is ended."""
+        process = self._processes[index]
         try:
-            return self._processes[index].pipe.receive()
-        except ProtocolError as exc:  # a script has damaged its own process: end it
+            message = process.pipe.receive()
+        except ProtocolError as exc:  # a script has damaged its own process
             log.warning("processor_talks_nonsense", processor=index, reason=str(exc))
-            self.kill(index)
+            process.kill()
             return None
+        if message is None and process.pipe.is_closed and not process.has_ended:
+            process.kill()
+        return message
+
+    def came_up(self, index: int) -> None:
+        """It has said that it is there."""
+        self._processes[index].is_up = True
+        self._failures[index] = 0
 
     def send(self, index: int, message: AnyMessage) -> bool:
-        """Send to a process; False when it is not there or has no room. Raises ProtocolError for what cannot travel."""
+        """Send to a process; False when it is not there. Raises ProtocolError for what cannot travel."""
         process = self._processes.get(index)
-        return process is not None and process.buried_at is None and process.pipe.send(message)
+        return process is not None and not process.has_ended and process.pipe.send(message)
 
     def scripts_of(self, index: int) -> set[bytes]:
         """The scripts whose text this process has. The caller adds to it."""
@@ -204,13 +195,10 @@ class Processors:
         """End a process now; its death is reported like any other."""
         self._processes[index].kill()
 
-    def settled(self, now: float) -> list[int]:
-        """Processes that have ended, and whose last words have had the time to arrive. `bury` each."""
-        return [
-            index
-            for index, process in self._processes.items()
-            if process.buried_at is not None and now - process.buried_at >= SETTLE_S
-        ]
+    @property
+    def ended(self) -> list[int]:
+        """Processes that have ended: `receive` what they left, then `bury` each."""
+        return [index for index, process in self._processes.items() if process.has_ended]
 
     def bury(self, index: int, now: float) -> Death:
         """Close what was connected to a dead process; another one will be started in its place."""
@@ -229,8 +217,8 @@ class Processors:
         """Tell all to end when they are through with what they run; none is started any more."""
         self.is_stopping = True
         for process in self._processes.values():
-            if process.buried_at is None and not process.pipe.send(Stop()):
-                process.kill()  # it is not up yet, or does not listen
+            if not process.has_ended and not process.pipe.send(Stop()):
+                process.kill()  # it does not listen any more
 
     def close(self) -> None:
         """End all processes, at last by force. Safe to repeat."""
@@ -243,17 +231,14 @@ class Processors:
                     process.kill()
                     process.popen.wait()
                     break
-                time.sleep(min(left_s, PROBE_S))
+                time.sleep(min(left_s, REAP_S))
             process.close()
         self._processes.clear()
         self._by_pipe.clear()
-        shutil.rmtree(self._directory, ignore_errors=True)
 
     def _spawn(self, index: int) -> None:
-        self._spawned += 1
-        endpoint = pipe_endpoint(self._directory, str(self._spawned))
         command = [*self._command, "--index", str(index), "--parent", str(os.getpid())]
-        process = self._processes[index] = _Process(endpoint, command)
+        process = self._processes[index] = _Process(command)
         self._by_pipe[process.pipe] = index
 
     def _read_output(self, index: int, process: _Process, now: float) -> None:

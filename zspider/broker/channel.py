@@ -1,0 +1,79 @@
+"""A client's connection to a master's port: the socket, and what became of its handshakes."""
+
+import itertools
+import struct
+from typing import Literal
+
+import zmq
+
+from zspider.broker.sockets import Context, Socket, Tuning, dial, tune
+from zspider.broker.token import Token
+
+Refusal = Literal["auth", "protocol"]
+
+_numbers = itertools.count(1)
+_EVENT = struct.Struct("=HI")
+_EVENTS = (
+    zmq.EVENT_HANDSHAKE_SUCCEEDED
+    | zmq.EVENT_HANDSHAKE_FAILED_AUTH
+    | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
+    | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+    | zmq.EVENT_DISCONNECTED
+    | zmq.EVENT_CONNECTED
+)
+# A master that dies in the middle of a handshake looks the same once, and a wrong key every time.
+_HANG_UPS_MAX = 2
+
+
+class Channel:
+    """A connecting socket with its monitor. ZeroMQ reconnects by itself, but not after `refusal` "auth"."""
+
+    def __init__(
+        self, context: Context, kind: int, endpoint: str, token: Token | None, tuning: Tuning, *, ipv6: bool
+    ) -> None:
+        """Begin to connect."""
+        self.connections = 0  # handshakes that succeeded, ever
+        self.is_connected = False
+        self.was_answered = False  # something accepted the TCP connection, ever
+        self.refusal: Refusal | None = None  # "protocol": another server key, or only one side encrypts
+        self._hang_ups = 0
+        self.socket: Socket = context.socket(kind)
+        tune(self.socket, tuning, ipv6=ipv6)
+        self.monitor: Socket = self.socket.get_monitor_socket(_EVENTS, f"inproc://monitor-{next(_numbers)}")
+        self.monitor.linger = 0
+        dial(self.socket, endpoint, token)
+
+    def read_events(self) -> None:
+        """Take in what happened to the connection. Never blocks."""
+        while True:
+            try:
+                frames = self.monitor.recv_multipart(zmq.DONTWAIT)
+            except zmq.Again:
+                return
+            self._on_event(_EVENT.unpack(frames[0])[0])
+
+    def _on_event(self, event: int) -> None:
+        match event:
+            case zmq.EVENT_CONNECTED:
+                self.was_answered = True
+            case zmq.EVENT_HANDSHAKE_SUCCEEDED:
+                self.connections += 1
+                self.is_connected = True
+                self.refusal, self._hang_ups = None, 0
+            case zmq.EVENT_HANDSHAKE_FAILED_AUTH:
+                self.refusal = "auth"
+            case zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL:
+                self.refusal = "protocol"
+            case zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL:
+                self._hang_ups += 1
+                if self._hang_ups >= _HANG_UPS_MAX:
+                    self.refusal = "protocol"
+            case zmq.EVENT_DISCONNECTED:
+                self.is_connected = False
+
+    def close(self) -> None:
+        """Give everything back; nothing is waited for. Safe to repeat."""
+        if not self.socket.closed:
+            self.socket.disable_monitor()
+            self.socket.close()
+        self.monitor.close()

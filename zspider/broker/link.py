@@ -1,0 +1,238 @@
+"""A slave's sockets: one loop waits here for its master, its processors and whatever else has a descriptor."""
+
+from collections.abc import Collection
+from typing import NamedTuple
+
+import structlog
+import zmq
+
+from zspider.broker.address import Address
+from zspider.broker.channel import Channel, Refusal
+from zspider.broker.codec import FRAMES_MAX, MESSAGE_BYTES_MAX, decode, encode
+from zspider.broker.messages import AnyMessage, Page, Welcome
+from zspider.broker.pipe import Pipe
+from zspider.broker.receive import receive
+from zspider.broker.sockets import BULK, CONTROL, ONE_BY_ONE, Context, Socket, Tuning, wait_ms
+from zspider.broker.token import Token
+from zspider.errors import ProtocolError
+
+log = structlog.get_logger(__name__)
+CONTROL_BATCH = 200  # messages taken in one poll
+PAGES_BATCH = 8
+
+
+class Polled(NamedTuple):
+    """What happened while `Link.poll` waited."""
+
+    messages: list[AnyMessage]  # from the master, on control
+    pages: list[Page]  # from the relay
+    ready_fds: set[int]
+    ready_pipes: list[Pipe]
+    is_control_up: bool  # a new control connection: say Hello
+    is_bulk_up: bool  # a new outcomes connection, or room in a full one: push what is not acknowledged
+    can_push_page: bool  # room in the relay again after a `push_page` that was False
+
+
+class _Ports(NamedTuple):
+    outcomes: int
+    pages_in: int | None
+    pages_out: int | None
+
+
+class Link:
+    """A slave's connections to its master. ZeroMQ reconnects; `rebuild` helps where it gives up."""
+
+    def __init__(self, address: Address, token: Token | None) -> None:
+        """Begin to connect. token None: for a master with security none."""
+        self.bad_frames = 0  # from the master or the relay
+        self._address = address
+        self._token = token
+        self._context: Context = zmq.Context()
+        self._poller = zmq.Poller()
+        self._watched: dict[int, int] = {}  # the caller's descriptors, and for what they are waited for
+        self._is_ipv6 = ":" in address.host
+        self._ports: _Ports | None = None
+        self._pages_paused = False
+        self._outcomes: Channel | None = None
+        self._pages_in: Channel | None = None
+        self._pages_out: Channel | None = None
+        self._control = self._open(zmq.DEALER, address.port, CONTROL)
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether control is up, as far as `poll` has seen."""
+        return self._control.is_connected
+
+    @property
+    def refusal(self) -> Refusal | None:
+        """Why the master does not let us in: "auth" (the token), "protocol" (another master's token, or only one
+        side encrypts), None (it does, or does not answer at all).
+        """
+        return self._control.refusal
+
+    @property
+    def was_answered(self) -> bool:
+        """Whether anything listens there."""
+        return self._control.was_answered
+
+    def poll(self, wait_s: float, fds: Collection[int] = (), pipes: Collection[Pipe] = ()) -> Polled:
+        """Wait for messages, descriptors and pipes to become readable; return at once if one is.
+
+        Takes a bounded number of messages; a ready pipe is for the caller to flush and to drain.
+        """
+        wanted: dict[int, int] = dict.fromkeys(fds, zmq.POLLIN)
+        wanted.update((pipe.fileno(), zmq.POLLIN | (zmq.POLLOUT if pipe.has_unsent else 0)) for pipe in pipes)
+        self._watch(wanted)
+        ready = dict(self._poller.poll(wait_ms(wait_s)))
+        is_control_up = self._came_up(self._control, ready)
+        is_bulk_up = self._came_up(self._outcomes, ready) | self._has_room(self._outcomes, ready)
+        can_push_page = self._came_up(self._pages_in, ready) | self._has_room(self._pages_in, ready)
+        self._came_up(self._pages_out, ready)
+        return Polled(
+            messages=self._take(self._control, ready, CONTROL_BATCH),
+            pages=[page for page in self._take(self._pages_out, ready, PAGES_BATCH) if isinstance(page, Page)],
+            ready_fds={fd for fd in fds if fd in ready},
+            ready_pipes=[pipe for pipe in pipes if pipe.fileno() in ready],
+            is_control_up=is_control_up,
+            is_bulk_up=is_bulk_up,
+            can_push_page=can_push_page,
+        )
+
+    def send(self, message: AnyMessage) -> bool:
+        """Send on control without waiting. False: not connected, or the master does not read."""
+        return self._send(self._control, message)
+
+    def push(self, message: AnyMessage) -> bool:
+        """Send outcomes without waiting. False: not now; `poll` will say `is_bulk_up`."""
+        return self._send_or_watch(self._outcomes, message)
+
+    def push_page(self, page: Page) -> bool:
+        """Send a page to the relay without waiting. False: not now; `poll` will say `can_push_page`."""
+        return self._send_or_watch(self._pages_in, page)
+
+    def pause_pages(self, is_paused: bool) -> None:
+        """Leave relayed pages to others for now. Safe to repeat."""
+        self._pages_paused = is_paused
+        if self._pages_out is not None:
+            self._poller.modify(self._pages_out.socket, 0 if is_paused else zmq.POLLIN)
+
+    def open_bulk(self, welcome: Welcome, *, sends_pages: bool = False, takes_pages: bool = False) -> None:
+        """Connect to the ports that the master named. Call it at every Welcome: what is up stays as it is.
+
+        sends_pages: this slave has no processors. takes_pages: it has no fetcher.
+        """
+        ports = _Ports(
+            welcome.outcomes_port,
+            welcome.pages_in_port if sends_pages else None,
+            welcome.pages_out_port if takes_pages else None,
+        )
+        if ports == self._ports and all(one.refusal is None for one in self._bulk()):
+            return
+        self._close_bulk()
+        self._ports = ports
+        self._outcomes = self._open(zmq.PUSH, ports.outcomes, BULK)
+        if ports.pages_in is not None:
+            self._pages_in = self._open(zmq.PUSH, ports.pages_in, BULK)
+        if ports.pages_out is not None:
+            self._pages_out = self._open(zmq.PULL, ports.pages_out, ONE_BY_ONE)
+            self.pause_pages(self._pages_paused)
+
+    def rebuild(self, token: Token | None) -> None:
+        """Throw all connections away and begin anew: a client that was refused never tries again by itself.
+
+        A host name is tried as IPv4 and IPv6 in turn. Bulk connections wait for the next Welcome.
+        """
+        self._close_bulk()
+        self._drop(self._control)
+        self._token = token
+        if self._address.is_name:
+            self._is_ipv6 = not self._is_ipv6
+        self._control = self._open(zmq.DEALER, self._address.port, CONTROL)
+
+    def close(self) -> None:
+        """Nothing is waited for. Safe to repeat."""
+        self._close_bulk()
+        self._drop(self._control)
+        self._context.term()
+
+    # --- sockets ----------------------------------------------------------------------------------
+
+    def _open(self, kind: int, port: int, tuning: Tuning) -> Channel:
+        endpoint = self._address.endpoint(port)
+        channel = Channel(self._context, kind, endpoint, self._token, tuning, ipv6=self._is_ipv6)
+        self._poller.register(channel.monitor, zmq.POLLIN)
+        if kind != zmq.PUSH:
+            self._poller.register(channel.socket, zmq.POLLIN)
+        return channel
+
+    def _drop(self, channel: Channel) -> None:
+        for socket in (channel.socket, channel.monitor):
+            if socket in self._poller:
+                self._poller.unregister(socket)
+        channel.close()
+
+    def _bulk(self) -> list[Channel]:
+        return [one for one in (self._outcomes, self._pages_in, self._pages_out) if one is not None]
+
+    def _close_bulk(self) -> None:
+        for channel in self._bulk():
+            self._drop(channel)
+        self._outcomes = self._pages_in = self._pages_out = self._ports = None
+
+    def _watch(self, wanted: dict[int, int]) -> None:
+        """Bring the poller in line with the caller's descriptors and pipes, which change from call to call."""
+        if wanted == self._watched:
+            return
+        for fd in self._watched.keys() - wanted.keys():
+            self._poller.unregister(fd)
+        for fd, events in wanted.items():
+            self._poller.register(fd, events)  # changes the events of one that is registered
+        self._watched = wanted
+
+    # --- one turn ---------------------------------------------------------------------------------
+
+    def _came_up(self, channel: Channel | None, ready: dict[int | Socket, int]) -> bool:
+        if channel is None or channel.monitor not in ready:
+            return False
+        before = channel.connections
+        channel.read_events()
+        return channel.connections > before
+
+    def _has_room(self, channel: Channel | None, ready: dict[int | Socket, int]) -> bool:
+        """Whether a channel that was full is not; it is not waited for any longer then."""
+        if channel is None or not ready.get(channel.socket, 0) & zmq.POLLOUT:
+            return False
+        self._poller.unregister(channel.socket)
+        return True
+
+    def _take(self, channel: Channel | None, ready: dict[int | Socket, int], most: int) -> list[AnyMessage]:
+        messages: list[AnyMessage] = []
+        if channel is None or channel.socket not in ready:
+            return messages
+        for _ in range(most):
+            incoming = receive(channel.socket, frames_max=FRAMES_MAX, bytes_max=MESSAGE_BYTES_MAX)
+            if incoming is None:
+                break
+            try:
+                if incoming.problem:
+                    raise ProtocolError(incoming.problem)
+                messages.append(decode(incoming.frames))
+            except ProtocolError as exc:
+                self.bad_frames += 1
+                log.warning("message_dropped", master=str(self._address), reason=str(exc))
+        return messages
+
+    def _send_or_watch(self, channel: Channel | None, message: AnyMessage) -> bool:
+        if channel is None:
+            return False
+        is_sent = self._send(channel, message)
+        if not is_sent:
+            self._poller.register(channel.socket, zmq.POLLOUT)
+        return is_sent
+
+    def _send(self, channel: Channel, message: AnyMessage) -> bool:
+        try:
+            channel.socket.send_multipart(encode(message), zmq.DONTWAIT)
+        except zmq.Again:
+            return False
+        return True

@@ -1,0 +1,60 @@
+"""Who sends garbage, and how often to say so."""
+
+from collections import OrderedDict
+from dataclasses import dataclass
+
+BAD_MAX = 100  # bad messages from one source ...
+WITHIN_S = 10.0  # ... in this time, and it is ignored ...
+IGNORE_S = 60.0  # ... for so long
+SOURCES_MAX = 4096  # remembered; those longest quiet are forgotten first
+
+
+@dataclass
+class _Record:
+    since: float
+    bad: int = 0
+    ignored_until: float = 0.0
+
+
+class Offenders:
+    """Counts bad messages by source and decides whom to ignore. Times are monotonic seconds."""
+
+    def __init__(self) -> None:
+        self._records: OrderedDict[bytes, _Record] = OrderedDict()
+
+    def note(self, source: bytes, now: float) -> bool:
+        """One more bad message. Whether the source is ignored from now on."""
+        record = self._records.pop(source, None)
+        if record is None or now - record.since > WITHIN_S:
+            record = _Record(now)
+        self._records[source] = record  # the newest is last
+        if len(self._records) > SOURCES_MAX:
+            self._records.popitem(last=False)
+        record.bad += 1
+        if record.bad > BAD_MAX and now >= record.ignored_until:
+            record.ignored_until = now + IGNORE_S
+            return True
+        return False
+
+    def is_ignored(self, source: bytes, now: float) -> bool:
+        """Whether messages of this source are not even looked at."""
+        record = self._records.get(source)
+        return record is not None and now < record.ignored_until
+
+
+class Seldom:
+    """Lets one line per kind and second into the log, and counts what it held back."""
+
+    def __init__(self, pace_s: float = 1.0) -> None:
+        self._pace_s = pace_s
+        self._last: dict[str, float] = {}
+        self._held_back: dict[str, int] = {}
+
+    def may_log(self, kind: str, now: float) -> int | None:
+        """None: not now. Else how many were held back since the last time."""
+        last = self._last.get(kind)
+        if last is not None and now - last < self._pace_s:
+            self._held_back[kind] = self._held_back.get(kind, 0) + 1
+            return None
+        self._last[kind] = now
+        return self._held_back.pop(kind, 0)

@@ -1,0 +1,152 @@
+"""The pipe between a slave and one of its processors: whole messages over a pair of connected sockets.
+
+A Unix stream socket and not ZeroMQ: one writer and one reader, both ours, need no thread in between, and what a
+dead process had written can still be read to the last byte.
+"""
+
+import select
+import socket
+import struct
+from collections import deque
+from itertools import islice
+from typing import Self
+
+import msgspec
+
+from zspider.broker.codec import MESSAGE_BYTES_MAX, decode, encode_whole
+from zspider.broker.messages import AnyMessage, Page
+from zspider.broker.sockets import wait_ms
+from zspider.errors import ProtocolError
+
+READ_BYTES = 256 * 1024
+BUFFERS = 64  # written with one call
+_HEAD = struct.Struct("=II")  # bytes of the packed message; bytes of a page's content, which follows it as it is
+
+
+class Pipe:
+    """One end. Messages arrive whole and in order. Nothing waits but where a time is given."""
+
+    def __init__(self, end: socket.socket) -> None:
+        end.setblocking(False)
+        self.is_closed = False  # the other end is gone, and everything it had written was read
+        self._socket = end
+        self._in = bytearray()
+        self._at = 0  # of `_in`: up to here it is used up
+        self._out: deque[memoryview] = deque()
+
+    @classmethod
+    def pair(cls) -> tuple[Self, socket.socket]:
+        """Our end, and the one for a child to inherit: close it here once the child has it."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        return cls(ours), theirs
+
+    @classmethod
+    def inherited(cls, fd: int) -> Self:
+        """The child's end."""
+        return cls(socket.socket(fileno=fd))
+
+    def fileno(self) -> int:
+        """Wait for it to be readable, and writable while `has_unsent`."""
+        return self._socket.fileno()
+
+    @property
+    def has_unsent(self) -> bool:
+        """There is something for `flush`."""
+        return bool(self._out)
+
+    def send(self, message: AnyMessage) -> bool:
+        """Queue a message and write what can be written now. False: nobody is there.
+
+        Raises ProtocolError for a message that cannot travel.
+        """
+        self.queue(message)
+        return self.flush()
+
+    def queue(self, message: AnyMessage) -> None:
+        """Leave a message for the next `flush`. Raises ProtocolError for one that cannot travel."""
+        content = b""
+        if isinstance(message, Page):
+            content, message = message.content, msgspec.structs.replace(message, content=b"")
+        packed = encode_whole(message)
+        if len(packed) + len(content) > MESSAGE_BYTES_MAX:
+            raise ProtocolError(f"message of {len(packed) + len(content)} bytes, the limit is {MESSAGE_BYTES_MAX}")
+        self._out.append(memoryview(_HEAD.pack(len(packed), len(content)) + packed))
+        if content:
+            self._out.append(memoryview(content))
+
+    def flush(self, *, wait: bool = False) -> bool:
+        """Write what can be written; all of it if `wait`. False: nobody is there."""
+        while self._out:
+            try:
+                sent = self._socket.sendmsg(islice(self._out, BUFFERS), (), socket.MSG_NOSIGNAL)
+            except BlockingIOError:
+                if not wait:
+                    return True
+                _wait(self._socket, select.POLLOUT, None)
+            except OSError:
+                self._out.clear()
+                return False
+            else:
+                self._forget(sent)
+        return True
+
+    def receive(self, timeout_s: float = 0.0) -> AnyMessage | None:
+        """The next message, None if there is none in time. Raises ProtocolError for a bad one."""
+        while (message := self._next()) is None and not self.is_closed:
+            if not self._fill() and not (timeout_s and _wait(self._socket, select.POLLIN, timeout_s)):
+                return None
+        return message
+
+    def close(self) -> None:
+        """Safe to repeat."""
+        self._socket.close()
+
+    # --- inside -----------------------------------------------------------------------------------
+
+    def _forget(self, sent: int) -> None:
+        """So many bytes of the queue are written."""
+        while sent:
+            first = self._out[0]
+            if sent < len(first):
+                self._out[0] = first[sent:]
+                return
+            sent -= len(first)
+            self._out.popleft()
+
+    def _fill(self) -> bool:
+        """Read what is there, up to one buffer. False: nothing is there yet."""
+        try:
+            data = self._socket.recv(READ_BYTES)
+        except BlockingIOError:
+            return False
+        except OSError:
+            data = b""
+        del self._in[: self._at]
+        self._at = 0
+        self._in += data
+        self.is_closed = not data
+        return True
+
+    def _next(self) -> AnyMessage | None:
+        start = self._at + _HEAD.size
+        if len(self._in) < start:
+            return None
+        packed, content = _HEAD.unpack_from(self._in, self._at)
+        if packed + content > MESSAGE_BYTES_MAX:
+            self.is_closed = True  # there is no finding the next message
+            raise ProtocolError(f"message of {packed + content} bytes, the limit is {MESSAGE_BYTES_MAX}")
+        middle, end = start + packed, start + packed + content
+        if len(self._in) < end:
+            return None
+        self._at = end
+        with memoryview(self._in) as view:
+            message = decode([view[start:middle].tobytes()])
+            if isinstance(message, Page):
+                msgspec.structs.force_setattr(message, "content", view[middle:end].tobytes())
+        return message
+
+
+def _wait(end: socket.socket, event: int, timeout_s: float | None) -> bool:
+    poller = select.poll()
+    poller.register(end, event)
+    return bool(poller.poll(None if timeout_s is None else wait_ms(timeout_s)))

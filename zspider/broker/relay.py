@@ -1,0 +1,101 @@
+"""The page relay: pages from slaves that only fetch to slaves that only process, untouched and bounded."""
+
+import threading
+from typing import NamedTuple
+
+import structlog
+import zmq
+
+from zspider.broker.keys import MasterKeys
+from zspider.broker.sockets import BULK, Context, Socket, is_ipv6, listen, tune
+from zspider.broker.zap import Zap
+from zspider.errors import ConfigError
+
+log = structlog.get_logger(__name__)
+
+
+class RelayPorts(NamedTuple):
+    """Where pages come in and go out."""
+
+    pages_in: int
+    pages_out: int
+
+
+class Relay:
+    """PULL -> PUSH in a thread of its own, with its own ZeroMQ context, so that pages delay nothing else.
+
+    Messages pass whole; one goes to one puller; when no puller takes any, the pushers have to wait.
+    """
+
+    def __init__(self, bind: str, wanted: RelayPorts, keys: MasterKeys | None) -> None:
+        """Listen and begin. A port of 0 picks a free one. Raises ConfigError when a port cannot be had."""
+        self._bind = bind
+        self._keys = keys
+        self.ports = wanted
+        self._thread: threading.Thread | None = None
+        self._open()
+
+    def ensure(self) -> None:
+        """Start again if the thread died, or a port could not be had at the last `restart`."""
+        if self._thread is not None and self._thread.is_alive():
+            if self._zap is not None:
+                self._zap.ensure()
+            return
+        try:
+            self.restart()
+        except ConfigError as exc:
+            log.error("relay_down", reason=str(exc))
+        else:
+            log.warning("relay_restarted")
+
+    def restart(self) -> None:
+        """Cut all connections and listen again on the same ports: a revoked token's holder does not come back."""
+        self.close()
+        self._open()
+
+    def close(self) -> None:
+        """Stop; pages under way are lost (their fetching slaves keep them). Safe to repeat."""
+        self._context.term()  # ends the proxy and the authenticator, which close their sockets
+        if self._thread is not None:
+            self._thread.join()
+
+    def _open(self) -> None:
+        self._context: Context = zmq.Context()
+        keys = self._keys
+        self._zap = Zap(self._context, lambda user: keys.role_of(user) == "slave") if keys is not None else None
+        sockets: list[Socket] = []
+        try:
+            sockets.append(self._context.socket(zmq.PULL))
+            pages_in = self._listen(sockets[0], self.ports.pages_in)
+            sockets.append(self._context.socket(zmq.PUSH))
+            pages_out = self._listen(sockets[1], self.ports.pages_out)
+        except ConfigError:
+            for socket in sockets:
+                socket.close()
+            self._thread = None
+            self._context.term()
+            raise
+        self.ports = RelayPorts(pages_in, pages_out)
+        self._thread = thread = threading.Thread(target=_pump, args=sockets, name="relay", daemon=True)
+        thread.start()
+
+    def _listen(self, socket: Socket, port: int) -> int:
+        tune(socket, BULK, ipv6=is_ipv6(self._bind))
+        return listen(socket, self._bind, port, self._keys)
+
+
+def _pump(pages_in: Socket, pages_out: Socket) -> None:
+    """Pass messages on until the context ends."""
+    try:
+        while True:
+            try:
+                zmq.proxy(pages_in, pages_out)
+            except zmq.Again:
+                # libzmq 4.3.5: a client that was just let in makes the socket readable although there is no
+                # message yet, and zmq_proxy takes that for an error. Nothing was read: begin again.
+                continue
+    except zmq.ContextTerminated:
+        pass
+    finally:
+        pages_in.close()
+        pages_out.close()

@@ -1,0 +1,137 @@
+"""How zspider's sockets are set up: limits, time-outs, encryption, addresses to listen on."""
+
+import errno
+import math
+import socket as system_socket
+from typing import NamedTuple, Protocol, TypeAlias
+
+import zmq
+
+from zspider.broker.codec import FRAME_BYTES_MAX
+from zspider.broker.token import Token
+from zspider.errors import ConfigError
+
+Socket: TypeAlias = zmq.Socket[bytes]
+Context: TypeAlias = zmq.Context[zmq.Socket[bytes]]
+
+ZAP_DOMAIN = b"zspider"
+HANDSHAKE_MS = 3000
+CONNECT_MS = 3000  # without it a client stays away for more than 22 s after a partition
+RECONNECT_MS = 200
+RECONNECT_MAX_MS = 2000
+HEARTBEAT_MS = 5000  # only clears dead TCP connections; whether a peer works is said by its own beats
+HEARTBEAT_TIMEOUT_MS = 20_000  # 256 KiB at 105 kbit/s; shorter would cut slow links in the middle of a frame
+HEARTBEAT_TTL_MS = 30_000
+UNACKED_MS = 20_000  # TCP gives up on data that nobody confirms
+KEEPALIVE_IDLE_S = 30  # also keeps the mapping in a NAT router
+KEEPALIVE_S = 10
+KEEPALIVE_COUNT = 3
+BACKLOG = 1024
+_ADDRESS_ERRORS = {
+    errno.EADDRINUSE: "another program listens there",
+    errno.EADDRNOTAVAIL: "this machine has no such address",
+    errno.ENODEV: "this machine has no such address",
+    errno.EACCES: "this user may not listen there",
+}
+
+
+class Tuning(NamedTuple):
+    """How much a socket may hold for one peer."""
+
+    hwm: int  # messages, in each direction
+    buffer_bytes: int  # of the kernel, in each direction
+    may_stall: bool  # back-pressure holds it up for as long as it takes
+
+
+CONTROL = Tuning(hwm=256, buffer_bytes=128 * 1024, may_stall=False)
+BULK = Tuning(hwm=8, buffer_bytes=256 * 1024, may_stall=True)
+ONE_BY_ONE = Tuning(
+    hwm=1, buffer_bytes=256 * 1024, may_stall=True
+)  # what a processing slave takes is kept from the others
+
+
+class ServerKeys(Protocol):
+    """What a server socket needs to encrypt: MasterKeys has it."""
+
+    @property
+    def curve_secret(self) -> bytes: ...
+
+
+def tune(socket: Socket, tuning: Tuning, *, ipv6: bool) -> None:
+    """Set what all TCP sockets share. Before bind or connect."""
+    socket.linger = 0  # durability is the outbox's job; a close never waits
+    socket.maxmsgsize = FRAME_BYTES_MAX
+    socket.sndhwm = socket.rcvhwm = tuning.hwm
+    socket.sndbuf = socket.rcvbuf = tuning.buffer_bytes
+    socket.ipv6 = ipv6
+    socket.handshake_ivl = HANDSHAKE_MS
+    if tuning.may_stall:
+        # A socket that is not read answers no heartbeat, and TCP_MAXRT counts a full receiver as dead: with
+        # either, 20 s of back-pressure cut the connection and lost what was under way. The kernel's
+        # keep-alive is answered even then. A slave rebuilds all its sockets when control falls silent.
+        socket.tcp_keepalive = 1
+        socket.tcp_keepalive_idle = KEEPALIVE_IDLE_S
+        socket.tcp_keepalive_intvl = KEEPALIVE_S
+        socket.tcp_keepalive_cnt = KEEPALIVE_COUNT
+    else:
+        socket.heartbeat_ivl = HEARTBEAT_MS
+        socket.heartbeat_timeout = HEARTBEAT_TIMEOUT_MS
+        socket.heartbeat_ttl = HEARTBEAT_TTL_MS
+        socket.tcp_maxrt = UNACKED_MS
+
+
+def listen(socket: Socket, bind: str, port: int, keys: ServerKeys | None) -> int:
+    """Bind to an address of this machine; port 0 picks a free one. Returns the port.
+
+    keys None: no encryption and nobody is asked who he is. Raises ConfigError when it cannot listen there.
+    """
+    socket.backlog = BACKLOG
+    if keys is not None:
+        socket.curve_server = True
+        socket.curve_secretkey = keys.curve_secret
+        socket.zap_domain = ZAP_DOMAIN
+        socket.zap_enforce_domain = True  # without it a dead authenticator would let everybody in
+    address = _own_address(bind)
+    try:
+        socket.bind(f"tcp://{bracketed(address)}:{port or '*'}")
+    except zmq.ZMQError as exc:
+        why = _ADDRESS_ERRORS.get(exc.errno or 0, str(exc))
+        raise ConfigError(f"cannot listen on {bracketed(bind)}:{port}: {why}") from exc
+    return int(socket.getsockopt_string(zmq.LAST_ENDPOINT).rpartition(":")[2])
+
+
+def dial(socket: Socket, endpoint: str, token: Token | None) -> None:
+    """Connect to a master, in the background and for as long as the socket is open; None: not encrypted."""
+    socket.immediate = True  # nothing is kept for a master that is not there
+    socket.connect_timeout = CONNECT_MS
+    socket.reconnect_ivl = RECONNECT_MS
+    socket.reconnect_ivl_max = RECONNECT_MAX_MS
+    if token is not None:
+        socket.curve_serverkey = token.server
+        socket.curve_publickey = token.public
+        socket.curve_secretkey = token.secret
+    socket.connect(endpoint)
+
+
+def bracketed(host: str) -> str:
+    """The host as it stands before a colon and a port."""
+    return f"[{host}]" if ":" in host else host
+
+
+def is_ipv6(bind: str) -> bool:
+    """Whether listening on `bind` needs an IPv6 socket."""
+    return ":" in _own_address(bind)
+
+
+def wait_ms(wait_s: float) -> int:
+    """Seconds as a poll takes them: never shorter than asked, so that a deadline is over when it returns."""
+    return max(0, math.ceil(wait_s * 1000))
+
+
+def _own_address(bind: str) -> str:
+    """ZeroMQ binds to numeric addresses only."""
+    try:
+        found = system_socket.getaddrinfo(bind.strip("[]"), None, type=system_socket.SOCK_STREAM)
+    except OSError as exc:
+        raise ConfigError(f"cannot listen on {bind}: it is not an address") from exc
+    return str(found[0][4][0])

@@ -1,0 +1,113 @@
+"""The authenticator: tells ZeroMQ which CURVE clients to let in (ZeroMQ's RFC 27, "ZAP")."""
+
+import errno
+import threading
+import time
+from collections.abc import Callable
+
+import structlog
+import zmq
+from zmq.utils import z85
+
+from zspider.broker.channel import Channel
+from zspider.broker.offenders import Seldom
+from zspider.broker.sockets import CONTROL, ZAP_DOMAIN, Context, Socket, wait_ms
+from zspider.broker.token import KEY_BYTES, Token
+from zspider.errors import ZspiderError
+
+log = structlog.get_logger(__name__)
+ENDPOINT = "inproc://zeromq.zap.01"
+VERSION = b"1.0"
+PROBE_S = 5.0
+_stranger = zmq.curve_keypair()  # public and secret key of this process's probes; nobody was given it
+
+
+class Zap:
+    """A thread that answers ZeroMQ's questions about one context's clients.
+
+    While it is dead nobody gets in, because every server socket enforces the domain. It ends with its
+    context.
+    """
+
+    def __init__(self, context: Context, admits: Callable[[bytes], bool]) -> None:
+        """admits: called with a public key in Z85, from the thread."""
+        self._context = context
+        self._admits = admits
+        self._seldom = Seldom()
+        self._thread = self._start()
+
+    @property
+    def thread(self) -> threading.Thread:
+        """The thread that answers now."""
+        return self._thread
+
+    def ensure(self) -> None:
+        """Start the thread again if it died. Call it now and then."""
+        if self._thread.is_alive():
+            return
+        try:
+            self._thread = self._start()
+        except zmq.ZMQError as exc:
+            if exc.errno != errno.EADDRINUSE:  # the dead thread's socket is still closing: the next call will do it
+                raise
+        else:
+            log.error("authenticator_restarted")
+
+    def _start(self) -> threading.Thread:
+        socket = self._context.socket(zmq.REP)
+        socket.linger = 0
+        try:
+            socket.bind(ENDPOINT)
+        except zmq.ZMQError:
+            socket.close()
+            raise
+        thread = threading.Thread(target=self._serve, args=(socket,), name="zap", daemon=True)
+        thread.start()
+        return thread
+
+    def _serve(self, socket: Socket) -> None:
+        try:
+            while True:
+                socket.send_multipart(self._answer(socket.recv_multipart()))
+        except zmq.ContextTerminated:
+            pass
+        finally:
+            socket.close()
+
+    def _answer(self, request: list[bytes]) -> list[bytes]:
+        """version, request id, domain, address, routing id, mechanism, credentials -> the reply."""
+        request_id = request[1] if len(request) > 1 else b""
+        match request:
+            case [version, _, domain, address, _, b"CURVE", key] if version == VERSION and len(key) == KEY_BYTES:
+                user: bytes = z85.encode(key)
+                if domain == ZAP_DOMAIN and self._admits(user):
+                    return [VERSION, request_id, b"200", b"OK", user, b""]
+                if user != _stranger[0]:
+                    self._say_refused(address)
+        return [VERSION, request_id, b"400", b"not a valid token", b"", b""]
+
+    def _say_refused(self, address: bytes) -> None:
+        held_back = self._seldom.may_log("refused", time.monotonic())
+        if held_back is not None:
+            log.warning("token_refused", address=address.decode("ascii", "replace"), more=held_back)
+
+
+def probe(endpoint: str, server: bytes, kind: int = zmq.DEALER) -> None:
+    """Knock with a key that nobody was given. Raises ZspiderError unless it is refused.
+
+    server: the master's public key in Z85. kind: a socket type that fits the one there.
+    """
+    context: Context = zmq.Context()
+    channel = Channel(context, kind, endpoint, Token(server, _stranger[1]), CONTROL, ipv6="[" in endpoint)
+    try:
+        deadline = time.monotonic() + PROBE_S
+        while channel.refusal is None and not channel.connections and (left_s := deadline - time.monotonic()) > 0:
+            channel.monitor.poll(wait_ms(left_s))
+            channel.read_events()
+        if channel.connections:
+            raise ZspiderError(f"{endpoint} let a stranger's key in: the authenticator does not work")
+        if channel.refusal != "auth":
+            raise ZspiderError(f"{endpoint} did not answer a stranger's key: the authenticator does not work")
+    finally:
+        channel.close()
+        context.term()
