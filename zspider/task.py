@@ -6,6 +6,7 @@ goes to the end, with a default, or the protocol number grows.
 """
 
 from enum import IntEnum, StrEnum
+from functools import lru_cache
 from hashlib import sha256
 from typing import Annotated, NamedTuple, Protocol
 
@@ -81,6 +82,7 @@ class Ref(NamedTuple):
     key: bytes  # 16 bytes, see `task_key`
 
 
+@lru_cache(16_384)  # asked for several times in the short life of an outcome
 def task_key(taskid: str) -> bytes:
     """The first 16 bytes of SHA-256(taskid): short, fixed, and spread evenly over the index."""
     return sha256(taskid.encode("utf-8", "surrogatepass")).digest()[:16]

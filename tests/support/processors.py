@@ -1,7 +1,6 @@
 """A real processor process at the other end of a real pipe."""
 
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -16,7 +15,7 @@ from typing import Any
 import msgspec
 from zspider.broker.codec import decode_outcome
 from zspider.broker.messages import AnyMessage, LoadFailed, Page, Processed, Script, Started, Stop
-from zspider.broker.pipe import Pipe, pipe_endpoint
+from zspider.broker.pipe import Pipe
 from zspider.task import Outcome
 
 DEADLINE_S = 30.0
@@ -33,7 +32,8 @@ class ProcessorAtWork:
         self._number = 0
 
     def send(self, message: AnyMessage) -> None:
-        assert self.pipe.send(message, DEADLINE_S), f"no room for {type(message).__name__}: {self.log}"
+        self.pipe.queue(message)
+        assert self.pipe.flush(wait=True), f"nobody there for {type(message).__name__}: {self.log}"
 
     def send_script(self, text: str) -> bytes:
         """Send a script; returns its hash."""
@@ -117,13 +117,12 @@ class ProcessorAtWork:
 
 @contextmanager
 def processor(**options: Any) -> Iterator[ProcessorAtWork]:
-    """Start a processor with these ProcessorOptions; it is gone afterwards."""
-    directory = Path(tempfile.mkdtemp(prefix="zs-"))  # short and private: a socket's path has 107 bytes
-    endpoint = pipe_endpoint(directory, "p0")
-    pipe = Pipe.bind(endpoint)
-    log = directory / "log"
-    arguments = ["--pipe", endpoint, "--index", "0", "--options", msgspec.json.encode(options).decode()]
-    with log.open("wb") as out:
+    """Start a processor with these ProcessorOptions that has said that it is there; it is gone afterwards."""
+    pipe, theirs = Pipe.pair()
+    arguments = ["--pipe", str(theirs.fileno()), "--index", "0", "--options", msgspec.json.encode(options).decode()]
+    handle, name = tempfile.mkstemp(prefix="zspider-processor-")
+    log = Path(name)
+    with theirs, os.fdopen(handle, "wb") as out:
         process = subprocess.Popen(
             [sys.executable, "-m", "zspider.roles.processor", *arguments],
             cwd=ROOT,
@@ -131,9 +130,12 @@ def processor(**options: Any) -> Iterator[ProcessorAtWork]:
             stdout=out,
             stderr=out,
             env={**os.environ, "PYTHONPATH": str(ROOT)},
+            pass_fds=[theirs.fileno()],
         )
     try:
-        yield ProcessorAtWork(pipe, process, log)
+        worker = ProcessorAtWork(pipe, process, log)
+        assert worker.receive() == Started(0)
+        yield worker
     finally:
         if process.poll() is None:
             process.kill()
@@ -141,7 +143,7 @@ def processor(**options: Any) -> Iterator[ProcessorAtWork]:
         if process.stdin is not None:
             process.stdin.close()
         pipe.close()
-        shutil.rmtree(directory)
+        log.unlink()
 
 
 def track_of(outcome: Outcome) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from zspider.errors import ProtocolError
 log = structlog.get_logger(__name__)
 CONTROL_BATCH = 200  # messages taken in one poll
 PAGES_BATCH = 8
+READABLE, WRITABLE = int(zmq.POLLIN), int(zmq.POLLOUT)  # pyzmq's flags are enums, whose arithmetic is slow
 
 
 class Polled(NamedTuple):
@@ -80,8 +81,9 @@ class Link:
 
         Takes a bounded number of messages; a ready pipe is for the caller to flush and to drain.
         """
-        wanted: dict[int, int] = dict.fromkeys(fds, zmq.POLLIN)
-        wanted.update((pipe.fileno(), zmq.POLLIN | (zmq.POLLOUT if pipe.has_unsent else 0)) for pipe in pipes)
+        wanted = dict.fromkeys(fds, READABLE)
+        for pipe in pipes:
+            wanted[pipe.fileno()] = READABLE | WRITABLE if pipe.has_unsent else READABLE
         self._watch(wanted)
         ready = dict(self._poller.poll(wait_ms(wait_s)))
         is_control_up = self._came_up(self._control, ready)
@@ -200,7 +202,7 @@ class Link:
 
     def _has_room(self, channel: Channel | None, ready: dict[int | Socket, int]) -> bool:
         """Whether a channel that was full is not; it is not waited for any longer then."""
-        if channel is None or not ready.get(channel.socket, 0) & zmq.POLLOUT:
+        if channel is None or not ready.get(channel.socket, 0) & WRITABLE:
             return False
         self._poller.unregister(channel.socket)
         return True

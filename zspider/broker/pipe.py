@@ -54,14 +54,6 @@ class Pipe:
         """There is something for `flush`."""
         return bool(self._out)
 
-    def send(self, message: AnyMessage) -> bool:
-        """Queue a message and write what can be written now. False: nobody is there.
-
-        Raises ProtocolError for a message that cannot travel.
-        """
-        self.queue(message)
-        return self.flush()
-
     def queue(self, message: AnyMessage) -> None:
         """Leave a message for the next `flush`. Raises ProtocolError for one that cannot travel."""
         content = b""

@@ -116,9 +116,7 @@ class Processing:
     def read(self, ready_fds: set[int], ready_pipes: Iterable[Pipe], now: float) -> None:
         """Take in what processors say, print and end with."""
         for pipe in ready_pipes:
-            index = self._processors.index_of(pipe)
-            self._processors.flush(index)
-            self._read_pipe(index, now, MESSAGES_PER_TURN)
+            self._read_pipe(self._processors.index_of(pipe), now, MESSAGES_PER_TURN)
         self._processors.read(ready_fds, now)
 
     def step(self, now: float, *, may_run: bool) -> None:
@@ -128,6 +126,7 @@ class Processing:
             self._bury(index, now)
         if may_run:
             self._send_pages(now)
+        self._processors.flush()
         if now >= self._look_at:
             self._look_at = now + LOOK_S
             self._look_around(now, may_run)

@@ -156,9 +156,11 @@ class Processors:
         """Whose pipe this is."""
         return self._by_pipe[pipe]
 
-    def flush(self, index: int) -> None:
-        """Write what its pipe had no room for."""
-        self._processes[index].pipe.flush()
+    def flush(self) -> None:
+        """Write what was sent, as far as there is room for it now: one system call per process, not per page."""
+        for process in self._processes.values():
+            if process.pipe.has_unsent and not process.has_ended:
+                process.pipe.flush()
 
     def receive(self, index: int) -> AnyMessage | None:
         """The next message of a process; None when there is none now. A process that closed its pipe is ended."""
@@ -179,9 +181,12 @@ class Processors:
         self._failures[index] = 0
 
     def send(self, index: int, message: AnyMessage) -> bool:
-        """Send to a process; False when it is not there. Raises ProtocolError for what cannot travel."""
+        """Send to a process with the next `flush`; False: it is gone. Raises ProtocolError for what cannot travel."""
         process = self._processes.get(index)
-        return process is not None and not process.has_ended and process.pipe.send(message)
+        if process is None or process.has_ended or process.pipe.is_closed:
+            return False
+        process.pipe.queue(message)
+        return True
 
     def scripts_of(self, index: int) -> set[bytes]:
         """The scripts whose text this process has. The caller adds to it."""
@@ -217,7 +222,8 @@ class Processors:
         """Tell all to end when they are through with what they run; none is started any more."""
         self.is_stopping = True
         for process in self._processes.values():
-            if not process.has_ended and not process.pipe.send(Stop()):
+            process.pipe.queue(Stop())
+            if not process.has_ended and not process.pipe.flush():
                 process.kill()  # it does not listen any more
 
     def close(self) -> None:

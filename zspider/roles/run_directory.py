@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -40,7 +41,7 @@ def opened(
     script: Path,
     *,
     fresh: bool,
-    wait: Callable[[float], bool] = lambda wait_s: time.sleep(wait_s) is not None,
+    wait: Callable[[float], bool] = lambda wait_s: bool(threading.Event().wait(wait_s)),
     say: Callable[[str], None] = lambda _: None,
 ) -> Iterator[int]:
     """Make or take over the directory; gives a descriptor that children are to inherit.

@@ -7,12 +7,12 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from hashlib import sha256
-from pathlib import Path
 
 import msgspec
 import psutil
 import pytest
 from tests.support.processors import ROOT, ProcessorAtWork, processor, track_of, wait_until_gone
+from zspider.broker.pipe import Pipe
 from zspider.task import CRONJOB, GET_INFO, End, ScriptInfo
 
 ARTICLE = (ROOT / "examples" / "article.py").read_text()
@@ -266,13 +266,21 @@ def test_a_processor_has_a_session_of_its_own_reads_nothing_and_is_lean(worker):
 
 
 @pytest.mark.parametrize("parent_ends", ["while it works", "before it starts"])
-def test_a_processor_does_not_outlive_its_parent(parent_ends, tmp_path):
+def test_a_processor_does_not_outlive_its_parent(parent_ends):
     """A parent that starts a processor, prints its pid, and is killed."""
     if parent_ends == "before it starts":
         code = "import os; print(os.getpid(), flush=True)"
         dead = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True)
-        arguments = ["--pipe", f"ipc://{tmp_path}/none", "--parent", dead.stdout.strip()]
-        done = subprocess.run([sys.executable, "-m", "zspider.roles.processor", *arguments], cwd=ROOT, timeout=30)
+        ours, theirs = Pipe.pair()
+        with theirs:
+            arguments = ["--pipe", str(theirs.fileno()), "--parent", dead.stdout.strip()]
+            done = subprocess.run(
+                [sys.executable, "-m", "zspider.roles.processor", *arguments],
+                cwd=ROOT,
+                timeout=30,
+                pass_fds=[theirs.fileno()],
+            )
+        ours.close()
         assert done.returncode == 0
         return
     code = (
@@ -296,9 +304,5 @@ def test_a_processor_does_not_outlive_its_parent(parent_ends, tmp_path):
         assert parent.stdout is not None
         pid = int(parent.stdout.readline())
         assert psutil.pid_exists(pid)
-        directory = Path(psutil.Process(pid).cmdline()[4].removeprefix("ipc://")).parent
         parent.kill()
     wait_until_gone(pid)
-    for left in directory.iterdir():
-        left.unlink()
-    directory.rmdir()

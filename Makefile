@@ -1,0 +1,62 @@
+# The commands of this project; `make help` lists them. Everything lives in .venv; nothing else is touched.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check --no-input
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check fmt fault bench clean
+
+help:  ## list these commands
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1\t\2/' | expand -t 18
+
+run: $(VENV)/.with-run  ## crawl the demo site's 11,110 pages on this machine
+	@$(BIN)/zspiderd run --demo-site examples/article.py
+
+test: $(VENV)/.with-test  ## install what the tests need, then run all of them
+	@scripts/install-test-packages
+	@$(BIN)/python scripts/run-tests
+
+fault: $(VENV)/.with-test  ## only the tests that kill, stop and cut
+	@scripts/install-test-packages
+	@$(BIN)/python scripts/run-tests fault
+
+check: $(VENV)/.with-dev  ## format, lint, types, import directions
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+fmt: $(VENV)/.with-dev  ## format the code, mend what the linter can
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(VENV)/.with-test  ## measure against the bare machine and Scrapy (benchmarks/README.md)
+	@scripts/install-test-packages
+	@$(BIN)/python -m benchmarks.bench $(BENCH)
+
+clean:  ## remove what was built, and .venv
+	rm -rf $(VENV) benchmarks/.venv-* benchmarks/.work build dist docs/_build
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+	rm -rf .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	    { echo "zspider needs Python 3.11 or later; name one: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+	    { echo "Python's venv module is missing. Install it as root: apt-get install python3-venv" >&2; exit 1; }
+	@echo "Making $(VENV) with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv $(VENV)
+
+# Each stamp says: zspider is installed with these extras, as pyproject.toml is now.
+$(VENV)/.with-run: pyproject.toml | $(BIN)/python
+	@echo "Installing zspider into $(VENV)"
+	@$(PIP) -e . && touch $@
+
+$(VENV)/.with-test: pyproject.toml | $(BIN)/python
+	@echo "Installing zspider and what its tests need into $(VENV)"
+	@$(PIP) -e '.[test]' && touch $@ $(VENV)/.with-run
+
+$(VENV)/.with-dev: pyproject.toml | $(BIN)/python
+	@echo "Installing zspider and its development tools into $(VENV)"
+	@$(PIP) -e '.[dev]' && touch $@ $(VENV)/.with-run

@@ -1,0 +1,30 @@
+"""Fixtures that several folders of tests share, and the rule for what this machine lacks."""
+
+import os
+import shutil
+from collections.abc import Iterator
+
+import pytest
+from tests.support.netns import Network
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """A test that needs root says so and is skipped without it; in CI that is a failure."""
+    if item.get_closest_marker("root") and os.geteuid() != 0:
+        lacking("root (network namespaces)")
+
+
+def lacking(what: str) -> None:
+    """This machine lacks `what`: skip visibly, but fail in CI, where it must be there."""
+    if os.environ.get("CI"):
+        pytest.fail(f"needs {what}")
+    pytest.skip(f"needs {what}")
+
+
+@pytest.fixture
+def network() -> Iterator[Network]:
+    """A private network of namespaces, removed afterwards. Mark the test with `root`."""
+    if not shutil.which("ip"):
+        lacking("iproute2")
+    with Network() as net:
+        yield net

@@ -1,0 +1,174 @@
+"""A slave's one place to wait: messages, descriptors, pipes; and starting over."""
+
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from tests.support.wire import SESSION, Wire, hello, leave, outcomes
+from zspider.broker import messages as m
+from zspider.broker.address import Address
+from zspider.broker.keys import Token
+from zspider.broker.link import Link
+from zspider.broker.pipe import Pipe, pipe_endpoint
+
+
+@pytest.fixture
+def lonely() -> Iterator[Link]:
+    """A link to a port where nobody listens."""
+    with closing(socket.socket()) as taken:
+        taken.bind(("127.0.0.1", 0))  # bound and not listening: nobody else can take it meanwhile
+        link = Link(Address("127.0.0.1", taken.getsockname()[1]), None)
+        yield link
+        link.close()
+
+
+def test_without_a_master_nothing_is_sent_and_nothing_is_kept(lonely: Link) -> None:
+    assert not lonely.send(hello())
+    assert not lonely.push(outcomes(b"x"))
+    polled = lonely.poll(0.05)
+    assert polled == ([], [], set(), [], False, False, False)
+    assert (lonely.is_connected, lonely.refusal, lonely.was_answered) == (False, None, False)
+
+
+def test_poll_waits_as_long_as_asked_and_not_longer(lonely: Link) -> None:
+    began = time.monotonic()
+    lonely.poll(0.25)
+    assert 0.25 <= time.monotonic() - began < 2
+    began = time.monotonic()
+    lonely.poll(0)
+    assert time.monotonic() - began < 0.2
+
+
+def test_descriptors_are_waited_for_and_forgotten_when_no_longer_named(lonely: Link) -> None:
+    reader, writer = os.pipe()
+    other_reader, other_writer = os.pipe()
+    try:
+        os.write(writer, b"x")
+        assert lonely.poll(5, [reader, other_reader]).ready_fds == {reader}
+        assert lonely.poll(5, {reader}).ready_fds == {reader}
+        assert lonely.poll(0.01, {other_reader}).ready_fds == set()
+        threading.Timer(0.05, os.write, (other_writer, b"y")).start()
+        assert lonely.poll(5, {other_reader}).ready_fds == {other_reader}
+        assert lonely.poll(0.01).ready_fds == set()
+    finally:
+        for one in (reader, writer, other_reader, other_writer):
+            os.close(one)
+
+
+def test_the_end_of_a_child_is_seen_through_its_pidfd(lonely: Link) -> None:
+    child = os.posix_spawn("/bin/sleep", ["sleep", "0.1"], os.environ)
+    pidfd = os.pidfd_open(child)
+    try:
+        assert lonely.poll(10, [pidfd]).ready_fds == {pidfd}
+    finally:
+        os.close(pidfd)
+        os.waitpid(child, 0)
+
+
+def test_pipes_are_waited_for_and_a_closed_one_does_no_harm(tmp_path: Path, lonely: Link) -> None:
+    tmp_path.chmod(0o700)
+    pipes = [Pipe.bind(pipe_endpoint(tmp_path, f"p{number}")) for number in range(3)]
+    ends = [Pipe.connect(pipe_endpoint(tmp_path, f"p{number}")) for number in range(3)]
+    try:
+        assert ends[1].send(m.Started(1), timeout_s=10)
+        assert lonely.poll(10, (), pipes).ready_pipes == [pipes[1]]
+        assert pipes[1].receive() == m.Started(1)
+        assert lonely.poll(0.01, (), pipes).ready_pipes == []
+        pipes[0].close()
+        assert ends[2].send(m.Started(2), timeout_s=10)
+        assert lonely.poll(10, (), pipes[1:]).ready_pipes == [pipes[2]]
+    finally:
+        for one in (*pipes, *ends):
+            one.close()
+
+
+def test_a_message_that_waits_makes_poll_return_at_once(wire: Wire, join: Token) -> None:
+    slave = wire.joined(join)
+    slave.link.send(hello())
+    route = wire.until_received(hello()).peer.route
+    for number in range(500):
+        wire.until(lambda: wire.hub.send(route, m.Unknown(number)), "sent")  # noqa: B023 - called before the next turn
+    began = time.monotonic()
+    while len(slave.messages) < 500:
+        slave.step(5)
+    assert time.monotonic() - began < 4
+    assert slave.messages == [m.Unknown(number) for number in range(500)]
+
+
+def test_open_bulk_keeps_what_is_up_and_follows_new_ports(wire: Wire, open_wire: Wire, join: Token) -> None:
+    slave = wire.with_bulk(join)
+    slave.link.open_bulk(wire.welcome())
+    for _ in range(10):
+        wire.step()
+    assert slave.times_bulk_up == 1
+    assert slave.link.push(outcomes(b"same connection"))
+    wire.until_received(outcomes(b"same connection"))
+    slave.link.open_bulk(wire.welcome(), sends_pages=True)
+    wire.until(lambda: slave.times_bulk_up == 2, "built anew")
+
+
+def test_rebuild_starts_over_with_another_token(wire: Wire, join: Token) -> None:
+    wrong = Token(join.server, join.secret[::-1])
+    slave = wire.slave(wrong)
+    wire.until(lambda: slave.link.refusal == "auth", "refused")
+    slave.link.rebuild(join)
+    assert slave.link.refusal is None
+    wire.until(lambda: slave.link.is_connected, "connected")
+    slave.link.open_bulk(wire.welcome())
+    wire.until(lambda: slave.link.push(outcomes(b"x")), "bulk is up")
+    slave.link.rebuild(join)
+    assert not slave.link.push(outcomes(b"not before the next Welcome"))
+    wire.until(lambda: slave.times_up == 2, "connected again")
+    slave.link.send(leave(1))
+    wire.until_received(leave(1))
+
+
+def test_a_host_name_is_tried_with_the_other_protocol_after_a_rebuild(wire: Wire, join: Token) -> None:
+    slave = wire.slave(join, host="localhost")
+    slave.link.rebuild(join)
+    slave.link.rebuild(join)
+    wire.until(lambda: slave.link.is_connected, "IPv4 again")
+
+
+def test_hundreds_of_rebuilds_leave_no_descriptors_behind(wire: Wire, join: Token) -> None:
+    slave = wire.joined(join)
+
+    def descriptors() -> int:
+        return len(list(Path("/proc/self/fd").iterdir()))
+
+    before = descriptors()
+    for number in range(200):
+        slave.link.rebuild(join)
+        if number % 20 == 0:
+            wire.until(lambda: slave.link.is_connected, "connected")
+            slave.link.open_bulk(wire.welcome(), sends_pages=True, takes_pages=True)
+    wire.until(lambda: slave.link.is_connected, "connected")
+    wire.until(lambda: descriptors() <= before + 5, "given back")
+
+
+def test_a_bad_frame_from_the_master_is_counted_and_the_rest_arrives(open_wire: Wire) -> None:
+    slave = open_wire.joined(None)
+    slave.link.send(hello())
+    route = open_wire.until_received(hello()).peer.route
+    open_wire.hub._control.send_multipart([route, b"\xc1"])
+    open_wire.hub.send(route, m.MasterBeat(1))
+    open_wire.until(lambda: slave.messages == [m.MasterBeat(1)], "the good one came")
+    assert slave.link.bad_frames == 1
+
+
+def test_twenty_clones_with_one_token_are_twenty_peers(wire: Wire, join: Token) -> None:
+    slaves = [wire.slave(join) for _ in range(20)]
+    for slave in slaves:
+        wire.until(lambda slave=slave: slave.link.is_connected, "connected")
+        slave.link.send(hello(SESSION))
+    wire.until(lambda: len(wire.received) == 20, "all were heard")
+    assert len({one.peer.route for one in wire.received}) == 20
+    for number, one in enumerate(wire.received):
+        assert wire.hub.send(one.peer.route, m.Unknown(number))
+    wire.until(lambda: all(slave.messages for slave in slaves), "all were answered")
+    assert sorted(slave.messages[0].epoch for slave in slaves) == list(range(20))
