@@ -75,7 +75,9 @@ def token_id(public: bytes) -> str:
 def find_token(
     kind: Kind, token_file: Path | None, data_dir: Path, env: Mapping[str, str], *, etc: Path = ETC
 ) -> Found | None:
-    """The first token of design.md section 10's places, or None when there is none in any of them.
+    """The first token there is, or None.
+
+    The places: the named file, systemd's credentials, the environment, /etc/zspider, the data directory.
 
     A token that is there and cannot be used is an error and not a reason to look further: ConfigError
     when it is malformed or the named file is missing, DeniedError when others can read it or we cannot.
@@ -106,7 +108,8 @@ class _FilePlace:
             content = read_private(self.path, strangers=self.strangers)
         except (FileNotFoundError, NotADirectoryError):
             return None
-        return content[:FILE_BYTES_MAX].decode("ascii", "replace")
+        text = content[:FILE_BYTES_MAX].decode("ascii", "replace")
+        return text if text.strip() else None  # blank: systemd's stand-in for a credential that is not there
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ class LocalSlave:
 
     def __init__(self, settings: MasterFile, port: int) -> None:
         self._data_dir = settings.data_dir
+        self._security = settings.master.security
         self._config = self._write_config(settings, port)
         self._process: subprocess.Popen[bytes] | None = None
         self._pause_s = RESTART_S[0]
@@ -74,6 +75,7 @@ class LocalSlave:
             if not _locked(lock):
                 return
             command = [sys.executable, "-m", "zspider.cli", "slave", "-c", str(self._config)]
+            command += ["--security", self._security]
             self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=[lock.fileno()])
             lock.truncate(0)
             lock.write(str(self._process.pid))

@@ -58,6 +58,7 @@ class Master:
         self._has_local_slave = settings.master.local_slave if local_slave is None else local_slave
         self._stops = 0
         self._reload = False
+        self._wake: Callable[[], None] = lambda: None
         self._notify = Notifier()
 
     def run(self) -> ExitCode:
@@ -68,6 +69,7 @@ class Master:
         keys = MasterKeys(self._settings.data_dir)
         self._handle_signals()
         hub = Hub(master.bind, master.port, keys if master.security == "curve" else None)
+        self._wake = hub.wake
         try:
             return self._serve(hub, keys)
         finally:
@@ -143,7 +145,8 @@ class Master:
         """Tell who started us where we listen."""
         path = self._settings.data_dir / PORTS_FILE
         fresh = path.with_suffix(".new")
-        fresh.write_text(json.dumps({"pid": os.getpid(), **hub.ports._asdict()}))
+        told = {"pid": os.getpid(), "security": self._settings.master.security, **hub.ports._asdict()}
+        fresh.write_text(json.dumps(told))
         fresh.replace(path)
 
     # --- signals ----------------------------------------------------------------------------------
@@ -155,9 +158,11 @@ class Master:
 
     def _on_stop(self, number: int, frame: FrameType | None) -> None:
         self._stops += 1
+        self._wake()
 
     def _on_reload(self, number: int, frame: FrameType | None) -> None:
         self._reload = True
+        self._wake()
 
     @property
     def stops(self) -> int:

@@ -20,7 +20,7 @@ class TokenSource:
     """Reads the join token; what is wrong with it is said once, until it changes."""
 
     def __init__(self, settings: SlaveFile, find: Find | None = None) -> None:
-        """find: instead of looking in design.md section 10's places."""
+        """find: instead of looking in the usual places."""
         self.where = ""  # of the last token
         self._file = settings.token_file
         self._find = find or (lambda: find_token("join", settings.token_file, settings.data_dir, os.environ))

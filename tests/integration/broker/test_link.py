@@ -14,7 +14,7 @@ from zspider.broker import messages as m
 from zspider.broker.address import Address
 from zspider.broker.keys import Token
 from zspider.broker.link import Link
-from zspider.broker.pipe import Pipe, pipe_endpoint
+from zspider.broker.pipe import Pipe
 
 
 @pytest.fixture
@@ -70,21 +70,38 @@ def test_the_end_of_a_child_is_seen_through_its_pidfd(lonely: Link) -> None:
         os.waitpid(child, 0)
 
 
-def test_pipes_are_waited_for_and_a_closed_one_does_no_harm(tmp_path: Path, lonely: Link) -> None:
-    tmp_path.chmod(0o700)
-    pipes = [Pipe.bind(pipe_endpoint(tmp_path, f"p{number}")) for number in range(3)]
-    ends = [Pipe.connect(pipe_endpoint(tmp_path, f"p{number}")) for number in range(3)]
+def test_pipes_are_waited_for_and_a_closed_one_does_no_harm(lonely: Link) -> None:
+    pairs = [Pipe.pair() for _ in range(3)]
+    pipes, ends = [ours for ours, _ in pairs], [Pipe(theirs) for _, theirs in pairs]
     try:
-        assert ends[1].send(m.Started(1), timeout_s=10)
+        ends[1].queue(m.Started(1))
+        assert ends[1].flush()
         assert lonely.poll(10, (), pipes).ready_pipes == [pipes[1]]
         assert pipes[1].receive() == m.Started(1)
         assert lonely.poll(0.01, (), pipes).ready_pipes == []
         pipes[0].close()
-        assert ends[2].send(m.Started(2), timeout_s=10)
+        ends[2].queue(m.Started(2))
+        assert ends[2].flush()
         assert lonely.poll(10, (), pipes[1:]).ready_pipes == [pipes[2]]
     finally:
         for one in (*pipes, *ends):
             one.close()
+
+
+def test_a_pipe_with_something_unsent_is_ready_once_there_is_room(lonely: Link) -> None:
+    ours, theirs = Pipe.pair()
+    other = Pipe(theirs)
+    try:
+        while not ours.has_unsent:
+            ours.queue(m.Script(b"h" * 32, "x" * 50_000))
+            assert ours.flush()
+        assert lonely.poll(0.01, (), [ours]).ready_pipes == []
+        while other.receive() is not None:
+            pass
+        assert lonely.poll(10, (), [ours]).ready_pipes == [ours]
+    finally:
+        ours.close()
+        other.close()
 
 
 def test_a_message_that_waits_makes_poll_return_at_once(wire: Wire, join: Token) -> None:
