@@ -23,6 +23,11 @@ class Drain:
         self._left_at: float | None = None  # set: Leave is said
         work.drain()
 
+    @property
+    def has_left(self) -> bool:
+        """Nothing more is to be said: the master does not know us any longer."""
+        return self._left_at is not None
+
     def now(self) -> None:
         """Somebody is in a hurry: end at once. What is held goes back when its leases run out."""
         self.is_done = True
