@@ -2,6 +2,7 @@
 
 import io
 import json
+import logging
 import unicodedata
 
 import pytest
@@ -18,6 +19,9 @@ HOSTILE = "a\x1b[31mred\r\nINFO forged\x9b0m \u202etxt.exe\u2028\ud800"
 
 @pytest.fixture
 def log_to():
+    root = logging.getLogger()
+    handlers, level = root.handlers, root.level
+
     def start(form="auto", level="info"):
         out = io.StringIO()
         logs.set_up(LogSettings(format=form, level=level), out)
@@ -25,6 +29,9 @@ def log_to():
 
     yield start
     structlog.reset_defaults()
+    logging.captureWarnings(False)
+    root.handlers = handlers
+    root.setLevel(level)
 
 
 @given(st.text(st.characters()))
@@ -80,8 +87,6 @@ def test_a_traceback_keeps_its_lines_and_loses_its_controls(log_to):
 
 
 def test_what_libraries_log_comes_out_the_same_way(log_to):
-    import logging
-
     _, out = log_to()
     logging.getLogger("some.library").warning("gone: %s", "\x1b[2J")
     assert "library" in out.getvalue()
