@@ -22,7 +22,19 @@ from zspider.broker.messages import AdminReply, AdminRequest, AnyMessage, Outcom
 from zspider.broker.offenders import Offenders, Seldom
 from zspider.broker.receive import Incoming, receive
 from zspider.broker.relay import Relay, RelayPorts
-from zspider.broker.sockets import BULK, CONTROL, Context, Socket, Tuning, bracketed, is_ipv6, listen, tune, wait_ms
+from zspider.broker.sockets import (
+    BULK,
+    CONTROL,
+    Context,
+    Socket,
+    Tuning,
+    bracketed,
+    is_ipv6,
+    listen,
+    send_now,
+    tune,
+    wait_ms,
+)
 from zspider.broker.wake import Waker
 from zspider.broker.zap import Zap, probe
 from zspider.errors import ExitCode, ProtocolError
@@ -138,14 +150,11 @@ class Hub:
     def send(self, route: bytes, message: AnyMessage) -> bool:
         """Send on control without waiting. False: the peer is gone, or does not read what it was sent before."""
         try:
-            self._control.send_multipart([route, *encode(message)], zmq.DONTWAIT)
-        except zmq.Again:
-            return False
+            return send_now(self._control, [route, *encode(message)])
         except zmq.ZMQError as exc:
             if exc.errno == errno.EHOSTUNREACH:
                 return False
             raise
-        return True
 
     def wake(self) -> None:
         """Make the current or next `poll` or `wait_wake` return. From any thread or signal handler, at any time."""

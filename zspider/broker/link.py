@@ -12,7 +12,7 @@ from zspider.broker.codec import FRAMES_MAX, MESSAGE_BYTES_MAX, decode, encode
 from zspider.broker.messages import AnyMessage, Page, Welcome
 from zspider.broker.pipe import Pipe
 from zspider.broker.receive import receive
-from zspider.broker.sockets import BULK, CONTROL, ONE_BY_ONE, Context, Socket, Tuning, wait_ms
+from zspider.broker.sockets import BULK, CONTROL, ONE_BY_ONE, Context, Socket, Tuning, send_now, wait_ms
 from zspider.broker.token import Token
 from zspider.errors import ProtocolError
 
@@ -233,8 +233,4 @@ class Link:
         return is_sent
 
     def _send(self, channel: Channel, message: AnyMessage) -> bool:
-        try:
-            channel.socket.send_multipart(encode(message), zmq.DONTWAIT)
-        except zmq.Again:
-            return False
-        return True
+        return send_now(channel.socket, encode(message))

@@ -3,6 +3,7 @@
 import errno
 import math
 import socket as system_socket
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol, TypeAlias
 
 import zmq
@@ -111,6 +112,23 @@ def dial(socket: Socket, endpoint: str, token: Token | None) -> None:
         socket.curve_publickey = token.public
         socket.curve_secretkey = token.secret
     socket.connect(endpoint)
+
+
+def send_now(socket: Socket, frames: Sequence[bytes]) -> bool:
+    """Send without waiting. False: there is no room. Other errors are zmq.ZMQError."""
+    try:
+        socket.send_multipart(frames, zmq.DONTWAIT)
+    except zmq.Again:
+        # The peer may have read long ago: ZeroMQ does not always look at such notices when it sends without
+        # waiting, and always does when it is asked for events.
+        socket.get(zmq.EVENTS)
+    else:
+        return True
+    try:
+        socket.send_multipart(frames, zmq.DONTWAIT)
+    except zmq.Again:
+        return False
+    return True
 
 
 def bracketed(host: str) -> str:

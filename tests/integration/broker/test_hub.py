@@ -114,6 +114,18 @@ def test_a_peer_that_does_not_read_costs_a_bounded_number_of_messages_and_no_tim
     assert wire.hub.send(route, script)
 
 
+def test_a_peer_that_reads_is_never_taken_for_a_full_one(wire: Wire, join: Token) -> None:
+    slave = wire.joined(join)
+    slave.link.send(hello())
+    route = wire.until_received(hello()).peer.route
+    for burst in range(1, 31):  # the hub is not polled meanwhile: only `send` can learn that there is room again
+        assert all(wire.hub.send(route, m.MasterBeat(burst)) for _ in range(100))
+        time_up = time.monotonic() + 10
+        while len(slave.messages) < 100 * burst:
+            assert time.monotonic() < time_up
+            slave.step(0.1)
+
+
 def test_control_is_taken_before_outcomes(wire: Wire, join: Token) -> None:
     slave = wire.with_bulk(join)
     assert slave.link.push(outcomes(b"first"))
