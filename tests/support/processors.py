@@ -16,6 +16,7 @@ import msgspec
 from zspider.broker.codec import decode_outcome
 from zspider.broker.messages import AnyMessage, LoadFailed, Page, Processed, Script, Started, Stop
 from zspider.broker.pipe import Pipe
+from zspider.roles.running import Running
 from zspider.task import Outcome
 
 DEADLINE_S = 30.0
@@ -25,8 +26,9 @@ ROOT = Path(__file__).parent.parent.parent
 class ProcessorAtWork:
     """Sends pages, reads answers; every wait ends loudly after DEADLINE_S."""
 
-    def __init__(self, pipe: Pipe, process: subprocess.Popen[bytes], log: Path) -> None:
+    def __init__(self, pipe: Pipe, running: Running, process: subprocess.Popen[bytes], log: Path) -> None:
         self.pipe = pipe
+        self.running = running
         self.process = process
         self._log = log
         self._number = 0
@@ -80,7 +82,6 @@ class ProcessorAtWork:
 
     def answers(self, number: int) -> tuple[list[Outcome], Outcome]:
         """The parts and the final outcome of a page."""
-        assert self.receive() == Started(number)
         parts = []
         while True:
             message = self.receive()
@@ -99,9 +100,9 @@ class ProcessorAtWork:
 
     def failure(self, number: int) -> LoadFailed:
         """The answer to a page whose script cannot be imported here."""
-        assert self.receive() == Started(number)
         message = self.receive()
         assert isinstance(message, LoadFailed), message
+        assert message.number == number
         return message
 
     def stop(self) -> int:
@@ -119,10 +120,12 @@ class ProcessorAtWork:
 def processor(**options: Any) -> Iterator[ProcessorAtWork]:
     """Start a processor with these ProcessorOptions that has said that it is there; it is gone afterwards."""
     pipe, theirs = Pipe.pair()
-    arguments = ["--pipe", str(theirs.fileno()), "--index", "0", "--options", msgspec.json.encode(options).decode()]
+    running, running_fd = Running.pair()
+    arguments = ["--pipe", str(theirs.fileno()), "--running", str(running_fd)]
+    arguments += ["--index", "0", "--options", msgspec.json.encode(options).decode()]
     handle, name = tempfile.mkstemp(prefix="zspider-processor-")
     log = Path(name)
-    with theirs, os.fdopen(handle, "wb") as out:
+    with theirs, os.fdopen(running_fd, "rb"), os.fdopen(handle, "wb") as out:
         process = subprocess.Popen(
             [sys.executable, "-m", "zspider.roles.processor", *arguments],
             cwd=ROOT,
@@ -130,10 +133,10 @@ def processor(**options: Any) -> Iterator[ProcessorAtWork]:
             stdout=out,
             stderr=out,
             env={**os.environ, "PYTHONPATH": str(ROOT)},
-            pass_fds=[theirs.fileno()],
+            pass_fds=[theirs.fileno(), running_fd],
         )
     try:
-        worker = ProcessorAtWork(pipe, process, log)
+        worker = ProcessorAtWork(pipe, running, process, log)
         assert worker.receive() == Started(0)
         yield worker
     finally:
@@ -143,6 +146,7 @@ def processor(**options: Any) -> Iterator[ProcessorAtWork]:
         if process.stdin is not None:
             process.stdin.close()
         pipe.close()
+        running.close()
         log.unlink()
 
 

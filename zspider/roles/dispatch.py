@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 from msgspec import Struct
 
-PAGES_MAX = 8  # sent to one processor at a time: it never waits for the next, and few wait behind a slow one
+PAGES_MAX = 16  # sent to one processor at a time: it never waits for the next, and few wait behind a slow one
+AMPLE = PAGES_MAX // 2
 STUCK_S = 1.0  # a page that runs longer holds up no others: they go to another processor
 
 
@@ -16,7 +17,7 @@ class Fallen(NamedTuple):
     """What a dead processor leaves behind."""
 
     blamed: int | None  # the page it ran, or was to run next
-    had_started: bool  # the processor had said that it runs it
+    had_started: bool  # it ran it
     is_loose: bool  # the blamed page is nowhere now: not in the queue, not at another processor
 
 
@@ -26,15 +27,15 @@ class Head(NamedTuple):
     processor: int
     page: int
     had_started: bool
-    seconds: float  # since it was started, showed progress or could have been started
+    seconds: float  # since it was seen to run, showed progress or could have been started
 
 
 class _Bench(Struct, eq=False):
     """One processor's pages."""
 
     pages: dict[int, None] = {}  # sent and not finished, in the order they will run
-    started: int | None = None
-    since: float = 0.0  # when that was
+    started: int | None = None  # one of them that it was seen to run
+    since: float = 0.0  # when that was seen first
     is_fresh: bool = True  # has had no page yet
     is_alone: bool = False  # has one page that may kill it, and gets no other
 
@@ -66,6 +67,12 @@ class Dispatch:
         """Pages that processors have."""
         return len(self._holder)
 
+    @property
+    def is_ample(self) -> bool:
+        """Every processor has enough pages for a while."""
+        benches = self._benches.values()
+        return bool(benches) and all(len(bench.pages) >= AMPLE for bench in benches)
+
     def up(self, processor: int) -> None:
         """A new process may be given pages."""
         self._benches[processor] = _Bench()
@@ -95,10 +102,14 @@ class Dispatch:
                     break
         return None if found is None else self._assign(found, self._benches[found], self._queue.popleft(), now)
 
-    def started(self, processor: int, page: int, now: float) -> None:
-        """A processor runs this page now."""
-        if (bench := self._benches.get(processor)) is not None:
-            bench.started, bench.since = page, now
+    def saw(self, processor: int, page: int, now: float) -> None:
+        """A processor is seen to run this page; one that it was not given means none."""
+        bench = self._benches.get(processor)
+        if bench is None:
+            return
+        started = page if page in bench.pages else None
+        if started != bench.started:
+            bench.started, bench.since = started, now
 
     def progress(self, processor: int, now: float) -> None:
         """A processor shows that the page it runs gets on."""
@@ -111,7 +122,8 @@ class Dispatch:
         if bench is None:
             return
         bench.pages.pop(page, None)
-        bench.started, bench.since = None, now
+        if bench.started is None or bench.started == page:  # else the next one was seen already
+            bench.started, bench.since = None, now
         bench.is_alone = False
         if self._holder.get(page) == processor:
             del self._holder[page]
@@ -122,7 +134,7 @@ class Dispatch:
         self._holder.pop(page, None)
 
     def is_running(self, page: int) -> bool:
-        """Whether a processor has said that it runs this page."""
+        """Whether a processor was seen to run this page."""
         holder = self._holder.get(page)
         return holder is not None and self._benches[holder].started == page
 

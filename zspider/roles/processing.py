@@ -20,7 +20,7 @@ log = structlog.get_logger(__name__)
 MESSAGES_PER_TURN = 64  # of one processor
 LOOK_S = 0.25  # how often slow and silent processors are looked for
 GRACE_S = 5.0  # a processor stops a callback by itself; if it has not so long after the limit, it is killed
-START_LIMIT_S = 30.0  # from a page's turn to the word that it is run
+START_LIMIT_S = 30.0  # from a page's turn to the sight of it running
 PAGES_EACH = 4  # of other slaves' pages, per processor: what this slave has, others cannot take
 DEATHS_MAX = 3  # processors that one page may kill
 
@@ -75,6 +75,11 @@ class Processing:
         return self._processors.is_broken
 
     @property
+    def is_ample(self) -> bool:
+        """The processors have enough to do for a while."""
+        return self._dispatch.is_ample
+
+    @property
     def capacity(self) -> int:
         """How many pages keep the processors busy."""
         return PAGES_EACH * self._processors.count
@@ -101,7 +106,7 @@ class Processing:
         self._dispatch.drop(lease.serial)
 
     def is_running(self, lease: Lease) -> bool:
-        """Whether a processor has said that it runs this page."""
+        """Whether a processor was seen to run this page, when it was looked last."""
         return self._dispatch.is_running(lease.serial)
 
     def script_came(self, script: bytes, text: str) -> None:
@@ -181,11 +186,9 @@ class Processing:
 
     def _on_message(self, index: int, message: AnyMessage, now: float) -> None:
         match message:
-            case Started(number=0):
+            case Started():
                 self._processors.came_up(index)
                 self._dispatch.up(index)
-            case Started(number=serial):
-                self._dispatch.started(index, serial, now)
             case Processed(number=serial, final=False, outcome=packed):
                 self._dispatch.progress(index, now)
                 if (lease := self._open(serial)) is not None:
@@ -199,6 +202,7 @@ class Processing:
             case LoadFailed(number=serial, script=script, error=error):
                 self._dispatch.finished(index, serial, now)
                 if (lease := self._open(serial)) is not None:
+                    self._see(now)
                     self._bar(lease, script, error)
 
     def _open(self, serial: int) -> Lease | None:
@@ -214,7 +218,13 @@ class Processing:
         self._dispatch.drop(lease.serial)
         self._customer.on_unloadable(lease, error)
 
+    def _see(self, now: float) -> None:
+        """Look at what the processors run."""
+        for index, serial in self._processors.running_pages():
+            self._dispatch.saw(index, serial, now)
+
     def _look_around(self, now: float, may_run: bool) -> None:
+        self._see(now)
         self._dispatch.relieve(now)
         for head in self._dispatch.heads(now):
             if not may_run:  # its outcome may wait for us, not we for it
@@ -243,6 +253,7 @@ class Processing:
     def _bury(self, index: int, now: float) -> None:
         """A processor is dead: hear its last words, then see whose fault it was."""
         self._read_pipe(index, now, 10**6)
+        self._see(now)
         death = self._processors.bury(index, now)
         fallen = self._dispatch.died(index)
         overtime = self._timed_out.pop(index, None)

@@ -19,6 +19,7 @@ from zspider.broker import codec
 from zspider.broker.messages import AnyMessage, LoadFailed, Page, Processed, Script, Started, Stop
 from zspider.broker.pipe import Pipe
 from zspider.roles.limits import die_with_parent, limit_memory, own_session
+from zspider.roles.running import Running
 from zspider.script import shim
 from zspider.script.deadline import Deadline
 from zspider.script.errors import LoadError
@@ -48,9 +49,10 @@ class ProcessorOptions(msgspec.Struct, frozen=True):
 class Processor:
     """The loop. `stopping` may be set by a signal handler; it ends after the page that runs."""
 
-    def __init__(self, pipe: Pipe, options: ProcessorOptions) -> None:
+    def __init__(self, pipe: Pipe, running: Running, options: ProcessorOptions) -> None:
         self.stopping = False
         self._pipe = pipe
+        self._running = running
         self._options = options
         self._texts: dict[bytes, bytes] = {}  # compressed; the slave sends each only once, so none is dropped
         self._loaded: OrderedDict[tuple[int, bytes], LoadedScript | LoadError] = OrderedDict()
@@ -58,29 +60,27 @@ class Processor:
     def run(self) -> None:
         """Work until told to stop, or until the slave is gone."""
         self._pipe.queue(Started(0))
+        self._pipe.flush(wait=True)
         while not self.stopping:
-            message = self._pipe.receive()
-            if message is None:
-                self._pipe.flush(wait=True)
-                message = self._pipe.receive(IDLE_S)
+            message = self._pipe.receive(IDLE_S)
             if message is not None:
                 self._on_message(message)
             elif self._pipe.is_closed:
                 self.stopping = True
-        self._pipe.flush(wait=True)
 
     def _on_message(self, message: AnyMessage) -> None:
         match message:
-            case Page():
+            case Page(number=number):
+                self._running.page = number  # if this page kills us, the slave knows which
                 self._on_page(message)
+                self._running.page = 0
+                self._pipe.flush(wait=True)  # now: nobody knows how long the next page takes
             case Script(script=digest, text=text):
                 self._texts[digest] = zlib.compress(text.encode("utf-8"))
             case Stop():
                 self.stopping = True
 
     def _on_page(self, page: Page) -> None:
-        self._pipe.queue(Started(page.number))
-        self._pipe.flush(wait=True)  # with the outcome before it: if this page kills us, the slave knows which
         if page.script not in self._texts:  # the slave sends it before; a slave that did not may do so now
             self._pipe.queue(LoadFailed(page.number, page.script, "this script was not sent to the processor"))
             return
@@ -211,6 +211,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a processor until its slave says Stop or SIGTERM comes."""
     parser = argparse.ArgumentParser(prog="python -m zspider.roles.processor")
     parser.add_argument("--pipe", type=int, required=True, help="the descriptor of our end of the slave's pipe")
+    parser.add_argument("--running", type=int, required=True, help="the descriptor where we say which page we run")
     parser.add_argument("--index", type=int, default=0, help="which processor of its slave this is, for `ps`")
     parser.add_argument("--parent", type=int, default=os.getppid(), help="the slave's pid")
     parser.add_argument("--options", default="{}", help="JSON of ProcessorOptions")
@@ -220,7 +221,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     own_session()
     shim.install()
     pipe = Pipe.inherited(given.pipe)
-    processor = Processor(pipe, options)
+    running = Running(given.running)
+    processor = Processor(pipe, running, options)
 
     def stop(number: int, frame: Any) -> None:
         processor.stopping = True
@@ -232,6 +234,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         processor.run()
     finally:
         pipe.close()
+        running.close()
     return 0
 
 

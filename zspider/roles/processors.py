@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from typing import NamedTuple
 
 import structlog
@@ -15,6 +15,7 @@ from zspider.broker.messages import AnyMessage, Stop
 from zspider.broker.pipe import Pipe
 from zspider.errors import ProtocolError
 from zspider.roles.output_log import OutputLog
+from zspider.roles.running import Running
 from zspider.settings import SlaveFile
 
 log = structlog.get_logger(__name__)
@@ -38,14 +39,15 @@ class _Process:
 
     def __init__(self, command: list[str]) -> None:
         self.pipe, theirs = Pipe.pair()
-        with theirs:
+        self.running, running_fd = Running.pair()
+        with theirs, os.fdopen(running_fd, "rb"):
             self.popen = subprocess.Popen(
-                [*command, "--pipe", str(theirs.fileno())],
+                [*command, "--pipe", str(theirs.fileno()), "--running", str(running_fd)],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 bufsize=0,
-                pass_fds=[theirs.fileno()],
+                pass_fds=[theirs.fileno(), running_fd],
             )
         assert self.popen.stdout is not None
         self.out = self.popen.stdout.fileno()
@@ -87,6 +89,7 @@ class _Process:
 
     def close(self) -> None:
         self.pipe.close()
+        self.running.close()
         os.close(self.pidfd)
         if self.popen.stdout is not None:
             self.popen.stdout.close()
@@ -174,6 +177,10 @@ class Processors:
         if message is None and process.pipe.is_closed and not process.has_ended:
             process.kill()
         return message
+
+    def running_pages(self) -> Iterator[tuple[int, int]]:
+        """What each process says that it runs, or ran when it died: (index, page), page 0 for none."""
+        return ((index, process.running.page) for index, process in self._processes.items())
 
     def came_up(self, index: int) -> None:
         """It has said that it is there."""

@@ -29,6 +29,7 @@ log = structlog.get_logger(__name__)
 HELD_PER_HELLO = 1000
 STATUS_S = 2.0  # how often systemd is told how it goes
 NO_TOKEN_RETRY_S = 1.0
+GATHER_S = 0.001  # while the processors have enough to do: a turn for one page costs as much as one for ten
 DRAIN_TURN_S = 0.05  # while draining, its deadlines are looked at so often
 TOKEN_ADVICE = "the token in {where} is not valid on this master; on the master run: zspiderd token show"  # noqa: S105
 PROTOCOL_ADVICE = (
@@ -100,6 +101,8 @@ class Slave:
         if self._link is None:
             self._step_apart(wait_max_s)
             return
+        if self.work.is_ample:
+            time.sleep(GATHER_S)
         fds = self.work.fds | {self._signals.fd}
         polled = self._link.poll(self._wait_s(self._link, wait_max_s), fds, self.work.pipes)
         now = time.monotonic()
@@ -111,7 +114,8 @@ class Slave:
         self._push_outcomes(self._link, now)
         if self._drain is not None:
             self._drain.step(now)
-        self._keep_in_touch(self._link)
+        if self._drain is None or not self._drain.has_left:
+            self._keep_in_touch(self._link)
         self._report(now)
 
     def close(self) -> None:

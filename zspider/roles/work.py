@@ -108,6 +108,11 @@ class Work:
         """Pipes to wait for: none while nobody may make more outcomes."""
         return () if self._processing is None or self.outbox.is_full else self._processing.pipes
 
+    @property
+    def is_ample(self) -> bool:
+        """Nobody would gain from an early `read` and `step`."""
+        return self._processing is not None and self._processing.is_ample
+
     def wait_s(self, now: float) -> float:
         """Seconds until `step` has something to do though nothing is readable; at most one."""
         dues: list[float | None] = []

@@ -13,6 +13,7 @@ import psutil
 import pytest
 from tests.support.processors import ROOT, ProcessorAtWork, processor, track_of, wait_until_gone
 from zspider.broker.pipe import Pipe
+from zspider.roles.running import Running
 from zspider.task import CRONJOB, GET_INFO, End, ScriptInfo
 
 ARTICLE = (ROOT / "examples" / "article.py").read_text()
@@ -272,15 +273,17 @@ def test_a_processor_does_not_outlive_its_parent(parent_ends):
         code = "import os; print(os.getpid(), flush=True)"
         dead = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True)
         ours, theirs = Pipe.pair()
-        with theirs:
-            arguments = ["--pipe", str(theirs.fileno()), "--parent", dead.stdout.strip()]
+        running, running_fd = Running.pair()
+        with theirs, os.fdopen(running_fd, "rb"):
+            arguments = ["--pipe", str(theirs.fileno()), "--running", str(running_fd), "--parent", dead.stdout.strip()]
             done = subprocess.run(
                 [sys.executable, "-m", "zspider.roles.processor", *arguments],
                 cwd=ROOT,
                 timeout=30,
-                pass_fds=[theirs.fileno()],
+                pass_fds=[theirs.fileno(), running_fd],
             )
         ours.close()
+        running.close()
         assert done.returncode == 0
         return
     code = (

@@ -44,7 +44,7 @@ def test_a_dead_processors_page_is_blamed_and_its_others_wait_first_in_their_ord
     take_all(dispatch)
     dispatch.put(99)
     dispatch.finished(0, 1, 0.0)
-    dispatch.started(0, 3, 0.0)
+    dispatch.saw(0, 3, 0.0)
     assert dispatch.died(0) == (3, True, True)
     for page in (2, 4, 6):
         dispatch.finished(1, page, 0.0)
@@ -80,7 +80,7 @@ def test_what_waits_behind_a_long_page_is_taken_back_when_another_processor_is_i
     for page in (1, 2, 3, 4):
         dispatch.put(page)
     take_all(dispatch)  # 1 and 3 at the first processor
-    dispatch.started(0, 1, 0.0)
+    dispatch.saw(0, 1, 0.0)
     dispatch.relieve(STUCK_S)
     assert dispatch.waiting == 0  # the other one is busy
     for page in (2, 4):
@@ -88,14 +88,14 @@ def test_what_waits_behind_a_long_page_is_taken_back_when_another_processor_is_i
     dispatch.relieve(STUCK_S)
     assert take_all(dispatch, STUCK_S) == [(1, 3)]
     dispatch.finished(0, 1, 5.0)
-    dispatch.started(0, 3, 5.0)  # it had it in its pipe
+    dispatch.saw(0, 3, 5.0)  # it had it in its pipe
     assert dispatch.died(0) == (3, True, False)  # to blame, but somebody else has it
 
 
 def test_a_stuck_processor_gets_nothing_more(dispatch):
     dispatch.put(1)
     take_all(dispatch)
-    dispatch.started(0, 1, 0.0)
+    dispatch.saw(0, 1, 0.0)
     for page in range(2, 12):
         dispatch.put(page)
     assert {processor for processor, _ in take_all(dispatch, STUCK_S)} == {1}
@@ -145,7 +145,7 @@ class DispatchModel(RuleBasedStateMachine):
         if processor < 0:
             return
         page = self.sent[processor][0]
-        self.dispatch.started(processor, page, self.now)
+        self.dispatch.saw(processor, page, self.now)
         self.now += seconds
         if ends:
             self.sent[processor].pop(0)

@@ -1,0 +1,43 @@
+"""Which page a processor runs: a word in memory that it shares with its slave, and that outlives it."""
+
+import mmap
+import os
+from typing import Self
+
+_BYTES = 8
+
+
+class Running:
+    """One end. `page` is the number of the page that is run now, 0 between pages.
+
+    Writing it costs no system call and wakes nobody, and it is right however suddenly the processor dies.
+    """
+
+    def __init__(self, fd: int) -> None:
+        """Takes the descriptor and closes it: the mapping stays."""
+        try:
+            self._memory = mmap.mmap(fd, _BYTES)
+        finally:
+            os.close(fd)
+        self._word = memoryview(self._memory).cast("Q")  # aligned: never seen half written
+
+    @classmethod
+    def pair(cls) -> tuple[Self, int]:
+        """Our end, and a descriptor for a child to inherit: close it here once the child has it."""
+        fd = os.memfd_create("zspider-running")
+        os.truncate(fd, _BYTES)
+        return cls(os.dup(fd)), fd
+
+    @property
+    def page(self) -> int:
+        """A damaged process may have written anything."""
+        return self._word[0]
+
+    @page.setter
+    def page(self, number: int) -> None:
+        self._word[0] = number
+
+    def close(self) -> None:
+        """Safe to repeat."""
+        self._word.release()
+        self._memory.close()
