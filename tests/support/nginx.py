@@ -1,6 +1,7 @@
 """A private nginx that serves one directory and writes down every request."""
 
 import os
+import resource
 from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
@@ -10,6 +11,8 @@ from tests.support.netns import Host
 from tests.support.process import Process, eventually
 
 PORT = 8080
+CONNECTIONS = 4096
+FILES_MAX = 20_000  # kept open, when so many may be
 
 # One process, in the foreground: its pid is the server. It stays who started it, since the pages
 # usually lie in a directory that nobody else may read.
@@ -19,8 +22,7 @@ master_process off;
 {user}
 pid {directory}/nginx.pid;
 error_log {directory}/error.log warn;
-worker_rlimit_nofile 8192;
-events {{ worker_connections 4096; }}
+events {{ worker_connections {connections}; }}
 http {{
     types {{
         text/html html htm;
@@ -43,7 +45,7 @@ http {{
     tcp_nopush on;
     keepalive_timeout 65;
     keepalive_requests 1000000;
-    open_file_cache max=20000 inactive=600s;
+    open_file_cache max={files} inactive=600s;
     server {{
         listen {address}:{port} backlog=1024;
         root {root};
@@ -63,6 +65,12 @@ class Request(NamedTuple):
     status: int
     method: str
     uri: str
+
+
+def _files_kept_open() -> int:
+    """As many as the limit on descriptors leaves room for: without a master process nginx cannot raise it."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return max(100, min(FILES_MAX, limit // 2, limit - CONNECTIONS))
 
 
 def parse_log(text: str) -> list[Request]:
@@ -105,6 +113,8 @@ class Nginx:
                 address=self.address,
                 port=PORT,
                 charset=charset,
+                connections=CONNECTIONS,
+                files=_files_kept_open(),
                 buffering=" buffer=256k flush=5s" if buffered else "",
                 user="user root;" if os.geteuid() == 0 else "",
             )
