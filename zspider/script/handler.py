@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from zspider.script.arity import call
 from zspider.script.collector import Collector
+from zspider.script.cron import is_due, whole_tick
 from zspider.script.curl import curl_to_arguments
 from zspider.script.follow import Schedule, checked_taskid, make_follow, pack_body, read_schedule
 from zspider.script.options import (
@@ -38,11 +39,6 @@ class BaseHandlerMeta(type):
         found: list[Any] = [getattr(cls, name, None) for name in names]  # an override without @every is no cron job
         cls._cron_jobs = [job for job in found if getattr(job, "is_cronjob", False) is True]
         cls._min_tick = gcd(*(whole_tick(job) for job in cls._cron_jobs))
-
-
-def whole_tick(job: Callable[..., Any]) -> int:
-    """The period of an @every method in whole seconds, at least 1."""
-    return max(1, int(job.tick))  # type: ignore[attr-defined]
 
 
 class _Template(NamedTuple):
@@ -191,8 +187,7 @@ class BaseHandler(metaclass=BaseHandlerMeta):
         since = int(response.save.get("since", tick - 1))
         first: Exception | None = None
         for job in type(self)._cron_jobs:
-            period = whole_tick(job)
-            if tick // period == since // period:
+            if not is_due(job, since, tick):
                 continue
             try:
                 value = call(job.__get__(self), (response, task))
