@@ -8,6 +8,7 @@ from zspider.script.cron import CRON_TICK_S, Cron
 F = TypeVar("F", bound=Callable[..., Any])
 
 EVERY_DEFAULT_S = 60  # a bare @every
+EVERY_S_MAX = 2**31 - 1  # what ScriptInfo can tell the master
 
 
 def config(_options: Mapping[str, Any] | None = None, **kwargs: Any) -> Callable[[F], F]:
@@ -60,8 +61,8 @@ def every(
         tick_s: float = EVERY_DEFAULT_S
     else:
         tick_s = (minutes or 0) * 60 + (seconds or 0)
-    if not tick_s >= 1:
-        raise ValueError(f"@every needs at least one second, not {tick_s}")
+    if not 1 <= tick_s <= EVERY_S_MAX:
+        raise ValueError(f"@every needs at least one second and at most {EVERY_S_MAX}, not {tick_s}")
     return lambda function: _mark_every(function, tick_s)
 
 
