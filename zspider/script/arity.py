@@ -1,19 +1,35 @@
-"""How a callback is called: it gets as many arguments as it declares (pyspider.md 2.7), and may be `async`."""
+"""How a callback is called: it gets the arguments it declares (pyspider.md 2.7), and may be `async`."""
 
 import inspect
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from types import FunctionType
-from typing import Any
+from typing import Any, NamedTuple
+
+OF_A_PAGE = ("response", "task")  # what callbacks are offered, by name
+OF_A_RESULT = ("result", *OF_A_PAGE)  # ... and on_result
 
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
-def call(callback: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+class Declared(NamedTuple):
+    """What a callback declares, without its `self`."""
+
+    positional: int
+    keywords: tuple[str, ...]  # keyword-only
+
+
+def call(callback: Callable[..., Any], arguments: Sequence[Any], names: Sequence[str] = OF_A_PAGE) -> Any:
     """Call a bound method with the first of `arguments`, as many as it has positional parameters.
 
+    names: of the arguments; a keyword-only parameter of such a name gets that argument as well.
     A generator is given back as it is (an async one as a plain one); a coroutine is run to its end.
     """
-    result = callback(*arguments[: _count(callback)])
+    positional, keywords = _declared(callback)
+    if keywords:
+        offered = dict(zip(names, arguments, strict=False))
+        result = callback(*arguments[:positional], **{name: offered[name] for name in keywords if name in offered})
+    else:
+        result = callback(*arguments[:positional])
     if inspect.iscoroutine(result):
         return _run(result)
     if inspect.isasyncgen(result):
@@ -21,25 +37,32 @@ def call(callback: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
     return result
 
 
-def _count(callback: Callable[..., Any]) -> int:
-    """How many arguments a bound method takes. Kept on its function: the inspection costs 20 us."""
+def _declared(callback: Callable[..., Any]) -> Declared:
+    """What a bound method takes. Kept on its function: the inspection costs 20 us."""
     function = getattr(callback, "__func__", None)
     if not isinstance(function, FunctionType):
-        return _positional(callback)
-    count: int | None = function.__dict__.get("_positional")
-    if count is None:
-        count = function.__dict__["_positional"] = max(0, _positional(function) - 1)
-    return count
+        return _inspect(callback)
+    declared: Declared | None = function.__dict__.get("_declared")
+    if declared is None:
+        found = _inspect(function)
+        declared = function.__dict__["_declared"] = found._replace(positional=max(0, found.positional - 1))
+    return declared
 
 
-def _positional(function: Callable[..., Any]) -> int:
-    """Count the declared parameters; `*args` counts nothing, unless it hides those of a wrapped function."""
+def _inspect(function: Callable[..., Any]) -> Declared:
+    """Read a signature; `*args` and `**kwargs` count nothing, unless they hide the parameters of a wrapped function."""
     parameters = inspect.signature(function, follow_wrapped=False).parameters.values()
-    if any(p.kind is inspect.Parameter.VAR_POSITIONAL for p in parameters):
-        wrapped = getattr(function, "__wrapped__", None)
-        if isinstance(wrapped, FunctionType):
-            return _positional(wrapped)
-    return sum(p.kind in _POSITIONAL for p in parameters)
+    kinds = {p.kind for p in parameters}
+    positional = sum(p.kind in _POSITIONAL for p in parameters)
+    keywords = tuple(p.name for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY)
+    wrapped = getattr(function, "__wrapped__", None)
+    if isinstance(wrapped, FunctionType):
+        inner = _inspect(wrapped)
+        if inspect.Parameter.VAR_POSITIONAL in kinds:
+            positional = inner.positional
+        if inspect.Parameter.VAR_KEYWORD in kinds:
+            keywords = tuple(dict.fromkeys((*keywords, *inner.keywords)))
+    return Declared(positional, keywords)
 
 
 def _run(coroutine: Coroutine[Any, Any, Any]) -> Any:

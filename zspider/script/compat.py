@@ -1,13 +1,14 @@
 """Small things that old scripts take from pyspider's modules by name (pyspider.md 2.1); ours to keep, not to use."""
 
+import code
+import inspect
 import logging
 import sys
 import types
-import urllib.parse
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterable, Mapping
 from hashlib import md5
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote, unquote_to_bytes
 
 from zspider.script.deadline import Deadline
@@ -133,19 +134,20 @@ class ProcessorResult:
         )
 
 
-def add_metaclass(metaclass: type) -> Callable[[type], type]:
-    """Class decorator: the class made again with a metaclass."""
-
-    def remake(cls: type) -> type:
-        namespace = {name: value for name, value in vars(cls).items() if name not in ("__dict__", "__weakref__")}
-        return types.new_class(cls.__name__, cls.__bases__, {"metaclass": metaclass}, lambda ns: ns.update(namespace))
-
-    return remake
+def python_console(namespace: Mapping[str, Any] | None = None) -> None:
+    """An interactive Python with the caller's names, for a script that is tried in a terminal."""
+    if namespace is None:
+        frame = sys._getframe(1)
+        namespace = {**frame.f_globals, **frame.f_locals}
+    code.interact(banner="", local=dict(namespace), exitmsg="")
 
 
-def iteritems(mapping: Mapping[Any, Any], **kwargs: Any) -> Any:
-    """Iterate over a mapping's items."""
-    return iter(mapping.items(**kwargs))
+def connect_database(url: str) -> Any:
+    """Says what to do instead: scripts run on slaves, which never see the master's database."""
+    raise RuntimeError(
+        "connect_database() is not there: scripts do not see zspider's database. Read results with `zspiderd results`; "
+        "to write into a database of your own, override on_result and use its library"
+    )
 
 
 class ResultWorker:
@@ -185,36 +187,32 @@ def decode_dataurl(data_url: str) -> str | bytes:
     return content.decode(charset or "utf-8", "replace")
 
 
-def make_six() -> types.ModuleType:
-    """A stand-in for the module `six` with what scripts use of it on Python 3."""
-    six = types.ModuleType("six")
-    moves = types.ModuleType("six.moves")
-    vars(moves).update(range=range, xrange=range, zip=zip, map=map, filter=filter, input=input, urllib=urllib)
-    vars(six).update(
-        PY2=False,
-        PY3=True,
-        string_types=(str,),
-        text_type=str,
-        binary_type=bytes,
-        integer_types=(int,),
-        class_types=(type,),
-        MAXSIZE=sys.maxsize,
-        moves=moves,
-        iteritems=iteritems,
-        iterkeys=iter,
-        itervalues=lambda mapping: iter(mapping.values()),
-        add_metaclass=add_metaclass,
-        with_metaclass=lambda meta, *bases: meta("with_metaclass", bases, {}),
-        b=lambda value: value.encode("latin-1"),
-        u=lambda value: value,
-        unichr=chr,
-        print_=print,
-        reraise=_reraise,
-    )
-    return six
+class ArgSpec(NamedTuple):
+    """What `inspect.getargspec` gave."""
+
+    args: list[str]
+    varargs: str | None
+    keywords: str | None
+    defaults: tuple[Any, ...] | None
 
 
-def _reraise(
-    kind: type[BaseException], value: BaseException | None, traceback: types.TracebackType | None = None
-) -> Any:
-    raise (kind() if value is None else value).with_traceback(traceback)
+def getargspec(function: Callable[..., Any]) -> ArgSpec:
+    """`inspect.getargspec`, which Python 3.11 has no more. Raises ValueError for keyword-only parameters."""
+    spec = inspect.getfullargspec(function)
+    if spec.kwonlyargs:
+        raise ValueError("Function has keyword-only parameters: use inspect.signature()")
+    return ArgSpec(spec.args, spec.varargs, spec.varkw, spec.defaults)
+
+
+def gcd(a: Any, b: Any) -> Any:
+    """`fractions.gcd`, which Python 3.9 has no more: of any numbers, with the sign of `b`."""
+    while b:
+        a, b = b, a % b
+    return a
+
+
+def module_with(module: types.ModuleType, **names: Any) -> types.ModuleType:
+    """A copy of a module with more names: who gets the copy finds what Python dropped, nobody else does."""
+    copy = types.ModuleType(module.__name__, module.__doc__)
+    vars(copy).update(vars(module), **{name: value for name, value in names.items() if not hasattr(module, name)})
+    return copy

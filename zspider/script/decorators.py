@@ -3,9 +3,12 @@
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar, overload
 
+from zspider.script.cron import CRON_TICK_S, Cron
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 EVERY_DEFAULT_S = 60  # a bare @every
+EVERY_S_MAX = 2**31 - 1  # what ScriptInfo can tell the master
 
 
 def config(_options: Mapping[str, Any] | None = None, **kwargs: Any) -> Callable[[F], F]:
@@ -34,23 +37,37 @@ def not_send_status(function: F) -> F:
 def every(minutes: F) -> F: ...
 @overload
 def every(minutes: float | None = None, seconds: float | None = None) -> Callable[[F], F]: ...
-def every(minutes: Any = None, seconds: float | None = None) -> Any:
+@overload
+def every(*, cron: str, timezone: str | None = None) -> Callable[[F], F]: ...
+def every(
+    minutes: Any = None, seconds: float | None = None, *, cron: str | None = None, timezone: str | None = None
+) -> Any:
     """Run the method periodically: when the Unix time is a multiple of minutes * 60 + seconds.
 
     Bare or without arguments: every minute. Fractions are allowed; less than one second is not.
+    cron: instead, the times of an expression such as "0 3 * * *"; timezone: where it holds ("Europe/Berlin"), else UTC.
+    Raises ValueError, in one line, for what is no period, no expression or no time zone.
     """
     if callable(minutes):  # @every without parentheses
         return _mark_every(minutes, EVERY_DEFAULT_S)
+    if cron is not None:
+        if minutes is not None or seconds is not None:
+            raise ValueError("@every takes minutes and seconds, or cron, not both")
+        times = Cron(cron, timezone)
+        return lambda function: _mark_every(function, CRON_TICK_S, times)
+    if timezone is not None:
+        raise ValueError("@every(timezone=...) needs cron: minutes and seconds count from the epoch, everywhere")
     if minutes is None and seconds is None:
         tick_s: float = EVERY_DEFAULT_S
     else:
         tick_s = (minutes or 0) * 60 + (seconds or 0)
-    if not tick_s >= 1:
-        raise ValueError(f"@every needs at least one second, not {tick_s}")
+    if not 1 <= tick_s <= EVERY_S_MAX:
+        raise ValueError(f"@every needs at least one second and at most {EVERY_S_MAX}, not {tick_s}")
     return lambda function: _mark_every(function, tick_s)
 
 
-def _mark_every(function: F, tick_s: float) -> F:
+def _mark_every(function: F, tick_s: float, cron: Cron | None = None) -> F:
     function.is_cronjob = True  # type: ignore[attr-defined]
     function.tick = tick_s  # type: ignore[attr-defined]
+    function.cron = cron  # type: ignore[attr-defined]
     return function

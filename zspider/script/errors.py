@@ -8,6 +8,7 @@ from zspider.errors import ScriptError
 
 REASON_CHARS = 2000
 _OURS = str(Path(__file__).parent.parent) + "/"
+_ASYNCIO = str(Path(traceback.__file__).parent / "asyncio") + "/"
 
 
 class LoadError(ScriptError):
@@ -39,12 +40,15 @@ def reason_of(error: BaseException) -> str:
 
 
 def user_traceback(error: BaseException) -> str:
-    """The traceback of an error without the frames of zspider."""
+    """The traceback of an error, of its causes and of its parts, without the frames of zspider."""
     told = traceback.TracebackException(type(error), error, _skip_ours(error.__traceback__))
-    for one in (told, told.__cause__, told.__context__):
+    chain: list[traceback.TracebackException | None] = [told]
+    while chain:
+        one = chain.pop()
         if one is not None:
             frames = [frame for frame in one.stack if not frame.filename.startswith(_OURS)]
             one.stack = traceback.StackSummary.from_list(frames)
+            chain += [one.__cause__, one.__context__, *(one.exceptions or ())]
     try:
         return "".join(told.format()).rstrip()
     except Exception:  # the error's own text cannot be made
@@ -52,6 +56,7 @@ def user_traceback(error: BaseException) -> str:
 
 
 def _skip_ours(tb: TracebackType | None) -> TracebackType | None:
-    while tb is not None and tb.tb_frame.f_code.co_filename.startswith(_OURS):
+    """The traceback from the user's first frame on; between ours and it are those that run an `async def`."""
+    while tb is not None and tb.tb_frame.f_code.co_filename.startswith((_OURS, _ASYNCIO)):
         tb = tb.tb_next
     return tb

@@ -2,20 +2,24 @@
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
-from copy import deepcopy
 from hashlib import md5
 from math import gcd
+from pprint import pprint
 from types import GeneratorType
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from zspider.script.arity import call
 from zspider.script.collector import Collector
+from zspider.script.cron import is_due, whole_tick
 from zspider.script.curl import curl_to_arguments
 from zspider.script.follow import Schedule, checked_taskid, make_follow, pack_body, read_schedule
 from zspider.script.options import (
     SCHEDULE,
+    add_late,
     add_schedule,
     checked_url,
+    copied,
+    encode_options,
     fits_a_template,
     make_task,
     with_defaults,
@@ -38,11 +42,6 @@ class BaseHandlerMeta(type):
         found: list[Any] = [getattr(cls, name, None) for name in names]  # an override without @every is no cron job
         cls._cron_jobs = [job for job in found if getattr(job, "is_cronjob", False) is True]
         cls._min_tick = gcd(*(whole_tick(job) for job in cls._cron_jobs))
-
-
-def whole_tick(job: Callable[..., Any]) -> int:
-    """The period of an @every method in whole seconds, at least 1."""
-    return max(1, int(job.tick))  # type: ignore[attr-defined]
 
 
 class _Template(NamedTuple):
@@ -81,34 +80,41 @@ class BaseHandler(metaclass=BaseHandlerMeta):
             raise RuntimeError("crawl() works only while a task runs")
         if isinstance(url, str):
             if not url.startswith("curl "):
-                return self._submit(run, url, kwargs)
+                return self._submit(run, url, self._prepared(kwargs))
             arguments = curl_to_arguments(url)
-            urls = arguments.pop("urls")
-            return [self._submit(run, each, {**arguments, **kwargs}) for each in urls]
+            return self._submit_all(run, arguments.pop("urls"), {**arguments, **kwargs})
         if isinstance(url, bytes | bytearray):
             raise TypeError("crawl() needs text, not bytes")
         return self._submit_all(run, url, kwargs) if isinstance(url, Iterable) else None
 
     def _submit_all(self, run: Collector, urls: Iterable[Any], options: dict[str, Any]) -> list[dict[str, Any]]:
         tasks = []
+        prepared = None
         for url in urls:
             if isinstance(url, str):
-                tasks.append(self._submit(run, url, options))
+                prepared = self._prepared(options) if prepared is None else prepared
+                tasks.append(self._submit(run, url, prepared))
             elif url is None:
                 self.logger.warning("crawl() was given None among its URLs: skipped")
             else:
                 raise TypeError(f"crawl() needs URLs as text, not {type(url).__name__}")
         return tasks
 
-    def _submit(self, run: Collector, url: str, options: dict[str, Any]) -> dict[str, Any]:
+    def _prepared(self, options: dict[str, Any]) -> "_Template | dict[str, Any]":
+        """What does not depend on the URL: a template where one fits, else the complete options."""
         if not options or (len(options) == 1 and "callback" in options):
             template = self._template(options.get("callback"))
-            if template is not None:
-                return self._submit_like(run, url, template)
-        complete = self._complete(options)
-        taskid = complete.get("taskid")
-        task = {"project": self.project_name, **make_task(url, complete)}
-        task["taskid"] = taskid = checked_taskid(taskid or self.get_taskid(task))
+            if template is not None and not self.is_debugger():
+                return template
+        return self._complete(options)
+
+    def _submit(self, run: Collector, url: str, prepared: "_Template | dict[str, Any]") -> dict[str, Any]:
+        if isinstance(prepared, _Template):
+            return self._submit_like(run, url, prepared)
+        task = {"project": self.project_name, **make_task(url, prepared)}
+        if self.is_debugger():
+            add_late(task, self.crawl_config or {})
+        task["taskid"] = taskid = checked_taskid(prepared.get("taskid") or self.get_taskid(task))
         if run.is_new(taskid):
             run.add(make_follow(task))
         return task
@@ -117,12 +123,13 @@ class BaseHandler(metaclass=BaseHandlerMeta):
         """The short way: everything but the URL is packed already."""
         url = checked_url(url)
         parts = template.parts
-        task: dict[str, Any] = {"project": self.project_name, "url": url}
-        task["schedule"], task["fetch"] = parts["schedule"].copy(), deepcopy(parts["fetch"]) if parts["fetch"] else {}
-        task["process"] = parts["process"].copy()
+        schedule, fetch, process = parts["schedule"].copy(), copied(parts["fetch"]), parts["process"].copy()
+        task = {"project": self.project_name, "url": url, "schedule": schedule, "fetch": fetch, "process": process}
         task["taskid"] = taskid = checked_taskid(self.get_taskid(task))
         if run.is_new(taskid):
-            run.add(Follow(taskid, url, template.body, *template.schedule))
+            # get_taskid() may have changed the task
+            is_same = schedule == parts["schedule"] and fetch == parts["fetch"] and process == parts["process"]
+            run.add(Follow(taskid, url, template.body, *template.schedule) if is_same else make_follow(task))
         return task
 
     def _template(self, callback: Any) -> _Template | None:
@@ -138,19 +145,20 @@ class BaseHandler(metaclass=BaseHandlerMeta):
         options = self._complete({"callback": name})
         if fits_a_template(options):
             task = make_task("http://template/", options)
-            parts = {part: deepcopy(task[part]) for part in ("schedule", "fetch", "process")}
+            parts = {part: copied(task[part]) for part in ("schedule", "fetch", "process")}
             template = _Template(parts, pack_body(task), read_schedule(task["schedule"]), wanted)
         templates[name] = template
         return template
 
     def _complete(self, options: dict[str, Any]) -> dict[str, Any]:
-        """A copy of the options with the callback by name, @config and crawl_config's schedule keys filled in."""
+        """The options encoded, with the callback by name, @config and crawl_config's schedule keys filled in."""
         options = dict(options)
         if callback := options.get("callback"):
             options["callback"] = self._callback_name(callback)
             options = with_defaults(options, getattr(getattr(self, options["callback"]), "_config", {}))
         if self.crawl_config:
             add_schedule(options, self.crawl_config)
+        encode_options(options)
         return options
 
     def _callback_name(self, callback: Any) -> str:
@@ -174,6 +182,8 @@ class BaseHandler(metaclass=BaseHandlerMeta):
         """Called with what a callback returned, and with each item of a generator; keeps what is not falsy."""
         if self._run is None:
             raise RuntimeError("on_result() works only while a task runs")
+        if result and self.is_debugger():
+            pprint(result)  # noqa: T203 # what the debugger shows
         self._run.add_result(result)
 
     def on_message(self, project: str, msg: Any) -> Any:
@@ -191,8 +201,7 @@ class BaseHandler(metaclass=BaseHandlerMeta):
         since = int(response.save.get("since", tick - 1))
         first: Exception | None = None
         for job in type(self)._cron_jobs:
-            period = whole_tick(job)
-            if tick // period == since // period:
+            if not is_due(job, since, tick):
                 continue
             try:
                 value = call(job.__get__(self), (response, task))

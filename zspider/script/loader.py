@@ -2,6 +2,7 @@
 
 import linecache
 import logging
+import sys
 from hashlib import md5
 from types import ModuleType
 from typing import Any
@@ -14,6 +15,7 @@ from zspider.script.logs import LoggingProxy, project_logger
 from zspider.script.plain import plain
 from zspider.task import ScriptInfo
 
+_UNKNOWN_HERE = ("group", "comments", "rate", "burst", "updatetime")  # of pyspider's `self.project`: only masters know
 INFO_BYTES_MAX = 192 * 1024  # of a packed crawl_config; a whole ScriptInfo may have 256 KiB
 
 
@@ -82,6 +84,7 @@ def load(project: dict[str, Any], text: str) -> LoadedScript:
     linecache.cache[filename] = (len(text), None, lines, filename)
     module = ModuleType(name)
     project = {
+        **dict.fromkeys(_UNKNOWN_HERE),
         **project,
         "script": text,
         "md5sum": md5(text.encode("utf-8", "replace"), usedforsecurity=False).hexdigest(),
@@ -106,18 +109,21 @@ def _handler_class(module: ModuleType) -> type:
     """`__handler_cls__`, or the last proper subclass of whatever the module calls BaseHandler."""
     names = vars(module)
     chosen = names.get("__handler_cls__")
-    if chosen is None:
-        base = names.get("BaseHandler", BaseHandler)
+    base = names.get("BaseHandler", BaseHandler)
+    if chosen is None and isinstance(base, type):
         for value in names.values():
             if isinstance(value, type) and value is not base and issubclass(value, base):
                 chosen = value
-    if not (isinstance(chosen, type) and issubclass(chosen, BaseHandler)):
-        raise LoadError("need BaseHandler in project module")
-    return chosen
+    if isinstance(chosen, type) and issubclass(chosen, BaseHandler):
+        return chosen
+    if isinstance(base, type) and not issubclass(base, BaseHandler):
+        home = getattr(sys.modules.get(base.__module__), "__file__", base.__module__)
+        raise LoadError(f"need BaseHandler of zspider in project module; its BaseHandler is that of {home}")
+    raise LoadError("need BaseHandler in project module")
 
 
 def _equip(handler: Any, project: dict[str, Any], logger: logging.Logger) -> None:
     handler.project_name = project["name"]
     handler.project = project
     handler.logger = logger
-    handler.__env__ = {"debug": project["status"] == "DEBUG", "enable_stdout_capture": True}
+    handler.__env__ = {"debug": project["status"] == "DEBUG", "enable_stdout_capture": True, "result_queue": None}

@@ -33,7 +33,7 @@ FETCH = (
     "save",
 )
 PROCESS = ("callback", "process_time_limit")
-_URL_ONLY = ("params", "files", "taskid")  # consumed, or of one task only
+_URL_ONLY = ("params", "taskid")  # part of the URL, or of one task only
 _PLACES = {
     **dict.fromkeys(SCHEDULE, "schedule"),
     **dict.fromkeys(FETCH, "fetch"),
@@ -42,14 +42,24 @@ _PLACES = {
 
 
 def with_defaults(options: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
-    """Options of the caller over those of @config; dicts are merged entry by entry. Nothing given is changed."""
+    """Options of the caller over those of @config; dicts are merged entry by entry. Nothing given is changed.
+
+    What comes from the defaults is a copy: the script may change the task it gets.
+    """
     merged = dict(options)
     for name, default in defaults.items():
         if name not in merged:
-            merged[name] = dict(default) if isinstance(default, dict) else default
+            merged[name] = copied(default)
         elif isinstance(default, dict) and isinstance(merged[name], dict):
-            merged[name] = {**default, **merged[name]}
+            merged[name] = {**copied(default), **merged[name]}
     return merged
+
+
+def copied(value: Any) -> Any:
+    """A copy of nested dicts and lists; what else is in them is not copied."""
+    if isinstance(value, dict):
+        return {key: copied(item) for key, item in value.items()}
+    return [copied(item) for item in value] if isinstance(value, list) else value
 
 
 def add_schedule(options: dict[str, Any], crawl_config: Mapping[str, Any]) -> None:
@@ -59,37 +69,49 @@ def add_schedule(options: dict[str, Any], crawl_config: Mapping[str, Any]) -> No
             options.setdefault(name, crawl_config[name])
 
 
+def add_late(task: dict[str, Any], crawl_config: Mapping[str, Any]) -> None:
+    """Merge the keys of `crawl_config` that wait for the fetch into a task now, for who looks at it before."""
+    for part, names in (("fetch", FETCH), ("process", PROCESS)):
+        task[part] = with_defaults(task[part], {name: crawl_config[name] for name in names if name in crawl_config})
+
+
 def fits_a_template(options: Mapping[str, Any]) -> bool:
     """Whether tasks with these options differ in nothing but their URL."""
     return not any(name in options for name in _URL_ONLY)
 
 
-def make_task(url: str, options: dict[str, Any]) -> dict[str, Any]:
-    """Build {url, schedule, fetch, process} from complete options; the dict of options is used up.
-
-    Raises TypeError for an unknown option, ValueError for a URL that is too long or has no ASCII form.
-    """
-    url = checked_url(url, options.pop("params", None))
+def encode_options(options: dict[str, Any]) -> None:
+    """Bring complete options into the form that is stored, in place; what can be read only once is read here."""
     _encode_body(options)
+    if params := options.pop("params", None):
+        options["params"] = encode_params(params)
     if agent := options.get("user_agent"):
         options["headers"] = {**(options.get("headers") or {}), "User-Agent": agent}
     if "last_modifed" in options:  # a misspelling that pyspider accepted
         options.setdefault("last_modified", options.pop("last_modifed"))
     if not options.get("callback", True):
         del options["callback"]
+
+
+def make_task(url: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Build {url, schedule, fetch, process} from encoded options.
+
+    Raises TypeError for an unknown option, ValueError for a URL that is too long or has no ASCII form.
+    """
+    url = checked_url(url, options.get("params"))
     parts: dict[str, dict[str, Any]] = {"schedule": {}, "fetch": {}, "process": {}}
     unknown = []
     for name, value in options.items():
         if place := _PLACES.get(name):
-            parts[place][name] = value
-        elif name != "taskid":
+            parts[place][name] = dict(value) if type(value) is dict else value  # get_taskid() may change the task
+        elif name not in _URL_ONLY:
             unknown.append(name)
     if unknown:
         raise TypeError(f"crawl() got unexpected keyword argument: {', '.join(unknown)}")
     return {"url": url, **parts}
 
 
-def checked_url(url: str, params: Any = None) -> str:
+def checked_url(url: str, params: str | None = None) -> str:
     """The URL to store. Raises ValueError when it is too long."""
     built = build_url(url, params)
     if len(built) > URL_BYTES_MAX:  # it is ASCII
@@ -107,6 +129,6 @@ def _encode_body(options: dict[str, Any]) -> None:
     elif not data:
         options.pop("data", None)
         return
-    elif not isinstance(data, str | bytes) and hasattr(data, "__iter__"):
+    elif not isinstance(data, str | bytes | bytearray | memoryview):
         options["data"] = encode_params(data)
     options.setdefault("method", "POST")

@@ -2,13 +2,14 @@
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from types import GeneratorType
 from typing import Any
 
 import msgspec
 
-from zspider.script.arity import call
+from zspider.script.arity import OF_A_RESULT, call
 from zspider.script.collector import FOLLOWS_MAX, RESULTS_BYTES_MAX, Collector
 from zspider.script.deadline import Deadline
 from zspider.script.errors import reason_of, user_traceback
@@ -70,6 +71,7 @@ def run(
     track = task.get("track") or {}
     handler.task, handler.response, handler._run = task, response, collector
     handler.save = track.get("save", {})
+    handler.__env__["process_time_limit"] = time_limit_s
     value, error = None, None
     started = time.perf_counter()
     with captured() as tail:
@@ -114,10 +116,11 @@ def _call(handler: Any, task: dict[str, Any], response: Response) -> Any:
         response.raise_for_status()
     value = call(callback, (response, task))
     if isinstance(value, GeneratorType):
-        for item in value:
-            call(handler.on_result, (item, response, task))
+        with closing(value):  # now, and not when it is forgotten: its `finally` is the user's code, too
+            for item in value:
+                call(handler.on_result, (item, response, task), OF_A_RESULT)
     else:
-        call(handler.on_result, (value, response, task))
+        call(handler.on_result, (value, response, task), OF_A_RESULT)
     return value
 
 

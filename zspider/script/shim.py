@@ -11,21 +11,16 @@ import types
 from collections.abc import Callable, Sequence
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
-from importlib.util import find_spec
 from pprint import pprint
 from typing import Any
 
 from zspider.script import compat, curl, decorators, handler, multipart, response, urls
 
 
-def _six() -> types.ModuleType:
-    if find_spec("six") is None:
-        return compat.make_six()
-    return __import__("six")
-
-
 def _base_handler() -> dict[str, Any]:
     """All the names that a star import of pyspider.libs.base_handler gives."""
+    import six  # 4 ms that only pyspider's scripts pay
+
     return {
         "BaseHandler": handler.BaseHandler,
         "BaseHandlerMeta": handler.BaseHandlerMeta,
@@ -42,41 +37,41 @@ def _base_handler() -> dict[str, Any]:
         "quote_chinese": urls.quote_chinese,
         "curl_to_arguments": curl.curl_to_arguments,
         "rebuild_response": response.rebuild_response,
-        "add_metaclass": compat.add_metaclass,
-        "iteritems": compat.iteritems,
-        "six": _six(),
+        "add_metaclass": six.add_metaclass,
+        "iteritems": six.iteritems,
+        "six": six,
         "sys": sys,
-        "inspect": inspect,
+        "inspect": compat.module_with(inspect, getargspec=compat.getargspec),
         "functools": functools,
-        "fractions": fractions,
+        "fractions": compat.module_with(fractions, gcd=compat.gcd),
     }
 
 
 def _utils() -> dict[str, Any]:
     names = ("md5string", "utf8", "text", "unicode_string", "unicode_obj", "unicode_dict", "unicode_list", "timeout")
-    return {name: getattr(compat, name) for name in names} | {"quote_chinese": urls.quote_chinese}
+    return {name: getattr(compat, name) for name in (*names, "python_console")} | {"quote_chinese": urls.quote_chinese}
 
 
-_MODULES: dict[str, Callable[[], dict[str, Any]]] = {
-    "pyspider": lambda: {"__path__": []},
-    "pyspider.libs": lambda: {"__path__": []},
-    "pyspider.libs.base_handler": _base_handler,
-    "pyspider.libs.response": lambda: {
-        "Response": response.Response,
-        "rebuild_response": response.rebuild_response,
-    },
-    "pyspider.libs.utils": _utils,
-    "pyspider.libs.url": lambda: {
+_PACKAGES = ("pyspider", "pyspider.libs", "libs")
+_LIBS: dict[str, Callable[[], dict[str, Any]]] = {
+    "base_handler": _base_handler,
+    "response": lambda: {"Response": response.Response, "rebuild_response": response.rebuild_response},
+    "utils": _utils,
+    "url": lambda: {
         "quote_chinese": urls.quote_chinese,
         "curl_to_arguments": curl.curl_to_arguments,
         "_build_url": urls.build_url,
         "_encode_params": urls.encode_params,
         "_encode_multipart_formdata": multipart.encode_multipart,
     },
-    "pyspider.libs.dataurl": lambda: {"encode": compat.encode_dataurl, "decode": compat.decode_dataurl},
+    "dataurl": lambda: {"encode": compat.encode_dataurl, "decode": compat.decode_dataurl},
+}
+_MODULES: dict[str, Callable[[], dict[str, Any]]] = {
+    **{name: lambda: {"__path__": []} for name in _PACKAGES},
+    **{f"pyspider.libs.{name}": names for name, names in _LIBS.items()},
+    **{f"libs.{name}": names for name, names in _LIBS.items()},  # as before pyspider was a package
     "pyspider.result": lambda: {"ResultWorker": compat.ResultWorker},
-    "libs": lambda: {"__path__": []},
-    "libs.base_handler": _base_handler,
+    "pyspider.database": lambda: {"connect_database": compat.connect_database},
 }
 
 
@@ -89,7 +84,7 @@ class ShimFinder(MetaPathFinder, Loader):
         """A spec for a name of ours, else None."""
         if fullname not in _MODULES:
             return None
-        return ModuleSpec(fullname, self, is_package=fullname in ("pyspider", "pyspider.libs", "libs"))
+        return ModuleSpec(fullname, self, is_package=fullname in _PACKAGES)
 
     def exec_module(self, module: types.ModuleType) -> None:
         """Fill the module."""

@@ -34,17 +34,21 @@ def build_url(url: str, params: Any = None) -> str:
 def _ascii_host(netloc: str) -> str:
     if netloc.isascii():
         return netloc
-    user, at, host = netloc.rpartition("@")
-    return user + at + host.encode("idna").decode("ascii")  # UnicodeError is a ValueError
+    user, at, address = netloc.rpartition("@")
+    host, colon, port = address.partition(":")  # one of IPv6 is ASCII
+    return user + at + host.encode("idna").decode("ascii") + colon + port  # UnicodeError is a ValueError
 
 
 def encode_params(params: Any) -> str:
-    """Form-encode a mapping or pairs; text is given back as it is, bytes are decoded."""
+    """Form-encode a mapping or pairs; text is given back as it is, bytes are decoded. Raises TypeError for another."""
     if isinstance(params, str):
         return params
     if isinstance(params, bytes):
         return params.decode("utf-8", "replace")
-    pairs = params.items() if hasattr(params, "items") else params
+    try:
+        pairs = [(key, values) for key, values in (params.items() if hasattr(params, "items") else params)]
+    except (TypeError, ValueError) as exc:
+        raise TypeError(f"params and data are a dict, pairs or text, not {type(params).__name__}") from exc
     flat = []
     for key, values in pairs:
         several = values if hasattr(values, "__iter__") and not isinstance(values, str | bytes) else [values]

@@ -1,11 +1,14 @@
 """`crawl()`: every argument of pyspider.md 2.3, and what it must never do."""
 
+from hashlib import md5
+
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.support.scripts import crawled, handler_of, opened, page, ran
 from zspider.broker import codec
+from zspider.script.plain import plain, text
 from zspider.script.runner import run
 from zspider.task import End, Outcome
 
@@ -38,6 +41,10 @@ def one(call: str, body: str = "") -> dict:
         ("headers={'A': 'b'}", "fetch", {"headers": {"A": "b"}}),
         ("user_agent='me'", "fetch", {"user_agent": "me", "headers": {"User-Agent": "me"}}),
         ("data={'a': [1, 2], 'b': 'ü', 'c': None}", "fetch", {"method": "POST", "data": "a=1&a=2&b=%C3%BC"}),
+        ("data=bytearray(b'\\xff')", "fetch", {"method": "POST", "data": b"\xff"}),
+        ("data=[('a', 1), ('a', 2)]", "fetch", {"method": "POST", "data": "a=1&a=2"}),
+        ("data='', method='POST'", "fetch", {"method": "POST"}),
+        ("data=None, headers=None", "fetch", {"headers": None}),
         ("data=b'\\xff\\x00'", "fetch", {"method": "POST", "data": b"\xff\x00"}),
         ("data='raw', method='PATCH'", "fetch", {"method": "PATCH", "data": "raw"}),
         ("data={}", "fetch", {}),
@@ -161,6 +168,16 @@ def test_the_returned_task_is_complete():
         ("crawl('http://a/' + 'x' * 9000)", "ValueError: Maximum (8190) URL length error: 9009 bytes"),
         ("crawl('http://a/', save='x' * 5_000_000)", "ValueError: the options of a task are"),
         ("crawl('http://a/', files={'f': 'x'}, data='text')", "TypeError: crawl(files=...) needs `data` to be a dict"),
+        ("crawl('http://a/', params=5)", "TypeError: params and data are a dict, pairs or text, not int"),
+        ("crawl('http://a/', data=['ab', 'c'])", "TypeError: params and data are a dict, pairs or text, not list"),
+        (
+            "crawl('http://a/', files={'f': {'n.txt': 'x'}})",
+            "TypeError: the content of a file is text, bytes or a file",
+        ),
+        (
+            "crawl('http://a/', files={'f': ('n.txt',)})",
+            "TypeError: a file is (filename, content[, content_type[, head",
+        ),
         ("crawl('curl -Z http://a/')", "TypeError: Unknow curl option: -Z"),
         ("crawl('curl -L')", "TypeError: curl: no URL specified!"),
     ],
@@ -295,7 +312,98 @@ def test_crawl_changes_nothing_it_was_given_and_what_it_makes_survives_the_wire(
     )
 
 
-# --- files and curl -------------------------------------------------------------------------------
+@given(st.lists(st.text(max_size=4), max_size=4))
+def test_a_taskid_is_the_same_in_every_run_and_however_the_url_is_given(paths):
+    urls = [f"http://a.com/{path}" for path in paths]
+    script = handler_of("def go(self, response):\n    for url in response.save: self.crawl(url)")
+    lists = handler_of("def go(self, response): self.crawl(response.save, priority=1)")
+    task, result, _ = page("go")
+    first, second, third = (run(one, task, result | {"save": urls}, b"") for one in (script, script, lists))
+    assert first.reason == ""
+    taskids = [follow.taskid for follow in first.follows]
+    assert taskids == [follow.taskid for follow in second.follows] == [follow.taskid for follow in third.follows]
+    assert taskids == [md5(follow.url.encode()).hexdigest() for follow in first.follows]
+
+
+def test_a_callback_may_change_the_task_in_get_taskid_and_changes_no_other():
+    body = """
+    @config(headers={'A': '1'}, save={'deep': [1]})
+    def detail(self, response): pass
+    def get_taskid(self, task):
+        task['fetch']['headers']['Of'] = task['url'][-1]
+        task['fetch']['save']['deep'].append(task['url'][-1])
+        return task['url'][-1]
+    def go(self, response):
+        headers = {'B': '2'}
+        self.crawl(['http://a/1', 'http://a/2'], callback=self.detail)
+        self.crawl('http://a/3', callback=self.detail, headers=headers, age=1)
+        self.crawl('http://a/4', callback=self.detail, headers=headers, age=1)
+        return [headers, self.detail._config]
+    """
+    outcome = ran(body, "go")
+    assert msgspec.json.decode(outcome.results[0]) == [{"B": "2"}, {"headers": {"A": "1"}, "save": {"deep": [1]}}]
+    sent = [opened(follow)["fetch"] for follow in outcome.follows]
+    assert [fetch["headers"].get("Of") for fetch in sent] == ["1", "2", "3", "4"]
+    assert [fetch["save"]["deep"] for fetch in sent] == [[1, "1"], [1, "2"], [1, "3"], [1, "4"]]
+
+
+def test_what_can_be_read_once_serves_all_urls():
+    body = """
+    def go(self, response):
+        import io
+        self.crawl(['http://a/1', 'http://a/2'], data=iter([('a', 1)]), params=iter([('p', 2)]))
+        self.crawl(['http://a/3', 'http://a/4'], files={'f': io.BytesIO(b'content')})
+    """
+    outcome = ran(body, "go")
+    assert outcome.reason == ""
+    assert [follow.url for follow in outcome.follows[:2]] == ["http://a/1?p=2", "http://a/2?p=2"]
+    sent = [opened(follow)["fetch"]["data"] for follow in outcome.follows]
+    assert sent[:2] == ["a=1", "a=1"]
+    assert all(b"content" in body for body in sent[2:])
+
+
+def test_the_debugger_shows_what_crawl_config_adds_later():
+    script = handler_of(CONFIGURED + "def go(self, response): self.on_result(self.crawl('http://a/', age=1))")
+    script.handler.__env__["debugger"] = True
+    outcome = run(script, *page("go"))
+    shown = opened(outcome.follows[0])
+    assert shown["fetch"] == {"headers": {"X": "late"}, "timeout": 9}
+    assert shown["schedule"] == {"priority": 1, "age": 1}
+    assert "'timeout': 9" in outcome.logs
+
+
+anything = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False)
+    | st.text(max_size=4)
+    | st.binary(max_size=4),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.tuples(inner)
+        | st.dictionaries(st.text(max_size=3) | st.integers() | st.binary(max_size=2), inner, max_size=3)
+    ),
+    max_leaves=12,
+)
+
+
+@given(save=anything, data=st.binary(min_size=1) | st.text(min_size=1), agent=st.text(max_size=4), taskid=st.text())
+def test_whatever_a_script_hands_over_arrives_as_json_like_values(save, data, agent, taskid):
+    task, result, _ = page("go")
+    body = "def go(self, response):\n    save, more = response.save\n    self.crawl('http://a/ü', save=save, **more)"
+    more = {"data": data, "headers": {"A": agent}, "taskid": taskid[:64]}
+    follows = run(handler_of(body), task, result | {"save": (save, more)}, b"").follows
+    arrived = codec.decode_outcome(codec.encode_outcome(Outcome(1, "t", 0, 0, b"", End.SUCCESS, follows=follows)))
+    [follow] = arrived.follows
+    assert follow == follows[0]
+    fetch = opened(follow)["fetch"]
+    assert fetch["save"] == plain(save)
+    assert fetch["data"] == (data if isinstance(data, bytes) else text(data))
+    assert follow.taskid == (text(taskid[:64]) or md5(b"http://a/%C3%BC").hexdigest())
+
+
+# --- files ---------------------------------------------------------------------------------------
 
 
 def test_files_make_a_multipart_body():
@@ -312,20 +420,3 @@ def test_files_make_a_multipart_body():
         *("--B", 'Content-Disposition: form-data; name="g"; filename="n.txt"', "Content-Type: text/plain", "", "text"),
         *("--B--", ""),
     ]
-
-
-def test_a_curl_command_is_read():
-    command = (
-        "curl 'http://a.com/x' -X PUT -H 'A: b' -H 'nocolon' --data-raw 'q=1' -d 'r=2' "
-        "-b 'c=1' -k --compressed http://a.com/y"
-    )
-    follows = crawled(f"crawl({command!r}, priority=4)")
-    assert [follow["url"] for follow in follows] == ["http://a.com/x", "http://a.com/y"]
-    assert follows[0]["schedule"] == {"priority": 4}
-    assert follows[0]["fetch"] == {
-        "method": "PUT",
-        "headers": {"A": "b", "Cookie": "c=1"},
-        "data": "q=1&r=2",
-        "validate_cert": False,
-        "use_gzip": True,
-    }

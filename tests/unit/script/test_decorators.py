@@ -26,9 +26,10 @@ def test_every_gives_the_period(decorator, tick):
     assert handler_of(f"@{decorator}\ndef tick(self): pass").info().min_tick == tick
 
 
-def test_every_refuses_less_than_a_second():
+@pytest.mark.parametrize("seconds", [0.5, 0, -60, float("nan"), float("inf"), 2**31])
+def test_every_refuses_what_is_no_period(seconds):
     with pytest.raises(ValueError, match="at least one second"):
-        zspider.every(seconds=0.5)
+        zspider.every(seconds=seconds)
 
 
 def test_the_smallest_tick_divides_all_and_inherited_ones_count():

@@ -91,10 +91,18 @@ def test_a_module_that_names_no_basehandler_may_still_have_a_handler():
     assert script.handler.__env__["debug"] is True
 
 
+def test_a_basehandler_that_is_not_ours_is_named():
+    text = "import logging\nclass BaseHandler: pass\nclass Handler(BaseHandler): pass"
+    with pytest.raises(LoadError) as caught:
+        load({"name": "x", "status": "DEBUG"}, text)
+    assert str(caught.value).startswith(f"{NEED.replace('BaseHandler', 'BaseHandler of zspider')}; its BaseHandler is")
+
+
 def test_the_handler_knows_its_project():
     handler = loaded("class H(BaseHandler): pass", name="mine", status="DEBUG").handler
     assert (handler.project_name, handler.project["name"], handler.project["status"]) == ("mine", "mine", "DEBUG")
     assert len(handler.project["md5sum"]) == 32
+    assert set(handler.project) >= {"name", "group", "status", "script", "comments", "rate", "burst", "updatetime"}
     assert not handler.is_debugger()
     assert (handler.task, handler.response, handler.save) == (None, None, None)
 

@@ -36,6 +36,53 @@ def test_a_callback_gets_as_many_arguments_as_it_declares(signature, result):
     assert msgspec.json.decode(outcome.results[0]) == result
 
 
+@pytest.mark.parametrize(
+    ("signature", "result"),
+    [
+        ("self, *, response", ["Response", None]),
+        ("self, *, task", [None, "dict"]),
+        ("self, *, task, response: 'Response'", ["Response", "dict"]),
+        ("self, *, response=None, task=None", ["Response", "dict"]),
+        ("self, response, *, task: dict, other=1", ["Response", "dict"]),
+        ("self, response, task, *, extra=1", ["Response", "dict"]),
+        ("self, response, /, *, task", ["Response", "dict"]),
+        ("self, *args, task", [None, "dict"]),
+        ("self, **named", [None, None]),
+    ],
+)
+def test_a_keyword_only_parameter_gets_the_argument_of_its_name(signature, result):
+    body = (
+        f"def page({signature}):\n    here = locals()\n    return [type(here[name]).__name__ if name in here else None"
+    )
+    outcome = ran(body + " for name in ('response', 'task')] + [1]")
+    assert outcome.reason == ""
+    assert msgspec.json.decode(outcome.results[0]) == [*result, 1]
+
+
+def test_a_keyword_only_parameter_that_nobody_offers_is_an_error():
+    assert "missing 1 required keyword-only argument: 'page'" in ran("def page(self, response, *, page): pass").reason
+
+
+def test_on_result_may_take_its_arguments_by_name():
+    body = """
+    def page(self): return 5
+    def on_result(self, *, task, result): super(Handler, self).on_result([result, task['taskid']])
+    """
+    assert ran(body).results == [b'[5, "t1"]']
+
+
+def test_a_wrapper_that_passes_names_on_gets_those_of_the_wrapped_one():
+    body = """
+    def plain(function):
+        @functools.wraps(function)
+        def wrapper(self, *args, **named): return function(self, *args, **named)
+        return wrapper
+    @plain
+    def page(self, response, *, task): return [response.status_code, task['taskid']]
+    """
+    assert ran(body).results == [b'[200, "t1"]']
+
+
 def test_a_wrapped_callback_gets_what_the_wrapped_one_declares():
     body = """
     def plain(function):
@@ -79,10 +126,38 @@ def test_a_generator_gives_several_results():
     [
         ("async def page(self, response): return 1", [b"1"]),
         ("async def page(self, response):\n    yield 1\n    yield 2", [b"1", b"2"]),
+        ("async def page(self, *, task): return task['taskid']", [b'"t1"']),
+        ("def page(self):\n    async def inner(): return 3\n    return inner()", [b"3"]),
+        (
+            "async def page(self):\n    import asyncio\n"
+            "    async def one(n):\n        await asyncio.sleep(0)\n        return n\n"
+            "    return await asyncio.gather(one(1), one(2))",
+            [b"[1, 2]"],
+        ),
+        (
+            "async def page(self):\n    yield 1\n    yield 2\n"
+            "async def on_result(self, result): super(Handler, self).on_result(result * 10)",
+            [b"10", b"20"],
+        ),
     ],
 )
 def test_a_callback_may_be_async(body, results):
-    assert ran(body).results == results
+    outcome = ran(body)
+    assert outcome.reason == ""
+    assert outcome.results == results
+
+
+def test_on_start_may_be_async_and_its_calls_count():
+    outcome = ran("async def on_start(self): self.crawl('http://a/')\n", "on_start")
+    assert (outcome.reason, [follow.url for follow in outcome.follows]) == ("", ["http://a/"])
+
+
+def test_an_error_in_an_async_callback_is_told_from_the_users_frame_on():
+    outcome = ran("async def page(self): await self.deeper()\nasync def deeper(self): raise ValueError('deep')")
+    assert outcome.reason == "ValueError: deep"
+    assert "asyncio" not in outcome.logs
+    frames = [line.strip() for line in outcome.logs.splitlines() if 'File "' in line]
+    assert [frame.rpartition(" ")[2] for frame in frames] == ["page", "deeper"]
 
 
 def test_on_result_may_be_overridden_and_gets_what_it_declares():
@@ -161,6 +236,21 @@ def test_causes_are_told_too():
     assert "direct cause" in outcome.logs
 
 
+def test_no_cause_and_no_part_of_an_error_is_told_with_our_frames():
+    body = """
+    def wrong(self): self.crawl(b'x')
+    def page(self):
+        try:
+            try: self.wrong()
+            except TypeError as e: raise ValueError('second') from e
+        except ValueError as e:
+            raise ExceptionGroup('third', [e, KeyError('part')]) from e
+    """
+    logs = ran(body).logs
+    assert "in wrong" in logs
+    assert "handler.py" not in logs
+
+
 @pytest.mark.parametrize(
     ("statement", "reason"),
     [
@@ -211,13 +301,32 @@ def test_prints_logs_and_warnings_are_captured_and_nothing_is_left_behind():
         "while True:\n        try: raise ValueError\n        except ValueError: pass",
         "yield 1\n    while True: pass",
         "sum(1 for _ in iter(int, 1))",
+        "yield 1\n    import time; time.sleep(60)",
+        "try: yield 1\n    finally:\n        while True: pass",
+        "async: import asyncio; await asyncio.sleep(60)",
+        "async: while True: pass",
+        "async: yield 1\n    while True: pass",
+        "async: import asyncio; yield 1; await asyncio.sleep(60)",
     ],
 )
 def test_a_loop_is_stopped(loop):
     started = time.monotonic()
-    outcome = run(handler_of(f"def page(self, response):\n    {loop}"), *page(), time_limit_s=0.05)
+    kind, loop = ("async ", loop[7:]) if loop.startswith("async: ") else ("", loop)
+    outcome = run(handler_of(f"{kind}def page(self, response):\n    {loop}"), *page(), time_limit_s=0.05)
     assert outcome.reason == "TimeoutError: process timeout"
     assert time.monotonic() - started < 5
+
+
+def test_the_end_of_a_generator_that_on_result_broke_belongs_to_the_run():
+    body = """
+    def page(self):
+        try: yield 1
+        finally: print('closed')
+    def on_result(self, result): raise KeyError(result)
+    """
+    outcome = ran(body)
+    assert outcome.reason == "KeyError: 1"
+    assert outcome.logs.startswith("closed\n")
 
 
 def test_a_task_may_have_its_own_limit():

@@ -3,7 +3,7 @@
 from urllib.parse import urljoin, urlparse, urlunparse
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from zspider.script.urls import Joiner, build_url, encode_params, quote_chinese
 
@@ -18,6 +18,7 @@ from zspider.script.urls import Joiner, build_url, encode_params, quote_chinese
         ("HTTP://a.com/", None, "http://a.com/"),
         ("http://bücher.example/ü?q=中#é", None, "http://xn--bcher-kva.example/%C3%BC?q=%E4%B8%AD#%C3%A9"),
         ("http://user:p@bücher.example:81/", None, "http://user:p@xn--bcher-kva.example:81/"),
+        ("http://例え.テスト:81/", None, "http://xn--r8jz45g.xn--zckzah:81/"),
         ("http://a.com/?", None, "http://a.com/"),
         ("http://a.com/", {"a": 1, "b": ["x", "y"], "c": None}, "http://a.com/?a=1&b=x&b=y"),
         ("http://a.com/?z=0#f", [("a", "x y")], "http://a.com/?z=0&a=x+y#f"),
@@ -35,6 +36,59 @@ def test_a_url_is_built_as_pyspider_builds_it(url, params, built):
 def test_a_host_that_has_no_ascii_form_is_refused():
     with pytest.raises(ValueError, match="label"):
         build_url("http://" + "ü" * 80 + ".example/")
+
+
+# --- pyspider.md 2.3 step 4 once more, written from the page: URLs put together from parts whose form is known -----
+
+HOSTS = {  # as IDNA 2003 writes them
+    "a.example": "a.example",
+    "A-1.Example": "A-1.Example",
+    "bücher.example": "xn--bcher-kva.example",
+    "BÜCHER.example": "xn--bcher-kva.example",
+    "faß.example": "fass.example",
+    "例え.テスト": "xn--r8jz45g.xn--zckzah",
+    "127.0.0.1": "127.0.0.1",
+    "[::1]": "[::1]",
+}
+letters = st.text("ab%20 +~'\"<>|ü中é😀\x7f&=.,()", max_size=8).map(lambda text: text + "x")  # no space at its end
+paths = st.lists(letters | st.just(""), max_size=3).map(lambda parts: "".join(f"/{part}" for part in parts))
+params_values = st.none() | st.integers() | st.text("aü &=+/", max_size=3)
+params_lists = st.lists(
+    st.tuples(st.text("kü ", min_size=1, max_size=2), params_values | st.lists(params_values, max_size=3)), max_size=3
+)
+
+
+def percent(text: str) -> str:
+    return "".join(c if ord(c) < 128 else "".join(f"%{byte:02X}" for byte in c.encode()) for c in text)
+
+
+def form(text: object) -> str:
+    kept = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-~"
+    return "".join(
+        "+" if c == " " else c if c in kept else "".join(f"%{byte:02X}" for byte in c.encode()) for c in str(text)
+    )
+
+
+def added(params: list) -> str:
+    flat = [(key, one) for key, value in params for one in (value if isinstance(value, list) else [value])]
+    return "&".join(f"{form(key)}={form(value)}" for key, value in flat if value is not None)
+
+
+@settings(max_examples=3000)
+@given(
+    start=st.tuples(st.sampled_from(["http://", "https://"]), st.sampled_from(["", "jo@", "jö:p@"])),
+    host=st.sampled_from(sorted(HOSTS)),
+    rest=st.tuples(st.sampled_from(["", ":81"]), paths, st.just("") | letters, st.just("") | letters),
+    around=st.sampled_from(["", " ", "\n\t"]),
+    params=params_lists,
+)
+def test_a_url_put_together_from_parts_is_built_as_the_page_says(start, host, rest, around, params):
+    port, path, query, fragment = rest
+    end = f"#{fragment}" if fragment else ""
+    url = "".join((*start, host, port, path, f"?{query}" if query else "", end))
+    whole_query = "&".join(filter(None, [query, added(params)]))
+    expected = "".join((*start, HOSTS[host], port, path or "/", f"?{whole_query}" if whole_query else "", end))
+    assert build_url(around + url + around, params) == percent(expected)
 
 
 def test_params_are_form_encoded():
