@@ -13,7 +13,7 @@ from zspider.script.collector import FOLLOWS_MAX, RESULTS_BYTES_MAX, Collector
 from zspider.script.deadline import Deadline
 from zspider.script.errors import reason_of, user_traceback
 from zspider.script.loader import LoadedScript
-from zspider.script.logs import captured
+from zspider.script.logs import LOG_CHARS, captured
 from zspider.script.plain import plain, text
 from zspider.script.response import Response
 from zspider.task import TRACK_BYTES_MAX, End, Follow
@@ -57,11 +57,13 @@ def run(
     time_limit_s: float | None = TIME_LIMIT_S,
     follows_max: int = FOLLOWS_MAX,
     results_bytes_max: int = RESULTS_BYTES_MAX,
+    log_chars: int = LOG_CHARS,
 ) -> Ran:
     """Run the task's callback with the page. Never raises for what user code does.
 
     on_follows: called during the run, with time standing still, whenever many follows are pending; in order.
     time_limit_s: for the callback with its on_result calls, unless the task has its own `process_time_limit`.
+    log_chars: of the end of its log that are given back; the track keeps LOG_CHARS at most.
     """
     handler = loaded.handler
     response = Response(fetch_result, content)
@@ -72,7 +74,7 @@ def run(
     handler.save = track.get("save", {})
     value, error = None, None
     started = time.perf_counter()
-    with captured() as tail:
+    with captured(log_chars) as tail:
         try:
             with deadline:
                 value = _call(handler, task, response)
@@ -174,7 +176,7 @@ def _pack_track(ran: Ran, response: Response, value: Any, process_s: float, befo
             "time": process_s,
             "follows": ran.follows_count,
             "result": _beginning(value),
-            "logs": ran.logs,
+            "logs": ran.logs[-LOG_CHARS:],
             "exception": ran.reason or None,
         },
     }
