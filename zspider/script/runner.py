@@ -67,7 +67,7 @@ def run(
     """
     handler = loaded.handler
     response = Response(fetch_result, content)
-    deadline = Deadline(_time_limit(task, time_limit_s))
+    deadline = Deadline(time_limit_of(task, time_limit_s))
     collector = Collector(_pausing(deadline, on_follows), follows_max, results_bytes_max)
     track = task.get("track") or {}
     handler.task, handler.response, handler._run = task, response, collector
@@ -132,7 +132,8 @@ def _callback(handler: Any, task: Mapping[str, Any]) -> Any:
     return callback if callable(callback) else None
 
 
-def _time_limit(task: Mapping[str, Any], default_s: float | None) -> float | None:
+def time_limit_of(task: Mapping[str, Any], default_s: float | None) -> float | None:
+    """How many seconds a task's callback may run: its own `process_time_limit`, else the default."""
     own = (task.get("process") or {}).get("process_time_limit")
     return float(own) if isinstance(own, int | float) and own > 0 else default_s
 
