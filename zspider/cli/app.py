@@ -22,6 +22,7 @@ VERBS = {
     "run": ("run", "Crawl with one script on this machine, then end."),
     "fetch": ("fetch", "Fetch a URL and show what a script would see."),
     "shell": ("shell", "Open a Python prompt with a fetched page."),
+    "check": ("check", "Check scripts, and say where zspider differs from pyspider."),
     "demo-site": ("demo_site", "Serve a generated site to crawl."),
     "project": ("project", "Push, list, start, stop and remove projects."),
     "status": ("status", "Show slaves, rates and projects."),

@@ -34,6 +34,7 @@ FETCH = (
 )
 PROCESS = ("callback", "process_time_limit")
 _URL_ONLY = ("params", "files", "taskid")  # consumed, or of one task only
+KNOWN = frozenset((*SCHEDULE, *FETCH, *PROCESS, *_URL_ONLY, "last_modifed"))  # the last is pyspider's misspelling
 _PLACES = {
     **dict.fromkeys(SCHEDULE, "schedule"),
     **dict.fromkeys(FETCH, "fetch"),
