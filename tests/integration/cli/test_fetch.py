@@ -1,11 +1,15 @@
 """`zspiderd fetch` against a real server: what is sent, what is shown, how it ends."""
 
+import errno
 import json
+import os
+import pty
+import subprocess
 
 import pytest
 from tests.support.addresses import free_port
 from tests.support.cluster import ZSPIDERD
-from tests.support.process import run
+from tests.support.process import environment, run
 from tests.support.site import Site
 
 ESC = b"\x1b]0;owned\x07"
@@ -96,6 +100,32 @@ def test_the_body_is_written_as_it_came(site, tmp_path):
     ran = fetch(site.url("/gzip"), "--body", file)
     assert file.read_bytes() == b"packed " * 100
     assert "packed" not in ran.out
+
+
+def test_a_terminal_gets_the_beginning_of_a_long_page_unless_all_is_wanted(site):
+    url = site.url("/bytes?n=9000")
+    shown = at_a_terminal(url)
+    assert "... (5,000 characters more: --all shows them)" in shown
+    assert shown.count("x" * 4000) == 1
+    assert at_a_terminal(url, "--all").count("x") >= 9000
+    assert fetch(url).out.endswith("x" * 9000 + "\n")  # a pipe gets all of it
+
+
+def at_a_terminal(*arguments):
+    """All that `zspiderd fetch` shows on a terminal."""
+    ours, theirs = pty.openpty()
+    shown = b""
+    with subprocess.Popen([*ZSPIDERD, "fetch", *arguments], stdin=theirs, stdout=theirs, env=environment()) as process:
+        os.close(theirs)
+        try:
+            while data := os.read(ours, 65536):
+                shown += data
+        except OSError as exc:  # how a terminal ends whose other side is closed
+            if exc.errno != errno.EIO:
+                raise
+        assert process.wait(20) == 0
+    os.close(ours)
+    return shown.decode()
 
 
 def test_a_page_does_not_act_on_the_terminal(site):

@@ -1,12 +1,13 @@
 """`zspiderd run --task`: one step of a script, in a process that may do what it likes."""
 
 import json
+import signal
 import time
 
 import psutil
 import pytest
 from tests.support.cluster import ZSPIDERD
-from tests.support.process import eventually, run
+from tests.support.process import Process, eventually, run
 
 BOOKS = """\
 from pyspider.libs.base_handler import *
@@ -173,6 +174,19 @@ def test_a_script_that_cannot_be_stopped_from_inside_is_ended_from_outside(books
 def test_what_a_script_started_ends_with_the_step(books):
     (result,) = step_json(books, "data:,x", "--callback", "leaves_a_child")["results"]
     eventually(lambda: not psutil.pid_exists(result["pid"]), 10, "the script's child is gone")
+
+
+def test_ctrl_c_ends_the_script_with_the_command(books):
+    started = books.with_name("started")
+    books.write_text(STUBBORN.replace("        while", f"        open({str(started)!r}, 'w').close()\n        while"))
+    argv = [*ZSPIDERD, "run", books, "--task", "data:,x", "--callback", "page"]
+    with Process(argv) as process:
+        eventually(started.exists, 20, "the callback runs")
+        family = process.family()
+        assert len(family) == 2
+        process.signal(signal.SIGINT)
+        assert process.wait() == 128 + signal.SIGINT
+        eventually(lambda: not any(member.is_running() for member in family), 10, "the family is gone")
 
 
 @pytest.mark.parametrize(
