@@ -59,6 +59,11 @@ def load(
     return settings
 
 
+def trial_settings() -> SlaveFile:
+    """Those of a slave without a file, for trying a page: sites at home are allowed, as `zspiderd run` has it."""
+    return load(SlaveFile, flags={"fetch.private_networks": "allow"})
+
+
 def kind_of(file: Path) -> type[MasterFile] | type[SlaveFile]:
     """Guess whose configuration a file is: by its name, else by settings that only one of them has."""
     if "slave" in file.name:

@@ -11,7 +11,7 @@ import click
 from zspider.cli.display import shown, speed
 from zspider.cli.output import moment, print_json
 from zspider.cli.text import visible
-from zspider.errors import ExitCode
+from zspider.errors import ConfigError, ExitCode
 from zspider.roles.progress import Summary
 from zspider.roles.script_file import read_script
 
@@ -35,6 +35,10 @@ positive = click.FloatRange(0, min_open=True)
 @click.option("--fetch-concurrency", type=click.IntRange(1), help="Requests in flight at most.  [default: 100]")
 @click.option("--demo-site", is_flag=True, help="Serve the demo site for this run, if it is not served already.")
 @click.option("--demo-port", default=8000, show_default=True, type=click.IntRange(1, 65535), help="Where it is served.")
+@click.option("--task", metavar="URL|on_start", help="Run this one task only, show what it leads to, store nothing.")
+@click.option("--callback", metavar="NAME", help="With --task: the method that gets the page.")
+@click.option("--save", metavar="JSON", help="With --task: what `response.save` is.")
+@click.option("--options", metavar="JSON", help="With --task: more options of crawl(), as an object.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 def run(
     script: Path,
@@ -49,13 +53,29 @@ def run(
     fetch_concurrency: int | None,
     demo_site: bool,
     demo_port: int,
+    task: str | None,
+    callback: str | None,
+    save: str | None,
+    options: str | None,
     as_json: bool,
 ) -> int:
     """Crawl with one SCRIPT on this machine: a master, a slave and a database, then an end.
 
     Runs on_start, shows how it goes, and ends when nothing is left but tasks due in more than --wait seconds.
     The next run goes on with what is there. @every and auto_recrawl are for daemons and left out here.
+
+    \b
+    With --task, one step for debugging:
+    zspiderd run script.py --task on_start
+    zspiderd run script.py --task http://site/page --callback detail_page
     """
+    if task is not None:
+        from zspider.cli.step import show_step
+
+        show_step(script, task, callback, save, options, as_json=as_json)
+        return int(ExitCode.OK)
+    if callback or save or options:
+        raise ConfigError("--callback, --save and --options are for one step: give --task URL")
     from zspider.roles.run import Plan
     from zspider.roles.run import run as crawl
 

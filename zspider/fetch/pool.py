@@ -218,6 +218,7 @@ class FetchPool:
         handle, request, hop = transfer.handle, transfer.request, transfer.hop
         assert handle is not None
         transfer.hops += 1
+        transfer.redirects += ((status, hop.url),)
         if transfer.hops > request.max_redirects:
             self._fail(transfer, f"Maximum ({request.max_redirects}) redirects followed")
             return
@@ -249,7 +250,7 @@ class FetchPool:
 
     def _answer(self, transfer: Transfer, fetched: Fetched) -> None:
         del self._transfers[transfer.request.tag]
-        self._answered.append(fetched)
+        self._answered.append(fetched._replace(redirects=transfer.redirects) if transfer.redirects else fetched)
 
     # -- robots.txt
 

@@ -17,6 +17,7 @@ class Fetched(NamedTuple):
     tag: int
     result: dict[str, Any]
     content: bytes
+    redirects: tuple[tuple[int, str], ...] = ()  # those followed: status and the URL that answered so
 
 
 class Head(NamedTuple):

@@ -13,12 +13,13 @@ from zspider.fetch.results import Fetched
 class Transfer:
     """The state of a request between its start and its answer. Times are monotonic seconds."""
 
-    __slots__ = ("deadline", "done", "handle", "hop", "hops", "inside", "request", "started")
+    __slots__ = ("deadline", "done", "handle", "hop", "hops", "inside", "redirects", "request", "started")
 
     def __init__(self, request: Request, inside: bool, done: Callable[["Transfer", Fetched], None]) -> None:
         self.request = request
         self.hop = request  # what is being sent now
         self.hops = 0  # redirects that servers asked for
+        self.redirects: tuple[tuple[int, str], ...] = ()
         self.started = monotonic()
         self.deadline = self.started + request.timeout_s
         self.inside = inside  # may talk to private addresses: no public page has led it here

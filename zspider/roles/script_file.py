@@ -17,7 +17,7 @@ _COMMENT = r"(?im)^[ \t]*#[ \t]*{word}\b[^\n0-9]*([0-9]+(?:\.[0-9]+)?)"
 
 @dataclass(frozen=True, slots=True)
 class ScriptFile:
-    """A script that compiles. `rate` and `burst` are what its comments say, None if they say nothing."""
+    """A script. `rate` and `burst` are what its comments say, None if they say nothing."""
 
     path: Path
     name: str
@@ -44,12 +44,18 @@ def read_script(path: Path, name: str | None = None) -> ScriptFile:
     Raises ConfigError when the file cannot be read, ScriptError `FILE:LINE: SyntaxError: ...` when it does
     not compile.
     """
+    script = open_script(path, name)
+    _compile(path, script.text)
+    return script
+
+
+def open_script(path: Path, name: str | None = None) -> ScriptFile:
+    """The same for a script that need not compile. Raises ConfigError when the file cannot be read."""
     try:
         raw = path.read_bytes()
     except OSError as exc:
         raise ConfigError(f"{path}: cannot be read: {exc.strerror}") from exc
     text = _decoded(path, raw)
-    _compile(path, text)
     return ScriptFile(path, name or path.stem, text, _commented("rate", text), _commented("burst", text))
 
 

@@ -25,8 +25,18 @@ _DECLARATIONS = (
 
 def find_encoding(content: bytes, content_type: str = "") -> str:
     """Name a Python codec for the page. Labels mean what browsers take them for: gb2312 is gb18030."""
-    mark = split_bom(content)[0]
-    return mark or _from_header(content_type) or _declared(content) or _guessed(content)
+    return choose_encoding(content, content_type)[0]
+
+
+def choose_encoding(content: bytes, content_type: str = "") -> tuple[str, str]:
+    """The codec of `find_encoding`, and what named it, in words for people."""
+    if mark := split_bom(content)[0]:
+        return mark, "byte order mark"
+    if named := _from_header(content_type):
+        return named, "Content-Type header"
+    if declared := _declared(content):
+        return declared, "declared in the page"
+    return _guessed(content), "guessed from the bytes"
 
 
 def split_bom(content: bytes) -> tuple[str, bytes]:

@@ -30,6 +30,9 @@ class Cron:
         except CronSimError as exc:
             raise ValueError(f"@every(cron={expression!r}): {exc}") from None
 
+    def __str__(self) -> str:
+        return self._expression if self._zone is UTC else f"{self._expression} ({self._zone})"
+
     def comes(self, since_s: int, until_s: int) -> bool:
         """Whether one of its times lies in (since_s, until_s], in seconds since the epoch."""
         from cronsim import CronSim
@@ -54,6 +57,14 @@ def _zone(name: str | None) -> tzinfo:
 def whole_tick(job: Callable[..., Any]) -> int:
     """The period of an @every method in whole seconds, at least 1; for a cron expression how often to look."""
     return max(1, int(job.tick))  # type: ignore[attr-defined]
+
+
+def every_text(method: Callable[..., Any]) -> str:
+    """When a method marked @every comes, for people; "" for another one."""
+    cron: Cron | None = getattr(method, "cron", None)
+    if cron is not None:
+        return f"cron {cron}"
+    return f"{whole_tick(method)} s" if hasattr(method, "tick") else ""
 
 
 def is_due(job: Callable[..., Any], since_s: int, until_s: int) -> bool:

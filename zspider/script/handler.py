@@ -4,7 +4,6 @@ import logging
 from collections.abc import Callable, Iterable, Mapping
 from hashlib import md5
 from math import gcd
-from pprint import pprint
 from types import GeneratorType
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
@@ -182,8 +181,6 @@ class BaseHandler(metaclass=BaseHandlerMeta):
         """Called with what a callback returned, and with each item of a generator; keeps what is not falsy."""
         if self._run is None:
             raise RuntimeError("on_result() works only while a task runs")
-        if result and self.is_debugger():
-            pprint(result)  # noqa: T203 # what the debugger shows
         self._run.add_result(result)
 
     def on_message(self, project: str, msg: Any) -> Any:

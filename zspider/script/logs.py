@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 LOG_CHARS = 1000  # what pyspider keeps
-_CHUNK_CHARS = 64 * 1024  # cut back to LOG_CHARS when this much came together
+_CHUNK_CHARS = 64 * 1024  # cut back to what is kept when this much more came together
 
 
 class Tail(io.TextIOBase):
@@ -18,16 +18,17 @@ class Tail(io.TextIOBase):
 
     encoding = "utf-8"
 
-    def __init__(self) -> None:
+    def __init__(self, chars_max: int = LOG_CHARS) -> None:
+        self._chars_max = chars_max
         self._parts: list[str] = []
         self._chars = 0
 
     def write(self, text: str) -> int:
         """Keep the text's end."""
-        kept = text[-LOG_CHARS:]
+        kept = text[-self._chars_max :]
         self._parts.append(kept)
         self._chars += len(kept)
-        if self._chars > _CHUNK_CHARS:
+        if self._chars > self._chars_max + _CHUNK_CHARS:
             self._parts = [self.tail()]
             self._chars = len(self._parts[0])
         return len(text)
@@ -36,8 +37,8 @@ class Tail(io.TextIOBase):
         return True
 
     def tail(self) -> str:
-        """The last LOG_CHARS characters."""
-        return "".join(self._parts)[-LOG_CHARS:] if self._parts else ""
+        """The last `chars_max` characters."""
+        return "".join(self._parts)[-self._chars_max :] if self._parts else ""
 
 
 class _Formatter(logging.Formatter):
@@ -73,10 +74,10 @@ _handler = TailHandler()
 
 
 @contextmanager
-def captured() -> Iterator[Tail]:
+def captured(chars_max: int = LOG_CHARS) -> Iterator[Tail]:
     """While inside, whatever this process prints, logs or warns goes to the Tail. Not reentrant."""
     global _current
-    tail = _current = Tail()
+    tail = _current = Tail(chars_max)
     before = sys.stdout, sys.stderr, warnings.showwarning
     root = logging.getLogger()
     root.addHandler(_handler)

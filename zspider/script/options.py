@@ -34,6 +34,8 @@ FETCH = (
 )
 PROCESS = ("callback", "process_time_limit")
 _URL_ONLY = ("params", "taskid")  # part of the URL, or of one task only
+# `files` becomes the body; the last is pyspider's misspelling.
+KNOWN = frozenset((*SCHEDULE, *FETCH, *PROCESS, *_URL_ONLY, "files", "last_modifed"))
 _PLACES = {
     **dict.fromkeys(SCHEDULE, "schedule"),
     **dict.fromkeys(FETCH, "fetch"),

@@ -14,7 +14,7 @@ from zspider.script.collector import FOLLOWS_MAX, RESULTS_BYTES_MAX, Collector
 from zspider.script.deadline import Deadline
 from zspider.script.errors import reason_of, user_traceback
 from zspider.script.loader import LoadedScript
-from zspider.script.logs import captured
+from zspider.script.logs import LOG_CHARS, captured
 from zspider.script.plain import plain, text
 from zspider.script.response import Response
 from zspider.task import TRACK_BYTES_MAX, End, Follow
@@ -58,15 +58,17 @@ def run(
     time_limit_s: float | None = TIME_LIMIT_S,
     follows_max: int = FOLLOWS_MAX,
     results_bytes_max: int = RESULTS_BYTES_MAX,
+    log_chars: int = LOG_CHARS,
 ) -> Ran:
     """Run the task's callback with the page. Never raises for what user code does.
 
     on_follows: called during the run, with time standing still, whenever many follows are pending; in order.
     time_limit_s: for the callback with its on_result calls, unless the task has its own `process_time_limit`.
+    log_chars: of the end of its log that are given back; the track keeps LOG_CHARS at most.
     """
     handler = loaded.handler
     response = Response(fetch_result, content)
-    deadline = Deadline(_time_limit(task, time_limit_s))
+    deadline = Deadline(time_limit_of(task, time_limit_s))
     collector = Collector(_pausing(deadline, on_follows), follows_max, results_bytes_max)
     track = task.get("track") or {}
     handler.task, handler.response, handler._run = task, response, collector
@@ -74,7 +76,7 @@ def run(
     handler.__env__["process_time_limit"] = time_limit_s
     value, error = None, None
     started = time.perf_counter()
-    with captured() as tail:
+    with captured(log_chars) as tail:
         try:
             with deadline:
                 value = _call(handler, task, response)
@@ -133,7 +135,8 @@ def _callback(handler: Any, task: Mapping[str, Any]) -> Any:
     return callback if callable(callback) else None
 
 
-def _time_limit(task: Mapping[str, Any], default_s: float | None) -> float | None:
+def time_limit_of(task: Mapping[str, Any], default_s: float | None) -> float | None:
+    """How many seconds a task's callback may run: its own `process_time_limit`, else the default."""
     own = (task.get("process") or {}).get("process_time_limit")
     return float(own) if isinstance(own, int | float) and own > 0 else default_s
 
@@ -177,7 +180,7 @@ def _pack_track(ran: Ran, response: Response, value: Any, process_s: float, befo
             "time": process_s,
             "follows": ran.follows_count,
             "result": _beginning(value),
-            "logs": ran.logs,
+            "logs": ran.logs[-LOG_CHARS:],
             "exception": ran.reason or None,
         },
     }

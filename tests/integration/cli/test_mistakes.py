@@ -110,7 +110,17 @@ HEAVY = ("sqlalchemy", "alembic", "pymysql")
 
 
 @pytest.mark.parametrize(
-    "verb", ["--version", "--help", "slave --help", "run --help", "project --help", "status --help"]
+    "verb",
+    [
+        "--version",
+        "--help",
+        "slave --help",
+        "run --help",
+        "project --help",
+        "status --help",
+        "fetch data:,x",
+        "check --help",
+    ],
 )
 def test_a_verb_imports_no_database_that_it_does_not_need(verb):
     code = (

@@ -31,6 +31,16 @@ def test_a_redirect_keeps_or_changes_the_method(pool, site: Site, code, method, 
     assert "error" not in fetched.result
 
 
+def test_the_redirects_that_were_followed_are_told(pool, site: Site):
+    first, second = site.url("/redirect-chain?n=2"), site.url("/redirect-chain?n=1")
+    fetched = get(pool, first)
+    assert fetched.redirects == ((302, first), (302, second))
+    assert fetched.result["url"] == site.url("/hello")
+    loop = site.url("/redirect-loop")
+    assert get(pool, loop, max_redirects=1).redirects == ((302, loop),) * 2  # of a failure, too
+    assert get(pool, site.url("/hello")).redirects == ()
+
+
 def test_a_redirect_is_an_answer_when_it_must_not_be_followed(pool, site: Site):
     fetched = get(pool, site.url("/redirect?to=/hello"), allow_redirects=False)
     assert (fetched.result["status_code"], fetched.content) == (302, b"moved")

@@ -5,6 +5,7 @@ import codecs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from zspider.script.charset import choose_encoding
 from zspider.script.response import HTTPError, Response, rebuild_response
 
 RUSSIAN = "Привет, это обычный русский текст о погоде и книгах в большом городе. " * 5
@@ -45,6 +46,19 @@ def test_the_encoding_comes_from_mark_header_page_or_a_guess(content, content_ty
     assert found.encoding == encoding
     if text is not None:
         assert found.text == text
+
+
+@pytest.mark.parametrize(
+    ("content", "content_type", "chosen"),
+    [
+        (codecs.BOM_UTF8 + b"x", "text/html; charset=latin1", ("utf-8", "byte order mark")),
+        (b"<meta charset=koi8-r>", "text/html; charset=latin1", ("cp1252", "Content-Type header")),
+        (b"<meta charset=koi8-r>", "text/html; charset=nonsense", ("koi8-r", "declared in the page")),
+        (b"plain", "", ("utf-8", "guessed from the bytes")),
+    ],
+)
+def test_what_named_the_encoding_can_be_told(content, content_type, chosen):
+    assert choose_encoding(content, content_type) == chosen
 
 
 def test_setting_the_encoding_drops_the_text_and_keeps_the_tree():

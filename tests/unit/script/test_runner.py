@@ -290,6 +290,13 @@ def test_prints_logs_and_warnings_are_captured_and_nothing_is_left_behind():
     assert (sys.stdout, sys.stderr, warnings.showwarning) == before
 
 
+def test_a_longer_log_can_be_asked_for_and_the_track_keeps_its_end():
+    body = "def page(self, response): print('a' * 70_000 + 'z' * 1500)"
+    outcome = run(handler_of(body), *page(), log_chars=50_000)
+    assert outcome.logs == "a" * 48_499 + "z" * 1500 + "\n"
+    assert track_of(outcome)["process"]["logs"] == "z" * 999 + "\n"
+
+
 # --- time -----------------------------------------------------------------------------------------
 
 

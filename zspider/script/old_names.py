@@ -1,0 +1,50 @@
+"""Names that Python 2, or an older Python 3, had and the present one has not (pyspider.md 11.4)."""
+
+NAMES = {
+    "unicode": "str",
+    "basestring": "str",
+    "xrange": "range",
+    "raw_input": "input",
+    "unichr": "chr",
+    "long": "int",
+    "reduce": "functools.reduce",
+    "reload": "importlib.reload",
+    "execfile": "exec(open(...).read())",
+}
+
+MODULES = {
+    "urllib2": "urllib.request",
+    "urlparse": "urllib.parse",
+    "cookielib": "http.cookiejar",
+    "Cookie": "http.cookies",
+    "httplib": "http.client",
+    "HTMLParser": "html.parser",
+    "htmlentitydefs": "html.entities",
+    "Queue": "queue",
+    "StringIO": "io",
+    "cStringIO": "io",
+    "cPickle": "pickle",
+    "ConfigParser": "configparser",
+    "commands": "subprocess",
+    "md5": "hashlib",
+    "imp": "importlib",
+    "cgi": "html and urllib.parse",
+    "asyncore": "asyncio",
+    "distutils": "setuptools",
+}
+
+_ABC = ("Mapping", "MutableMapping", "Sequence", "MutableSequence", "Set", "Iterable", "Iterator", "Callable")
+ATTRIBUTES = {
+    **{("collections", name): f"collections.abc.{name}" for name in _ABC},
+    **{("urllib", name): f"urllib.parse.{name}" for name in ("urlencode", "quote", "quote_plus", "unquote")},
+    **{("urllib", name): f"urllib.request.{name}" for name in ("urlopen", "urlretrieve")},
+    **{("string", name): f"string.ascii_{name}" for name in ("letters", "lowercase", "uppercase")},
+    **{("itertools", f"i{name}"): name for name in ("zip", "map", "filter")},
+    ("fractions", "gcd"): "math.gcd",
+    ("inspect", "getargspec"): "inspect.getfullargspec",
+    ("sys", "maxint"): "sys.maxsize",
+    ("sys", "setdefaultencoding"): "nothing: text is Unicode",
+    ("time", "clock"): "time.perf_counter",
+}
+
+METHODS = {"has_key": "`in`", "iteritems": "items()", "iterkeys": "keys()", "itervalues": "values()"}  # of dicts

@@ -1,0 +1,101 @@
+"""Reading a script that may have been written for Python 2: every place that must change, not only the first."""
+
+import ast
+import re
+import warnings
+from typing import NamedTuple
+
+FINDINGS_MAX = 200  # a script with more is told enough
+
+
+class Finding(NamedTuple):
+    """Something about a script that its author wants to know. stops: it will not run so."""
+
+    line: int
+    stops: bool
+    text: str
+
+
+# What Python 2 allowed -> how the line is mended to find the next place, and what to write instead.
+_OLD = (
+    (r"\bexcept\s+([^:]+?)\s*,\s*(\w+)\s*:", r"except \1 as \2:", "Python 3 writes `except Error as name:`"),
+    (r"\braise\s+([\w.]+)\s*,[^\n]+", r"raise \1", "Python 3 writes `raise Error(value)`"),
+    (r"\b[uU][rR](?=['\"])", "r", "Python 3 has no ur'...': write r'...'"),
+    (r"(?<![\w.])0+([1-7][0-7]*)\b", r"0o\1", "Python 3 writes octal numbers as 0o17"),
+    (r"\b(0[xX][0-9a-fA-F]+|\d+)[lL]\b", r"\1", "Python 3 has no 10L: write 10"),
+    (r"<>", "!=", "Python 3 writes `!=` instead of `<>`"),
+    (r"`([^`\n]*)`", r"repr(\1)", "Python 3 has no backticks: write repr(...)"),
+    (r"\blambda\s*\(([^()\n]*)\)\s*:", r"lambda \1:", "Python 3 has no tuples as parameters"),
+)
+_STATEMENT = re.compile(r"Missing parentheses in call to '(print|exec)'")
+
+
+def parse(text: str) -> tuple[ast.Module | None, list[Finding]]:
+    """Parse a script; returns its tree (None if it cannot be read at all) and what keeps it from compiling.
+
+    Known habits of Python 2 are mended in memory, so that the tree is there and all of them are found.
+    """
+    findings: list[Finding] = []
+    while len(findings) < FINDINGS_MAX:
+        try:
+            tree = _compiled(text, and_check=not findings)
+        except SyntaxError as error:
+            mended, advice = _mended(text, error)
+            findings.append(Finding(error.lineno or 1, True, advice))
+            if mended == text:
+                break
+            text = mended
+        except (ValueError, RecursionError, MemoryError) as error:  # a null byte, or nested too deep for the parser
+            findings.append(Finding(1, True, f"SyntaxError: {error or type(error).__name__}"))
+            break
+        else:
+            return tree, findings
+    return None, findings
+
+
+def _compiled(text: str, *, and_check: bool) -> ast.Module:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        tree = compile(text, "<script>", "exec", ast.PyCF_ONLY_AST, dont_inherit=True)
+        if and_check:  # what is wrong in a well-formed tree: `return` outside a function
+            compile(text, "<script>", "exec", dont_inherit=True)
+    assert isinstance(tree, ast.Module)
+    return tree
+
+
+def _mended(text: str, error: SyntaxError) -> tuple[str, str]:
+    """The text with the place of the error mended (or as it was), and what to tell."""
+    told = f"{type(error).__name__}: {error.msg}"
+    lines = text.splitlines(keepends=True)
+    at = (error.lineno or 1) - 1
+    if isinstance(error, TabError):
+        return text.expandtabs(8), f"{told}: Python 3 wants spaces only"
+    if at >= len(lines):
+        return text, told
+    if statement := _STATEMENT.match(error.msg):
+        return _without_statement(lines, error), f"{statement[1]} is a function in Python 3: {statement[1]}(...)"
+    for pattern, replacement, advice in _OLD:
+        changed = re.sub(pattern, replacement, lines[at])
+        candidate = "".join([*lines[:at], changed, *lines[at + 1 :]])
+        if candidate != text and _is_mended(candidate, error, len(changed) - len(lines[at])):
+            return candidate, advice
+    return text, told
+
+
+def _is_mended(text: str, before: SyntaxError, grown: int) -> bool:
+    """Whether the first error is another one now. grown: by how many characters its line did."""
+    try:
+        _compiled(text, and_check=False)
+    except SyntaxError as error:
+        if (error.lineno, error.msg) != (before.lineno, before.msg):
+            return True
+        return (error.offset or 0) > (before.offset or 0) + max(0, grown)
+    return True
+
+
+def _without_statement(lines: list[str], error: SyntaxError) -> str:
+    """`pass` where the statement was; as many lines as before."""
+    first, last = (error.lineno or 1) - 1, (error.end_lineno or error.lineno or 1) - 1
+    start, end = (error.offset or 1) - 1, (error.end_offset or 1) - 1
+    joined = f"{lines[first][:start]}pass{lines[last][end:]}"
+    return "".join([*lines[:first], joined, "\n" * (last - first), *lines[last + 1 :]])
