@@ -104,7 +104,7 @@ class Processor:
             on_follows=lambda follows: self._send_parts(page, cut(follows)),
             time_limit_s=self._options.process_time_limit_s,
             follows_max=self._options.follows,
-            results_bytes_max=self._options.outcome_bytes,
+            outcome_bytes_max=self._options.outcome_bytes,
         )
         *parts, last = cut(ran.follows) or [[]]
         self._send_parts(page, parts)
@@ -172,6 +172,7 @@ def final_outcome(page: Page, ran: Ran, follows: list[Follow]) -> Outcome:
         end=ran.end,
         follows=follows,
         results=ran.results,
+        messages=ran.messages,
         track=ran.track,
         reason=ran.reason[:REASON_CHARS],
         fetch_ms=ran.fetch_ms,

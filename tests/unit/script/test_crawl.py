@@ -71,7 +71,7 @@ def test_an_argument_goes_where_pyspider_puts_it(arguments, place, expected):
         ("", "age_ms", None),
         ("", "itag", None),
         ("priority=9", "priority", 9),
-        ("priority=10**12", "priority", 2**31 - 1),
+        ("priority=10**12", "priority", 2**31 - 2),  # one less than a message has
         ("retries=-1", "retries", 0),
         ("retries=None", "retries", 3),
         ("exetime=1.5", "exetime_ms", 1500),
