@@ -11,7 +11,7 @@ from msgspec import Meta, Struct
 
 from zspider.task import Grant, Millis, ProjectId, Proof, ScriptHash, TaskId
 
-PROTOCOL = 1  # grows with every change that an older peer cannot read
+PROTOCOL = 2  # grows with every change that an older peer cannot read
 
 Session = Annotated[bytes, Meta(min_length=16, max_length=16)]  # 128 secret random bits, new at every start
 ClusterId = Annotated[bytes, Meta(min_length=16, max_length=16)]

@@ -30,6 +30,7 @@ GRANT_BYTES = 192 * 1024  # of one Grants message
 GRANTS_MAX = 500
 REFILL_ROWS = 2000
 SCRIPTS_KEPT = 200  # script texts in memory
+NAMES_SHOWN = 5  # in one line of the log
 
 
 class SlaveStats(msgspec.Struct):
@@ -287,6 +288,15 @@ class Desk:
                     counts[name] = counts.get(name, 0) + delta
         for reason, number in report.dropped.items():
             log.debug("follows_dropped", reason=reason, number=number)
+        if report.undelivered:
+            names = sorted(report.undelivered)
+            log.warning(
+                "messages_dropped",
+                reason="no such project",
+                number=report.undelivered.total(),
+                projects=names[:NAMES_SHOWN],
+                and_more=max(0, len(names) - NAMES_SHOWN),
+            )
 
     def _acknowledge(self, deliveries: Iterable[Delivery]) -> None:
         ids: dict[bytes, list[int]] = {}

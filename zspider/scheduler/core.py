@@ -25,7 +25,7 @@ from zspider.scheduler.leases import Lease, LeaseTable, Session
 from zspider.scheduler.membership import Arrival, Greeting, HeldLease, Membership, Timing
 from zspider.scheduler.projects import ProjectState
 from zspider.scheduler.turns import Turns
-from zspider.task import CRONJOB, INTERNAL, Project, Ref, Task, task_key
+from zspider.task import CRONJOB, INTERNAL, Project, Ref, Task, is_message, task_key
 
 __all__ = ["Core", "Greeting", "HeldLease", "Timing"]
 
@@ -310,7 +310,11 @@ class Core:
 
     def _refund(self, lease: Lease) -> None:
         """Its token was not used."""
-        if lease.is_known and _has_row(lease.task) and (state := self.projects.get(lease.task.ref.project)) is not None:
+        if (
+            lease.is_known
+            and _takes_token(lease.task)
+            and (state := self.projects.get(lease.task.ref.project)) is not None
+        ):
             state.bucket.refund()
 
     def _resend_taken(self, session_id: bytes) -> list[Action]:
@@ -368,7 +372,7 @@ class Core:
             return None
         while (found := state.frontier.peek(now_ms)) is not None and self._is_outrun(found):
             state.frontier.next(now_ms)
-        if found is not None:
+        if found is not None and _takes_token(found):
             token_s = state.bucket.wait_s(now)
             state.is_limited = token_s is None or token_s > AHEAD_S
         return None if state.is_limited else found
@@ -385,11 +389,18 @@ class Core:
         if not _has_row(task):
             return 0
         state.frontier.next(now_ms)
+        if not _takes_token(task):
+            return 0
         return ceil(1000 * (state.bucket.reserve(now, AHEAD_S) or 0.0))
 
 
 def _has_row(task: Task) -> bool:
     return task.taskid not in INTERNAL
+
+
+def _takes_token(task: Task) -> bool:
+    """Messages go past the rate (pyspider.md 3.6)."""
+    return _has_row(task) and not is_message(task.taskid)
 
 
 def _tell_holders(what: Literal["release", "recall", "resend"], leases: Iterable[Lease]) -> list[Action]:
