@@ -5,6 +5,7 @@ Nothing here decides or does anything. Wall-clock times are integer milliseconds
 goes to the end, with a default, or the protocol number grows.
 """
 
+from collections.abc import Mapping
 from enum import IntEnum, StrEnum
 from functools import lru_cache
 from hashlib import md5, sha256
@@ -36,8 +37,11 @@ Proof = Annotated[bytes, Meta(max_length=PROOF_BYTES)]
 ScriptHash = Annotated[bytes, Meta(min_length=32, max_length=32)]  # SHA-256 of the script's UTF-8 text
 
 ON_START = "on_start"  # taskid of a project's first task (pyspider.md 3.6)
+ON_FINISHED = "on_finished"  # taskid of the task that is made when no other is left (pyspider.md 4.8)
 GET_INFO = "_on_get_info"  # asks a script for its crawl_config, retry_delay and smallest tick; never stored
 CRONJOB = "_on_cronjob"  # runs the methods marked @every; never stored
+# A counter: runs that ended since on_finished was made last; neither its own nor those of messages.
+SINCE_FINISHED = "_since_finished"
 INTERNAL = frozenset({GET_INFO, CRONJOB})
 ON_MESSAGE = "_on_message"  # callback of a task that is a message
 MESSAGE_PREFIX = ON_MESSAGE + ":"  # of such a task's taskid
@@ -186,6 +190,7 @@ class ScriptInfo(Struct, frozen=True):
     retry_delay: dict[str, float] = {}
     min_tick: Count = 0  # seconds; 0: no @every methods
     error: str = ""  # the script could not be loaded: last line of the traceback
+    has_on_finished: bool = False  # it wants to know when no task is left
 
 
 class Grant(Struct, frozen=True, array_like=True):
@@ -285,4 +290,8 @@ class Rules(Protocol):
 
     def finish(self, project: int, stored: Stored, end: End, now_ms: int) -> Finish:
         """Decide about a task whose current run ended; `end` is not PART."""
+        ...
+
+    def is_finished(self, counts: Mapping[str, int]) -> bool:
+        """Whether it is time for on_finished, by a project's counters."""
         ...

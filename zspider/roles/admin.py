@@ -19,6 +19,7 @@ from zspider.errors import ConfigError, ScriptError, ZspiderError
 from zspider.roles.desk import Desk
 from zspider.roles.reader import ReaderThread
 from zspider.roles.writer import Writer, now_ms
+from zspider.scheduler.internal import entry_follow
 from zspider.scheduler.projects import ProjectState
 from zspider.settings import MasterFile
 from zspider.storage import Committed, StoredResult, TaskDetail
@@ -27,7 +28,6 @@ from zspider.task import (
     MESSAGE_PREFIX,
     MESSAGE_URL,
     ON_START,
-    Follow,
     Message,
     Project,
     ProjectStatus,
@@ -43,7 +43,6 @@ NAME_CHARS_MAX = 64
 REMOVE_ROWS = 2000  # deleted in one transaction
 TASK_COLUMNS = ("taskid", "url", "priority", "retried", "due_ms", "lastcrawl_ms", "reason")
 COMMAND = "__command__"  # the sender of a message that no project sent (pyspider.md 1.6)
-ON_START_SCHEDULE = {"age": 0, "priority": 9, "force_update": True}  # pyspider.md 3.6
 
 
 class Request:
@@ -171,6 +170,7 @@ class Admin:
             "is_script_known": project.info is not None,
             "counts": {**_shown(project.counts), "leased": self._desk.core.leases.count(project.id)},
             "limited": state.is_limited,
+            "finishing": state.is_finishing,
             "ready": state.frontier.has_ready(now_ms()),
             "loaded": state.frontier.is_loaded,
             "next_due_ms": state.frontier.next_due_ms(),
@@ -258,8 +258,7 @@ class Admin:
     def _start(self, request: Request) -> None:
         """RUNNING, and on_start now."""
         state = self._state(request)
-        body = {"schedule": ON_START_SCHEDULE, "fetch": {}, "process": {"callback": ON_START}}
-        follow = Follow(ON_START, f"data:,{ON_START}", msgpack.packb(body), priority=9, age_ms=0, force_update=True)
+        follow = entry_follow(ON_START)
         self._writer.call(
             lambda storage: storage.submit(state.project.id, [follow], now_ms()), self._desk.apply, request.fail
         )

@@ -17,12 +17,12 @@ from zspider.errors import ProtocolError, StorageError
 from zspider.roles.writer import Delivery, Writer, now_ms
 from zspider.scheduler import actions as a
 from zspider.scheduler.core import Core, Greeting, HeldLease
-from zspider.scheduler.internal import info_run
+from zspider.scheduler.internal import entry_follow, info_run
 from zspider.scheduler.leases import Lease, Session
 from zspider.scheduler.rules import SchedulerRules
 from zspider.settings import MasterFile
 from zspider.storage import Committed
-from zspider.task import GET_INFO, End, Grant, Outcome, Project, Ref, ScriptInfo, task_key
+from zspider.task import GET_INFO, ON_FINISHED, End, Grant, Outcome, Project, Ref, ScriptInfo, task_key
 
 log = structlog.get_logger(__name__)
 BACKLOG_MAX = 2000  # outcomes waiting for the database; above it the outcomes socket is not read
@@ -93,9 +93,10 @@ class Desk:
             self._hub.send(session.route, m.MasterBeat(self.epoch))
 
     def reload_frontier(self) -> None:
-        """A write was repeated: what waits is read from the database again."""
+        """A write was repeated: what waits, and how much, is read from the database again."""
         if self.is_open:
             self.core.reload()
+            self._writer.call(lambda storage: storage.projects(), self._recount)
 
     def goodbye(self) -> None:
         """The last messages are sent; slaves keep what is not acknowledged and wait for the next master."""
@@ -277,6 +278,11 @@ class Desk:
                 self._learn(one.outcome)
         self._acknowledge(deliveries)
 
+    def _recount(self, projects: Iterable[Project]) -> None:
+        for project in projects:
+            if (state := self.core.projects.get(project.id)) is not None:
+                state.project.counts = project.counts
+
     def apply(self, report: Committed) -> None:
         """Bring the core up to date with a transaction."""
         self._perform(self.core.void(report.gone))
@@ -335,6 +341,8 @@ class Desk:
                 case a.Charge(lost):
                     log.warning("leases_expired", tasks=len(lost))
                     self._charge(lost)
+                case a.Finish(project):
+                    self._finish(project)
                 case a.Welcome(session):
                     self._welcome(session)
                 case a.Gone(session):
@@ -355,6 +363,16 @@ class Desk:
         for end in report.ended:
             self._perform(self.core.ended(end.ref, end.run, b"", is_late=end.late))
         self.apply(report)
+
+    def _finish(self, project: int) -> None:
+        def done(report: Committed) -> None:
+            self.apply(report)
+            self.core.finish_answered(project)
+            if report.entered and (state := self.core.projects.get(project)) is not None:
+                log.info("project_finished", project=state.project.name)
+
+        follow = entry_follow(ON_FINISHED)
+        self._writer.call(lambda storage: storage.finish(project, follow, now_ms()), done)
 
     def _welcome(self, session: Session) -> None:
         ports = self._hub.ports

@@ -14,6 +14,7 @@ from zspider.scheduler.actions import (
     AskHello,
     Challenge,
     Charge,
+    Finish,
     Give,
     Gone,
     Refill,
@@ -199,6 +200,11 @@ class Core:
         if (state := self.projects.get(project)) is not None:
             state.frontier.refill(kind, after, tasks, is_last, self.leases.is_leased)
 
+    def finish_answered(self, project: int) -> None:
+        """A Finish was done; what it led to has entered."""
+        if (state := self.projects.get(project)) is not None:
+            state.is_finish_asked = False
+
     def reload(self) -> None:
         """What is known of the waiting tasks may be wrong: ask the database again."""
         for state in self.projects.values():
@@ -216,6 +222,7 @@ class Core:
         if self.is_adopting(now):
             return actions
         actions += [Gone(session) for session in self._members.missing(now)]
+        actions += self._finishes()
         actions += self._refills()
         actions += self._grant(now, now_ms)
         return actions
@@ -328,6 +335,14 @@ class Core:
         for lease in leases:
             self.leases.end(lease)
         return _tell_holders("release", leases)
+
+    def _finishes(self) -> list[Action]:
+        actions: list[Action] = []
+        for state in self.projects.values():
+            if state.is_finishing and not state.is_finish_asked:
+                state.is_finish_asked = True
+                actions.append(Finish(state.project.id))
+        return actions
 
     def _refills(self) -> list[Action]:
         actions: list[Action] = []

@@ -60,6 +60,7 @@ class LoadedScript:
             crawl_config=packed,
             retry_delay={str(attempt): float(delay) for attempt, delay in delays.items()},
             min_tick=type(handler)._min_tick,
+            has_on_finished=type(handler).on_finished is not BaseHandler.on_finished,
         )
 
     def forget(self) -> None:

@@ -17,6 +17,8 @@ from zspider.task import (
     ATTEMPTS_MAX,
     CRONJOB,
     INTERNAL,
+    ON_FINISHED,
+    SINCE_FINISHED,
     Accept,
     End,
     Follow,
@@ -32,6 +34,7 @@ from zspider.task import (
 )
 
 SEQ_PER_MS = 1_000_000
+_ON_FINISHED = ON_FINISHED.encode()
 NO_PROJECT = "no such project"  # why a message is dropped
 
 
@@ -130,6 +133,8 @@ class Batch:
             row.is_spent = True
         else:
             counts[ENDS[finish.counter]] += 1
+        if not row.is_message and row.taskid != _ON_FINISHED:
+            counts[SINCE_FINISHED] += 1
         self._move(row, finish.status)
         stored.due_ms = finish.due_ms if finish.status is Status.ACTIVE else 0
         stored.retried = finish.retried
@@ -171,6 +176,12 @@ class Batch:
                 self._follows.append((Ref(project, key), follow))
         if repeats:
             self._drop(project, Accept.KNOWN, repeats)
+
+    def finish(self, project: int, follow: Follow, counts: Mapping[str, int]) -> None:
+        """Submit on_finished, unless the counters say that it is not time."""
+        if self._rules.is_finished(counts):
+            self.report.counts[project][SINCE_FINISHED] -= counts[SINCE_FINISHED]
+            self.follow(project, [follow])
 
     @property
     def receivers(self) -> set[str]:

@@ -57,6 +57,15 @@ class Writer:
             self._accept_and_write(tx, batch, now_ms)
         return self._done(batch)
 
+    def finish(self, project: int, follow: Follow, now_ms: int) -> Committed:
+        """Accept on_finished if no task is left."""
+        batch = self._batch(now_ms)
+        with self._db.transaction() as tx:
+            self._fence.enter(tx)
+            batch.finish(project, follow, self._counters.read(tx).get(project, {}))
+            self._accept_and_write(tx, batch, now_ms)
+        return self._done(batch)
+
     def charge(self, deliveries: Sequence[tuple[Ref, int, int]], now_ms: int) -> Committed:
         """Note (task, run, attempt) of deliveries that came to nothing."""
         batch = self._batch(now_ms)
