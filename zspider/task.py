@@ -191,6 +191,7 @@ class ScriptInfo(Struct, frozen=True):
     min_tick: Count = 0  # seconds; 0: no @every methods
     error: str = ""  # the script could not be loaded: last line of the traceback
     has_on_finished: bool = False  # it wants to know when no task is left
+    lacks: str = ""  # name of a project that it imports and that was not to be had: the reason of `error`
 
 
 class Grant(Struct, frozen=True, array_like=True):

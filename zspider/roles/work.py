@@ -190,6 +190,11 @@ class Work:
         if self._processing is not None:
             self._processing.script_came(script, text)
 
+    def project_came(self, answer: m.ProjectScript, now: float) -> None:
+        """What the master knows of a project that a script imports."""
+        if self._processing is not None:
+            self._processing.project_came(answer, now)
+
     def page_came(self, page: m.Page, now: float) -> None:
         """Another slave's page is ours to process. It may come twice."""
         lease = self.held.take_page(page)
@@ -268,6 +273,8 @@ class Work:
             self._processing.step(now, may_run=not self.outbox.is_full)
             for script in self._processing.scripts.to_ask(now):
                 self._voice.say(m.NeedScript(self._voice.session, script))
+            for name in self._processing.projects.to_ask(now):
+                self._voice.say(m.NeedProject(self._voice.session, name))
             self._look_for_breakage(self._processing.is_broken)
         else:
             self._relay_pages(now)
