@@ -57,7 +57,9 @@ class Desk:
         self._keys = keys
         self._rules = rules
         self._scripts: OrderedDict[bytes, str] = OrderedDict()
-        self._wants_script: dict[bytes, set[bytes]] = {}  # script -> routes
+        # script -> what to do with its text, by the route that asked and the project it named
+        self._wants_text: dict[bytes, dict[tuple[bytes, str], Callable[[str], object]]] = {}
+        self._lacking: dict[str, set[int]] = {}  # name that nobody knows -> projects whose scripts import it
 
     def open(self, core: Core, writer: Writer, settings: MasterFile, cluster: bytes, epoch: int) -> None:
         """Begin to work."""
@@ -120,7 +122,21 @@ class Desk:
         """A project is new or changed in the database."""
         if project.info is not None:
             self._rules.set_retry_delays(project.id, project.info.retry_delay)
+        project = self._unless_outdated(project)
         self._perform(self.core.set_project(project, time.monotonic(), now_ms()))
+        for lacking in self._lacking.pop(project.name, ()):
+            if (state := self.core.projects.get(lacking)) is not None:
+                self.set_project(state.project)
+
+    def _unless_outdated(self, project: Project) -> Project:
+        """Without what its script declared, if that was that it lacks a project which is known now: ask again."""
+        lacks = project.info.lacks if project.info is not None else ""
+        if not lacks:
+            return project
+        if any(state.project.name == lacks for state in self.core.projects.values()):
+            return msgspec.structs.replace(project, info=None)
+        self._lacking.setdefault(lacks, set()).add(project.id)
+        return project
 
     def remove_project(self, project: int) -> None:
         """A project is deleted from the database."""
@@ -136,7 +152,7 @@ class Desk:
                 self._on_outcomes(peer, message, now)
             case m.Hello():
                 self._on_hello(peer, message)
-            case m.Beat() | m.GiveBack() | m.NeedScript() | m.Took() | m.Leave():
+            case m.Beat() | m.GiveBack() | m.NeedScript() | m.NeedProject() | m.Took() | m.Leave():
                 if self._is_known(peer, message.session):
                     self._on_word(peer, message, now)
                 else:
@@ -182,7 +198,12 @@ class Desk:
     def _is_proof(self, one: m.Held | m.Took | Outcome) -> bool:
         return is_proof(self._keys.secret, one.project, one.taskid, one.run, one.attempt, one.proof)
 
-    def _on_word(self, peer: Peer, message: m.Beat | m.GiveBack | m.NeedScript | m.Took | m.Leave, now: float) -> None:
+    def _on_word(
+        self,
+        peer: Peer,
+        message: m.Beat | m.GiveBack | m.NeedScript | m.NeedProject | m.Took | m.Leave,
+        now: float,
+    ) -> None:
         core, session = self.core, message.session
         match message:
             case m.Beat():
@@ -193,6 +214,8 @@ class Desk:
                 core.give_back(session, message.numbers, bar=message.reason == "script")
             case m.NeedScript():
                 self._send_script(peer.route, message.script)
+            case m.NeedProject():
+                self._send_project(peer.route, message.name)
             case m.Took():
                 if self._is_proof(message):
                     ref = Ref(message.project, task_key(message.taskid))
@@ -209,26 +232,45 @@ class Desk:
         stats.fetched, stats.processed = beat.fetched, beat.processed
 
     def _send_script(self, route: bytes, script: bytes) -> None:
+        self._with_text(script, (route, ""), lambda text: self._hub.send(route, m.Script(script, text)))
+
+    def _send_project(self, route: bytes, name: str) -> None:
+        """What another project imports: whatever its status is (pyspider.md 2.1)."""
+        projects = (state.project for state in self.core.projects.values())
+        project = next((project for project in projects if project.name == name), None)
+        if project is None:
+            self._hub.send(route, m.ProjectScript(name, None))
+            return
+        script, status = project.script, project.status.value
+        self._with_text(
+            script, (route, name), lambda text: self._hub.send(route, m.ProjectScript(name, script, status, text))
+        )
+
+    def _with_text(self, script: bytes, who: tuple[bytes, str], then: Callable[[str], object]) -> None:
+        """Call `then` with a script's text, when it is read; of several times the same `who`, once."""
         text = self._scripts.get(script)
         if text is not None:
-            self._hub.send(route, m.Script(script, text))
+            then(text)
             return
-        waiting = self._wants_script.setdefault(script, set())
-        waiting.add(route)
+        waiting = self._wants_text.setdefault(script, {})
+        waiting[who] = then
         if len(waiting) == 1:
-            self._writer.call(lambda storage: storage.script(script), lambda found: self._script_read(script, found))
+            self._writer.call(
+                lambda storage: storage.script(script),
+                lambda found: self._script_read(script, found),
+                lambda error: self._script_failed(script, error),
+            )
 
     def _script_failed(self, script: bytes, error: StorageError) -> None:
-        del self._wants_script[script]
+        del self._wants_text[script]
         log.warning("script_unknown", script=script.hex()[:12], reason=str(error))
 
     def _script_read(self, script: bytes, text: str) -> None:
-        routes = self._wants_script.pop(script)
         self._scripts[script] = text
         while len(self._scripts) > SCRIPTS_KEPT:
             self._scripts.popitem(last=False)
-        for route in routes:
-            self._hub.send(route, m.Script(script, text))
+        for then in self._wants_text.pop(script).values():
+            then(text)
 
     # --- outcomes -------------------------------------------------------------------------------
 
