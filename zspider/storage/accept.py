@@ -4,7 +4,6 @@ A Batch is told the rows as the database has them, changes its copies in the ord
 at the end what is to be written and what the master is to be told.
 """
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from zspider.storage.counters import CRON_TICK, DROPPED, ENDS, GAUGES, LATE, MESSAGES, NEW
@@ -190,15 +189,13 @@ class Batch:
 
     def deliver(self, projects: Mapping[str, int]) -> None:
         """Make the messages tasks of their receivers. projects: the ids of those that may be written to."""
-        lost: Counter[str] = Counter()
         for sender, taskid, message in self._messages:
             project = projects.get(message.receiver)
             if project is None:
                 self.report.counts[sender][DROPPED + NO_PROJECT] += 1
-                lost[message.receiver] += 1
+                self.report.undelivered[message.receiver] += 1
             else:
                 self._follows.append((Ref(project, task_key(taskid)), message.as_follow(taskid)))
-        self.report.undelivered.update(lost)
 
     def undecided(self) -> set[Ref]:
         """Submitted tasks whose rows are not in `rows` yet."""
