@@ -1,7 +1,6 @@
 """The master's side of the conversation with its slaves: messages in, core, actions, messages out."""
 
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -13,7 +12,8 @@ from zspider.broker import messages as m
 from zspider.broker.codec import decode_outcome
 from zspider.broker.hub import Hub, Peer
 from zspider.broker.keys import MasterKeys, is_proof, proof
-from zspider.errors import ProtocolError, StorageError
+from zspider.errors import ProtocolError
+from zspider.roles.script_texts import ScriptTexts
 from zspider.roles.writer import Delivery, Writer, now_ms
 from zspider.scheduler import actions as a
 from zspider.scheduler.core import Core, Greeting, HeldLease
@@ -29,7 +29,6 @@ BACKLOG_MAX = 2000  # outcomes waiting for the database; above it the outcomes s
 GRANT_BYTES = 192 * 1024  # of one Grants message
 GRANTS_MAX = 500
 REFILL_ROWS = 2000
-SCRIPTS_KEPT = 200  # script texts in memory
 NAMES_SHOWN = 5  # in one line of the log
 
 
@@ -56,9 +55,6 @@ class Desk:
         self._hub = hub
         self._keys = keys
         self._rules = rules
-        self._scripts: OrderedDict[bytes, str] = OrderedDict()
-        # script -> what to do with its text, by the route that asked and the project it named
-        self._wants_text: dict[bytes, dict[tuple[bytes, str], Callable[[str], object]]] = {}
         self._lacking: dict[str, set[int]] = {}  # name that nobody knows -> projects whose scripts import it
 
     def open(self, core: Core, writer: Writer, settings: MasterFile, cluster: bytes, epoch: int) -> None:
@@ -69,6 +65,7 @@ class Desk:
         self.epoch = epoch
         self.started = time.monotonic()
         self._writer = writer
+        self._texts = ScriptTexts(writer)
         self._settings = settings.master
         self.heartbeat_s = settings.master.heartbeat_s
         self._window = settings.frontier.window
@@ -232,7 +229,7 @@ class Desk:
         stats.fetched, stats.processed = beat.fetched, beat.processed
 
     def _send_script(self, route: bytes, script: bytes) -> None:
-        self._with_text(script, (route, ""), lambda text: self._hub.send(route, m.Script(script, text)))
+        self._texts.with_text(script, (route, ""), lambda text: self._hub.send(route, m.Script(script, text)))
 
     def _send_project(self, route: bytes, name: str) -> None:
         """What another project imports: whatever its status is (pyspider.md 2.1)."""
@@ -242,35 +239,9 @@ class Desk:
             self._hub.send(route, m.ProjectScript(name, None))
             return
         script, status = project.script, project.status.value
-        self._with_text(
+        self._texts.with_text(
             script, (route, name), lambda text: self._hub.send(route, m.ProjectScript(name, script, status, text))
         )
-
-    def _with_text(self, script: bytes, who: tuple[bytes, str], then: Callable[[str], object]) -> None:
-        """Call `then` with a script's text, when it is read; of several times the same `who`, once."""
-        text = self._scripts.get(script)
-        if text is not None:
-            then(text)
-            return
-        waiting = self._wants_text.setdefault(script, {})
-        waiting[who] = then
-        if len(waiting) == 1:
-            self._writer.call(
-                lambda storage: storage.script(script),
-                lambda found: self._script_read(script, found),
-                lambda error: self._script_failed(script, error),
-            )
-
-    def _script_failed(self, script: bytes, error: StorageError) -> None:
-        del self._wants_text[script]
-        log.warning("script_unknown", script=script.hex()[:12], reason=str(error))
-
-    def _script_read(self, script: bytes, text: str) -> None:
-        self._scripts[script] = text
-        while len(self._scripts) > SCRIPTS_KEPT:
-            self._scripts.popitem(last=False)
-        for then in self._wants_text.pop(script).values():
-            then(text)
 
     # --- outcomes -------------------------------------------------------------------------------
 
