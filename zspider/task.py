@@ -5,9 +5,10 @@ Nothing here decides or does anything. Wall-clock times are integer milliseconds
 goes to the end, with a default, or the protocol number grows.
 """
 
+from collections.abc import Mapping
 from enum import IntEnum, StrEnum
 from functools import lru_cache
-from hashlib import sha256
+from hashlib import md5, sha256
 from typing import Annotated, NamedTuple, Protocol
 
 from msgspec import Meta, Struct
@@ -19,6 +20,8 @@ RESULT_BYTES_MAX = 4 * 1024 * 1024  # half of MariaDB's default max_allowed_pack
 TRACK_BYTES_MAX = 1024 * 1024
 FOLLOWS_MAX = 20_000  # of one Outcome; what is more travels as PARTs
 RESULTS_MAX = 20_000
+MESSAGES_MAX = 20_000  # of one Outcome
+MESSAGE_BYTES_MAX = 1024 * 1024  # of one message's packed body
 ATTEMPTS_MAX = 10  # deliveries of one run before it fails with "gave up"
 PROOF_BYTES = 16
 SESSION_BYTES = 16
@@ -34,9 +37,16 @@ Proof = Annotated[bytes, Meta(max_length=PROOF_BYTES)]
 ScriptHash = Annotated[bytes, Meta(min_length=32, max_length=32)]  # SHA-256 of the script's UTF-8 text
 
 ON_START = "on_start"  # taskid of a project's first task (pyspider.md 3.6)
+ON_FINISHED = "on_finished"  # taskid of the task that is made when no other is left (pyspider.md 4.8)
 GET_INFO = "_on_get_info"  # asks a script for its crawl_config, retry_delay and smallest tick; never stored
 CRONJOB = "_on_cronjob"  # runs the methods marked @every; never stored
+# A counter: runs that ended since on_finished was made last; neither its own nor those of messages.
+SINCE_FINISHED = "_since_finished"
 INTERNAL = frozenset({GET_INFO, CRONJOB})
+ON_MESSAGE = "_on_message"  # callback of a task that is a message
+MESSAGE_PREFIX = ON_MESSAGE + ":"  # of such a task's taskid
+MESSAGE_URL = "data:,on_message"  # of a message whose sender names none (pyspider.md 3.6)
+MESSAGE_PRIORITY = 2**31 - 1  # before every page
 
 
 class Status(IntEnum):
@@ -88,6 +98,27 @@ def task_key(taskid: str) -> bytes:
     return sha256(taskid.encode("utf-8", "surrogatepass")).digest()[:16]
 
 
+def is_message(taskid: str) -> bool:
+    """Whether this task is a message to its project: not fetched, not counted against the rate, gone when done."""
+    return taskid.startswith(MESSAGE_PREFIX)
+
+
+def message_taskid(project: int, taskid: str, run: int, index: int) -> str:
+    """The identity of the message that this run of this sender sent as its `index`-th."""
+    sender = f"{project} {run} {index} {taskid}".encode("utf-8", "surrogatepass")
+    return MESSAGE_PREFIX + sha256(sender).hexdigest()[:32]
+
+
+def result_taskid(url: str) -> str:
+    """What a message's script sees as its taskid, and its result is stored under (pyspider.md 2.7)."""
+    return md5(url.encode("utf-8", "surrogatepass"), usedforsecurity=False).hexdigest()
+
+
+def message_options(sender: str, msg: object) -> dict[str, object]:
+    """The options of a message's task, to be packed as its `body`. sender: a project's name, or `__command__`."""
+    return {"schedule": {}, "fetch": {"save": [sender, msg]}, "process": {"callback": ON_MESSAGE}}
+
+
 class End(IntEnum):
     """How a delivery of a task ended, in an Outcome."""
 
@@ -118,6 +149,18 @@ class Follow(Struct, frozen=True, array_like=True):
     cancel: bool = False
 
 
+class Message(Struct, frozen=True, array_like=True):
+    """What a script sent to a project with `send_message()`; once accepted, a task of that project."""
+
+    receiver: Annotated[str, Meta(min_length=1, max_length=64)]  # a project's name
+    url: Url
+    body: Annotated[bytes, Meta(max_length=MESSAGE_BYTES_MAX)]  # msgpack of `message_options`
+
+    def as_follow(self, taskid: str) -> Follow:
+        """The task that it is for its receiver."""
+        return Follow(taskid, self.url, self.body, priority=MESSAGE_PRIORITY)
+
+
 class Outcome(Struct, frozen=True, array_like=True):
     """What one delivery of a task led to. The slave keeps it until the master says it is committed.
 
@@ -137,6 +180,7 @@ class Outcome(Struct, frozen=True, array_like=True):
     fetch_ms: Count = 0
     process_ms: Count = 0
     info: Annotated[bytes, Meta(max_length=256 * 1024)] | None = None  # GET_INFO only: msgpack of ScriptInfo
+    messages: Annotated[list[Message], Meta(max_length=MESSAGES_MAX)] = []
 
 
 class ScriptInfo(Struct, frozen=True):
@@ -146,6 +190,8 @@ class ScriptInfo(Struct, frozen=True):
     retry_delay: dict[str, float] = {}
     min_tick: Count = 0  # seconds; 0: no @every methods
     error: str = ""  # the script could not be loaded: last line of the traceback
+    has_on_finished: bool = False  # it wants to know when no task is left
+    lacks: str = ""  # name of a project that it imports and that was not to be had: the reason of `error`
 
 
 class Grant(Struct, frozen=True, array_like=True):
@@ -245,4 +291,8 @@ class Rules(Protocol):
 
     def finish(self, project: int, stored: Stored, end: End, now_ms: int) -> Finish:
         """Decide about a task whose current run ended; `end` is not PART."""
+        ...
+
+    def is_finished(self, counts: Mapping[str, int]) -> bool:
+        """Whether it is time for on_finished, by a project's counters."""
         ...

@@ -6,7 +6,7 @@ from itertools import count
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.support.storage import Crawl, follow, outcome
-from zspider.task import End, Outcome, Task
+from zspider.task import End, Message, Outcome, Task, is_message
 
 NAMES = st.sampled_from([f"t{number}" for number in range(8)])
 FOLLOWS = st.lists(
@@ -23,7 +23,9 @@ FOLLOWS = st.lists(
     max_size=5,
 )
 ENDINGS = st.lists(
-    st.tuples(NAMES, st.sampled_from(End), FOLLOWS, st.integers(0, 3), st.booleans()), min_size=1, max_size=6
+    st.tuples(NAMES, st.sampled_from(End), FOLLOWS, st.integers(0, 3), st.booleans(), st.integers(0, 2)),
+    min_size=1,
+    max_size=6,
 )
 _projects = count()
 
@@ -44,10 +46,18 @@ def test_counters_are_what_counting_would_give(crawl: Crawl, seeds: list, batche
     for batch in batches:
         crawl.now_ms += 100
         outcomes: list[Outcome] = [
-            outcome(held[name], end, follows=[] if is_bad else follows, results=[b"\xff" if is_bad else b"1"] * results)
-            for name, end, follows, results, is_bad in batch
+            outcome(
+                held[name],
+                end,
+                follows=[] if is_bad else follows,
+                results=[b"\xff" if is_bad else b"1"] * results,
+                messages=[Message(crawl.project.name, f"data:,{results}", b"\x80")] * messages,
+            )
+            for name, end, follows, results, is_bad, messages in batch
             if name in held
         ]
+        heard = [task for name, task in held.items() if is_message(name)]
+        outcomes += (outcome(task, batch[0][1], results=[b"2"] * batch[0][3]) for task in heard)
         note(crawl.commit(*outcomes))
     rows = crawl.reader.tasks(crawl.project.id)
     counted = Counter(row.status.word for row in rows)
@@ -55,8 +65,10 @@ def test_counters_are_what_counting_would_give(crawl: Crawl, seeds: list, batche
     counts = crawl.counts()
     words = ("waiting", "done", "failed", "cancelled", "results")
     assert {word: counts.get(word, 0) for word in words} == {word: counted[word] for word in words}
-    assert counts.get("new", 0) == len(rows)
-    assert {name: value for name, value in told.items() if value} == counts
+    assert counts.get("new", 0) == len(rows) + counts.get("messages", 0)
+    assert {name: value for name, value in told.items() if value} == {
+        name: value for name, value in crawl.all_counts().items() if value
+    }
     waiting = {task.taskid: task for task in crawl.storage.ready(crawl.project.id, None, 100)}
     waiting |= {task.taskid: task for task in crawl.storage.delayed(crawl.project.id, None, 100)}
     assert {name: held[name] for name in waiting} == waiting  # the master was told every change

@@ -14,7 +14,17 @@ from typing import Any
 
 import msgspec
 from zspider.broker.codec import decode_outcome
-from zspider.broker.messages import AnyMessage, LoadFailed, Page, Processed, Script, Started, Stop
+from zspider.broker.messages import (
+    AnyMessage,
+    LoadFailed,
+    Page,
+    Processed,
+    ProjectScript,
+    Script,
+    Started,
+    Stop,
+    WantProject,
+)
 from zspider.broker.pipe import Pipe
 from zspider.roles.running import Running
 from zspider.task import Outcome
@@ -104,6 +114,19 @@ class ProcessorAtWork:
         assert isinstance(message, LoadFailed), message
         assert message.number == number
         return message
+
+    def wants(self) -> str:
+        """The project that a script imports now."""
+        message = self.receive()
+        assert isinstance(message, WantProject), message
+        return message.name
+
+    def send_project(self, name: str, text: str | None) -> None:
+        """The answer to `wants`; None: there is no such project."""
+        if text is None:
+            self.send(ProjectScript(name, None))
+        else:
+            self.send(ProjectScript(name, sha256(text.encode()).digest(), "STOP", text))
 
     def stop(self) -> int:
         """Say Stop; returns the exit code."""

@@ -14,6 +14,7 @@ from zspider.scheduler.actions import (
     AskHello,
     Challenge,
     Charge,
+    Finish,
     Give,
     Gone,
     Refill,
@@ -227,6 +228,7 @@ class World:
         self.attempts: dict[tuple[Ref, int], int] = {}  # the highest ever granted
         self.granted: list[tuple[float, bytes, Delivery]] = []
         self.late = 0
+        self.finish_asked: list[int] = []  # projects
         self._names = count(1)
         self._seq = count(1)
         self.core = self._new_core()
@@ -359,6 +361,8 @@ class World:
                     self.writer.append(lambda x=(project, kind, after): self._read(*x))
                 case Charge(lost):
                     self.writer.append(lambda lost=lost: self._charge(lost))
+                case Finish(project):
+                    self.finish_asked.append(project)
                 case Welcome(session):
                     self.send(session.route, "welcome")
                 case Challenge(session):

@@ -33,6 +33,7 @@ class ScriptedMaster:
         self.epoch = 1
         self.cluster = b"c" * 16
         self.scripts: dict[bytes, str] = {}
+        self.projects: dict[str, str | None] = {}  # what a script may import; None: there is no such project
         self.heard: list[Any] = []  # all messages, in order
         self.outcomes: list[tuple[m.OutcomeItem, Outcome]] = []
         self.routes: dict[bytes, bytes] = {}  # session -> route
@@ -72,6 +73,12 @@ class ScriptedMaster:
                 case m.NeedScript(session=session, script=script):
                     if script in self.scripts:
                         self.say(session, m.Script(script, self.scripts[script]))
+
+                case m.NeedProject(session=session, name=name):
+                    if name in self.projects:
+                        text = self.projects[name]
+                        known = m.ProjectScript(name, None) if text is None else _known(name, text)
+                        self.say(session, known)
 
     def said(self, kind: type[Any]) -> list[Any]:
         return [message for message in self.heard if isinstance(message, kind)]
@@ -152,6 +159,10 @@ class ScriptedMaster:
             self._unacknowledged.append((session, item.id))
         if self.acknowledges:
             self.acknowledge()
+
+
+def _known(name: str, text: str) -> m.ProjectScript:
+    return m.ProjectScript(name, script_hash(text), "RUNNING", text)
 
 
 def step_until(done: Callable[[], Any], steps: list[Callable[[], object]], what: str, deadline_s: float = 20.0) -> Any:

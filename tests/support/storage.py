@@ -79,9 +79,13 @@ class Crawl:
         return self.reader.task(self.project.id, name) is not None
 
     def counts(self) -> dict[str, int]:
-        """The project's counters that are not 0."""
+        """The project's counters that are not 0, but for those that nobody is shown."""
+        return {name: value for name, value in self.all_counts().items() if value and not name.startswith("_")}
+
+    def all_counts(self) -> dict[str, int]:
+        """Every counter of the project."""
         (project,) = (project for project in self.reader.projects() if project.id == self.project.id)
-        return {name: value for name, value in project.counts.items() if value}
+        return project.counts
 
     def results(self) -> dict[str, list[str]]:
         """All stored results by taskid."""

@@ -11,7 +11,7 @@ from msgspec import Meta, Struct
 
 from zspider.task import Grant, Millis, ProjectId, Proof, ScriptHash, TaskId
 
-PROTOCOL = 1  # grows with every change that an older peer cannot read
+PROTOCOL = 2  # grows with every change that an older peer cannot read
 
 Session = Annotated[bytes, Meta(min_length=16, max_length=16)]  # 128 secret random bits, new at every start
 ClusterId = Annotated[bytes, Meta(min_length=16, max_length=16)]
@@ -92,6 +92,13 @@ class NeedScript(Message, frozen=True, tag="needscript"):
 
     session: Session
     script: ScriptHash
+
+
+class NeedProject(Message, frozen=True, tag="needproject"):
+    """Slave -> master: a script imports this project; answered by ProjectScript."""
+
+    session: Session
+    name: Short
 
 
 class Took(Message, frozen=True, tag="took"):
@@ -180,6 +187,15 @@ class Script(Message, frozen=True, tag="script"):
 
     script: ScriptHash
     text: str
+
+
+class ProjectScript(Message, frozen=True, tag="projectscript"):
+    """Master -> slave (and slave -> processor): a project's current script; None: there is no such project."""
+
+    name: Short
+    script: ScriptHash | None
+    status: Short = ""
+    text: str = ""
 
 
 class Ack(Message, frozen=True, tag="ack"):
@@ -287,6 +303,12 @@ class Processed(Message, frozen=True, tag="processed"):
     outcome: bytes
 
 
+class WantProject(Message, frozen=True, tag="wantproject"):
+    """Processor -> slave: the script that I run imports this project; answered by ProjectScript."""
+
+    name: Short
+
+
 class LoadFailed(Message, frozen=True, tag="loadfailed"):
     """Processor -> slave: this script cannot be imported on this machine (a module is missing)."""
 
@@ -299,13 +321,14 @@ class Stop(Message, frozen=True, tag="stop"):
     """Slave -> processor: finish what you run, then end."""
 
 
-ToMaster = Hello | Beat | GiveBack | NeedScript | Took | Leave | AdminRequest  # on the control socket
+ToMaster = Hello | Beat | GiveBack | NeedScript | NeedProject | Took | Leave | AdminRequest  # on the control socket
 
 AnyMessage = (
-    Hello | Beat | GiveBack | NeedScript | Took | Leave
-    | Welcome | Unknown | NewSession | Refused | MasterBeat | ProjectInfo | Grants | Script | Ack | Release | Recall
+    Hello | Beat | GiveBack | NeedScript | NeedProject | Took | Leave
+    | Welcome | Unknown | NewSession | Refused | MasterBeat | ProjectInfo | Grants | Script | ProjectScript
+    | Ack | Release | Recall
     | Taken | Resend
     | Outcomes
     | AdminRequest | AdminReply
-    | Page | Started | Processed | LoadFailed | Stop
+    | Page | Started | Processed | WantProject | LoadFailed | Stop
 )  # fmt: skip

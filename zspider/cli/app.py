@@ -25,6 +25,7 @@ VERBS = {
     "check": ("check", "Check scripts, and say where zspider differs from pyspider."),
     "demo-site": ("demo_site", "Serve a generated site to crawl."),
     "project": ("project", "Push, list, start, stop and remove projects."),
+    "send-message": ("send_message", "Send a message to a project's on_message."),
     "status": ("status", "Show slaves, rates and projects."),
     "tasks": ("tasks", "List a project's tasks."),
     "task": ("tasks", "Show everything about one task."),

@@ -16,7 +16,7 @@ from zspider.cli.text import visible
 from zspider.errors import ConfigError, ScriptError
 from zspider.roles.script_file import read_script
 from zspider.roles.trial_process import CannotLoad, Step, step
-from zspider.task import ON_START, End, Follow
+from zspider.task import ON_START, End, Follow, Message
 
 
 def show_step(
@@ -66,6 +66,9 @@ def _echo(done: Step) -> None:
     _echo_section("fetch", "\n".join(head_lines(done.page)))
     _echo_section("logs", stepped.logs)
     _echo_section(f"follows: {len(stepped.follows)}", "\n".join(_follow_line(follow) for follow in stepped.follows))
+    if stepped.messages:
+        lines = [_message_line(_message(each)) for each in stepped.messages]
+        _echo_section(f"messages: {len(lines)}", "\n".join(lines))
     results = [json.dumps(json.loads(each), ensure_ascii=False, indent=2) for each in stepped.results]
     if not results and stepped.returned is not None:
         results = [f"none kept; the callback returned what begins with {stepped.returned!r}"]
@@ -95,6 +98,15 @@ def _follow(follow: Follow) -> dict[str, Any]:
     return {"taskid": follow.taskid, "url": follow.url, **msgspec.msgpack.decode(follow.body)}
 
 
+def _message(message: Message) -> dict[str, Any]:
+    _, said = msgspec.msgpack.decode(message.body)["fetch"]["save"]
+    return {"project": message.receiver, "url": message.url, "message": said}
+
+
+def _message_line(one: dict[str, Any]) -> str:
+    return f"{one['project']} < {json.dumps(one['message'], ensure_ascii=False)}  {one['url']}"
+
+
 def _as_json(done: Step) -> dict[str, Any]:
     stepped = done.stepped
     return {
@@ -102,6 +114,7 @@ def _as_json(done: Step) -> dict[str, Any]:
         "fetch": page_as_json(done.page),
         "logs": stepped.logs,
         "follows": [_follow(follow) for follow in stepped.follows],
+        "messages": [_message(message) for message in stepped.messages],
         "results": [json.loads(each) for each in stepped.results],
         "save": stepped.save,
         "error": stepped.reason,

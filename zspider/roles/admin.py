@@ -4,8 +4,9 @@ Each verb is a method `_<verb with dots as underscores>(request)`; its arguments
 goes wrong is answered as one line with an exit code.
 """
 
+import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgpack
@@ -18,17 +19,30 @@ from zspider.errors import ConfigError, ScriptError, ZspiderError
 from zspider.roles.desk import Desk
 from zspider.roles.reader import ReaderThread
 from zspider.roles.writer import Writer, now_ms
+from zspider.scheduler.internal import entry_follow
 from zspider.scheduler.projects import ProjectState
 from zspider.settings import MasterFile
-from zspider.storage import StoredResult, TaskDetail
-from zspider.task import ON_START, Follow, Project, ProjectStatus, Ref, Status, task_key
+from zspider.storage import Committed, StoredResult, TaskDetail
+from zspider.task import (
+    MESSAGE_BYTES_MAX,
+    MESSAGE_PREFIX,
+    MESSAGE_URL,
+    ON_START,
+    Message,
+    Project,
+    ProjectStatus,
+    Ref,
+    Status,
+    message_options,
+    task_key,
+)
 
 log = structlog.get_logger(__name__)
 PAGE_MAX = 500  # rows of one reply
 NAME_CHARS_MAX = 64
 REMOVE_ROWS = 2000  # deleted in one transaction
 TASK_COLUMNS = ("taskid", "url", "priority", "retried", "due_ms", "lastcrawl_ms", "reason")
-ON_START_SCHEDULE = {"age": 0, "priority": 9, "force_update": True}  # pyspider.md 3.6
+COMMAND = "__command__"  # the sender of a message that no project sent (pyspider.md 1.6)
 
 
 class Request:
@@ -85,6 +99,7 @@ class Admin:
             "project.stop": self._stop,
             "project.set": self._set,
             "project.rm": self._remove,
+            "message.send": self._send_message,
             "tasks": self._tasks,
             "task": self._task,
             "results": self._results,
@@ -153,8 +168,9 @@ class Admin:
             "updated_ms": project.updated_ms,
             "script_error": project.info.error if project.info else "",
             "is_script_known": project.info is not None,
-            "counts": {**project.counts, "leased": self._desk.core.leases.count(project.id)},
+            "counts": {**_shown(project.counts), "leased": self._desk.core.leases.count(project.id)},
             "limited": state.is_limited,
+            "finishing": state.is_finishing,
             "ready": state.frontier.has_ready(now_ms()),
             "loaded": state.frontier.is_loaded,
             "next_due_ms": state.frontier.next_due_ms(),
@@ -242,12 +258,25 @@ class Admin:
     def _start(self, request: Request) -> None:
         """RUNNING, and on_start now."""
         state = self._state(request)
-        body = {"schedule": ON_START_SCHEDULE, "fetch": {}, "process": {"callback": ON_START}}
-        follow = Follow(ON_START, f"data:,{ON_START}", msgpack.packb(body), priority=9, age_ms=0, force_update=True)
+        follow = entry_follow(ON_START)
         self._writer.call(
             lambda storage: storage.submit(state.project.id, [follow], now_ms()), self._desk.apply, request.fail
         )
         self._change(request, state, {"status": ProjectStatus.RUNNING})
+
+    def _send_message(self, request: Request) -> None:
+        """A message to a project; it is accepted when the answer comes."""
+        project = self._state(request, "project").project
+        body = msgpack.packb(message_options(COMMAND, request.args.get("message")))
+        if len(body) > MESSAGE_BYTES_MAX:
+            raise ConfigError(f"a message of {len(body)} bytes, the limit is {MESSAGE_BYTES_MAX}")
+        follow = Message(project.name, MESSAGE_URL, body).as_follow(MESSAGE_PREFIX + secrets.token_hex(16))
+
+        def done(report: Committed) -> None:
+            self._desk.apply(report)
+            request.answer({"project": project.name, "status": project.status.value})
+
+        self._writer.call(lambda storage: storage.submit(project.id, [follow], now_ms()), done, request.fail)
 
     def _remove(self, request: Request) -> None:
         """STOP, then delete a bounded number of rows; the command asks again until nothing is left."""
@@ -307,6 +336,11 @@ class Admin:
             lambda rows: request.answer(_page(rows, _result_row)),
             request.fail,
         )
+
+
+def _shown(counts: Mapping[str, int]) -> dict[str, int]:
+    """The counters without those that the storage keeps for itself."""
+    return {name: value for name, value in counts.items() if not name.startswith("_")}
 
 
 def _after(request: Request) -> bytes:

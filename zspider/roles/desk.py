@@ -1,7 +1,6 @@
 """The master's side of the conversation with its slaves: messages in, core, actions, messages out."""
 
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -13,23 +12,24 @@ from zspider.broker import messages as m
 from zspider.broker.codec import decode_outcome
 from zspider.broker.hub import Hub, Peer
 from zspider.broker.keys import MasterKeys, is_proof, proof
-from zspider.errors import ProtocolError, StorageError
+from zspider.errors import ProtocolError
+from zspider.roles.script_texts import ScriptTexts
 from zspider.roles.writer import Delivery, Writer, now_ms
 from zspider.scheduler import actions as a
 from zspider.scheduler.core import Core, Greeting, HeldLease
-from zspider.scheduler.internal import info_run
+from zspider.scheduler.internal import entry_follow, info_run
 from zspider.scheduler.leases import Lease, Session
 from zspider.scheduler.rules import SchedulerRules
 from zspider.settings import MasterFile
 from zspider.storage import Committed
-from zspider.task import GET_INFO, End, Grant, Outcome, Project, Ref, ScriptInfo, task_key
+from zspider.task import GET_INFO, ON_FINISHED, End, Grant, Outcome, Project, Ref, ScriptInfo, task_key
 
 log = structlog.get_logger(__name__)
 BACKLOG_MAX = 2000  # outcomes waiting for the database; above it the outcomes socket is not read
 GRANT_BYTES = 192 * 1024  # of one Grants message
 GRANTS_MAX = 500
 REFILL_ROWS = 2000
-SCRIPTS_KEPT = 200  # script texts in memory
+NAMES_SHOWN = 5  # in one line of the log
 
 
 class SlaveStats(msgspec.Struct):
@@ -55,8 +55,7 @@ class Desk:
         self._hub = hub
         self._keys = keys
         self._rules = rules
-        self._scripts: OrderedDict[bytes, str] = OrderedDict()
-        self._wants_script: dict[bytes, set[bytes]] = {}  # script -> routes
+        self._lacking: dict[str, set[int]] = {}  # name that nobody knows -> projects whose scripts import it
 
     def open(self, core: Core, writer: Writer, settings: MasterFile, cluster: bytes, epoch: int) -> None:
         """Begin to work."""
@@ -66,6 +65,7 @@ class Desk:
         self.epoch = epoch
         self.started = time.monotonic()
         self._writer = writer
+        self._texts = ScriptTexts(writer)
         self._settings = settings.master
         self.heartbeat_s = settings.master.heartbeat_s
         self._window = settings.frontier.window
@@ -92,9 +92,10 @@ class Desk:
             self._hub.send(session.route, m.MasterBeat(self.epoch))
 
     def reload_frontier(self) -> None:
-        """A write was repeated: what waits is read from the database again."""
+        """A write was repeated: what waits, and how much, is read from the database again."""
         if self.is_open:
             self.core.reload()
+            self._writer.call(lambda storage: storage.projects(), self._recount)
 
     def goodbye(self) -> None:
         """The last messages are sent; slaves keep what is not acknowledged and wait for the next master."""
@@ -118,7 +119,21 @@ class Desk:
         """A project is new or changed in the database."""
         if project.info is not None:
             self._rules.set_retry_delays(project.id, project.info.retry_delay)
+        project = self._unless_outdated(project)
         self._perform(self.core.set_project(project, time.monotonic(), now_ms()))
+        for lacking in self._lacking.pop(project.name, ()):
+            if (state := self.core.projects.get(lacking)) is not None:
+                self.set_project(state.project)
+
+    def _unless_outdated(self, project: Project) -> Project:
+        """Without what its script declared, if that was that it lacks a project which is known now: ask again."""
+        lacks = project.info.lacks if project.info is not None else ""
+        if not lacks:
+            return project
+        if any(state.project.name == lacks for state in self.core.projects.values()):
+            return msgspec.structs.replace(project, info=None)
+        self._lacking.setdefault(lacks, set()).add(project.id)
+        return project
 
     def remove_project(self, project: int) -> None:
         """A project is deleted from the database."""
@@ -134,7 +149,7 @@ class Desk:
                 self._on_outcomes(peer, message, now)
             case m.Hello():
                 self._on_hello(peer, message)
-            case m.Beat() | m.GiveBack() | m.NeedScript() | m.Took() | m.Leave():
+            case m.Beat() | m.GiveBack() | m.NeedScript() | m.NeedProject() | m.Took() | m.Leave():
                 if self._is_known(peer, message.session):
                     self._on_word(peer, message, now)
                 else:
@@ -180,7 +195,12 @@ class Desk:
     def _is_proof(self, one: m.Held | m.Took | Outcome) -> bool:
         return is_proof(self._keys.secret, one.project, one.taskid, one.run, one.attempt, one.proof)
 
-    def _on_word(self, peer: Peer, message: m.Beat | m.GiveBack | m.NeedScript | m.Took | m.Leave, now: float) -> None:
+    def _on_word(
+        self,
+        peer: Peer,
+        message: m.Beat | m.GiveBack | m.NeedScript | m.NeedProject | m.Took | m.Leave,
+        now: float,
+    ) -> None:
         core, session = self.core, message.session
         match message:
             case m.Beat():
@@ -191,6 +211,8 @@ class Desk:
                 core.give_back(session, message.numbers, bar=message.reason == "script")
             case m.NeedScript():
                 self._send_script(peer.route, message.script)
+            case m.NeedProject():
+                self._send_project(peer.route, message.name)
             case m.Took():
                 if self._is_proof(message):
                     ref = Ref(message.project, task_key(message.taskid))
@@ -207,26 +229,19 @@ class Desk:
         stats.fetched, stats.processed = beat.fetched, beat.processed
 
     def _send_script(self, route: bytes, script: bytes) -> None:
-        text = self._scripts.get(script)
-        if text is not None:
-            self._hub.send(route, m.Script(script, text))
+        self._texts.with_text(script, (route, ""), lambda text: self._hub.send(route, m.Script(script, text)))
+
+    def _send_project(self, route: bytes, name: str) -> None:
+        """What another project imports: whatever its status is (pyspider.md 2.1)."""
+        projects = (state.project for state in self.core.projects.values())
+        project = next((project for project in projects if project.name == name), None)
+        if project is None:
+            self._hub.send(route, m.ProjectScript(name, None))
             return
-        waiting = self._wants_script.setdefault(script, set())
-        waiting.add(route)
-        if len(waiting) == 1:
-            self._writer.call(lambda storage: storage.script(script), lambda found: self._script_read(script, found))
-
-    def _script_failed(self, script: bytes, error: StorageError) -> None:
-        del self._wants_script[script]
-        log.warning("script_unknown", script=script.hex()[:12], reason=str(error))
-
-    def _script_read(self, script: bytes, text: str) -> None:
-        routes = self._wants_script.pop(script)
-        self._scripts[script] = text
-        while len(self._scripts) > SCRIPTS_KEPT:
-            self._scripts.popitem(last=False)
-        for route in routes:
-            self._hub.send(route, m.Script(script, text))
+        script, status = project.script, project.status.value
+        self._texts.with_text(
+            script, (route, name), lambda text: self._hub.send(route, m.ProjectScript(name, script, status, text))
+        )
 
     # --- outcomes -------------------------------------------------------------------------------
 
@@ -276,6 +291,11 @@ class Desk:
                 self._learn(one.outcome)
         self._acknowledge(deliveries)
 
+    def _recount(self, projects: Iterable[Project]) -> None:
+        for project in projects:
+            if (state := self.core.projects.get(project.id)) is not None:
+                state.project.counts = project.counts
+
     def apply(self, report: Committed) -> None:
         """Bring the core up to date with a transaction."""
         self._perform(self.core.void(report.gone))
@@ -287,6 +307,15 @@ class Desk:
                     counts[name] = counts.get(name, 0) + delta
         for reason, number in report.dropped.items():
             log.debug("follows_dropped", reason=reason, number=number)
+        if report.undelivered:
+            names = sorted(report.undelivered)
+            log.warning(
+                "messages_dropped",
+                reason="no such project",
+                number=report.undelivered.total(),
+                projects=names[:NAMES_SHOWN],
+                and_more=max(0, len(names) - NAMES_SHOWN),
+            )
 
     def _acknowledge(self, deliveries: Iterable[Delivery]) -> None:
         ids: dict[bytes, list[int]] = {}
@@ -325,6 +354,8 @@ class Desk:
                 case a.Charge(lost):
                     log.warning("leases_expired", tasks=len(lost))
                     self._charge(lost)
+                case a.Finish(project):
+                    self._finish(project)
                 case a.Welcome(session):
                     self._welcome(session)
                 case a.Gone(session):
@@ -345,6 +376,16 @@ class Desk:
         for end in report.ended:
             self._perform(self.core.ended(end.ref, end.run, b"", is_late=end.late))
         self.apply(report)
+
+    def _finish(self, project: int) -> None:
+        def done(report: Committed) -> None:
+            self.apply(report)
+            self.core.finish_answered(project)
+            if report.entered and (state := self.core.projects.get(project)) is not None:
+                log.info("project_finished", project=state.project.name)
+
+        follow = entry_follow(ON_FINISHED)
+        self._writer.call(lambda storage: storage.finish(project, follow, now_ms()), done)
 
     def _welcome(self, session: Session) -> None:
         ports = self._hub.ports

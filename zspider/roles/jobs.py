@@ -10,7 +10,7 @@ from zspider.errors import ProtocolError, ZspiderError
 from zspider.fetch import Fetched
 from zspider.roles.held import Lease
 from zspider.roles.merge import LateConfig
-from zspider.task import End, Grant, Outcome, Status
+from zspider.task import End, Grant, Outcome, Status, is_message, result_taskid
 
 TASK_PACK = 1  # pyspider's `type` of an ordinary task
 REASON_CHARS_MAX = 2000
@@ -66,7 +66,7 @@ def task_of(grant: Grant, info: ProjectInfo, config: LateConfig) -> dict[str, An
         raise BadTask(f"the task's options cannot be read: {exc}") from exc
     schedule["retried"] = grant.retried
     return {
-        "taskid": grant.taskid,
+        "taskid": result_taskid(grant.url) if is_message(grant.taskid) else grant.taskid,
         "project": info.name,
         "url": grant.url,
         "status": int(Status.ACTIVE),
@@ -80,6 +80,12 @@ def task_of(grant: Grant, info: ProjectInfo, config: LateConfig) -> dict[str, An
         "project_md5sum": grant.script.hex(),
         "project_updatetime": info.updated_ms / 1000,
     }
+
+
+def message_page(serial: int, url: str) -> Fetched:
+    """What stands for the page of a message, which nobody fetches (pyspider.md 6.2 step 9)."""
+    result = {"status_code": 200, "url": url, "orig_url": url, "headers": {}, "cookies": {}, "time": 0.0}
+    return Fetched(serial, result, b"")
 
 
 def page_of(lease: Lease, number: int, fetched: Fetched) -> Page:

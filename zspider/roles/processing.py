@@ -5,13 +5,14 @@ from typing import Protocol
 
 import structlog
 
-from zspider.broker.messages import AnyMessage, LoadFailed, Page, Processed, Script, Started
+from zspider.broker.messages import AnyMessage, LoadFailed, Page, Processed, ProjectScript, Script, Started, WantProject
 from zspider.broker.pipe import Pipe
 from zspider.errors import ProtocolError
 from zspider.roles.dispatch import Dispatch
 from zspider.roles.held import HeldLeases, Lease, Stage
 from zspider.roles.jobs import failed, time_limit_s
 from zspider.roles.processors import Death, Processors
+from zspider.roles.projects_wanted import ProjectsWanted
 from zspider.roles.scripts_kept import ScriptsKept
 from zspider.settings import SlaveFile
 from zspider.task import End
@@ -50,6 +51,7 @@ class Processing:
 
     def __init__(self, settings: SlaveFile, held: HeldLeases, customer: Customer) -> None:
         self.scripts = ScriptsKept()
+        self.projects = ProjectsWanted()
         self._default_limit_s = settings.processor.process_time_limit_s
         self._held = held
         self._customer = customer
@@ -115,6 +117,12 @@ class Processing:
         for serial in self._no_text.pop(script, ()):
             if self._held.get(serial) is not None:
                 self._dispatch.put(serial)
+
+    def project_came(self, answer: ProjectScript, now: float) -> None:
+        """The master said what it knows of a project."""
+        for index in self.projects.came(answer.name):
+            self._processors.send(index, answer)
+            self._dispatch.progress(index, now)
 
     # --- a turn ---------------------------------------------------------------------------------
 
@@ -199,6 +207,8 @@ class Processing:
                     self._processors.loaded_by(index).add(lease.script)
                     self._dispatch.drop(serial)
                     self._customer.on_outcome(lease, packed)
+            case WantProject(name=name):
+                self.projects.want(index, name, now)
             case LoadFailed(number=serial, script=script, error=error):
                 self._dispatch.finished(index, serial, now)
                 if (lease := self._open(serial)) is not None:
@@ -227,7 +237,7 @@ class Processing:
         self._see(now)
         self._dispatch.relieve(now)
         for head in self._dispatch.heads(now):
-            if not may_run:  # its outcome may wait for us, not we for it
+            if not may_run or self.projects.is_waiting(head.processor, now):  # it may wait for us, not we for it
                 self._dispatch.progress(head.processor, now)
             elif head.seconds > self._limit_s(head.processor, head.page, head.had_started):
                 if head.had_started:
@@ -254,6 +264,7 @@ class Processing:
         """A processor is dead: hear its last words, then see whose fault it was."""
         self._read_pipe(index, now, 10**6)
         self._see(now)
+        self.projects.gone(index)
         death = self._processors.bury(index, now)
         fallen = self._dispatch.died(index)
         overtime = self._timed_out.pop(index, None)

@@ -8,23 +8,37 @@ import argparse
 import os
 import signal
 import sys
+import threading
+import time
 import zlib
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
 
 from zspider.broker import codec
-from zspider.broker.messages import AnyMessage, LoadFailed, Page, Processed, Script, Started, Stop
+from zspider.broker.messages import (
+    AnyMessage,
+    LoadFailed,
+    Page,
+    Processed,
+    ProjectScript,
+    Script,
+    Started,
+    Stop,
+    WantProject,
+)
 from zspider.broker.pipe import Pipe
 from zspider.roles.limits import die_with_parent, limit_memory, own_session
+from zspider.roles.projects_wanted import WAIT_S
 from zspider.roles.running import Running
 from zspider.script import shim
-from zspider.script.deadline import Deadline
-from zspider.script.errors import LoadError
+from zspider.script.deadline import Deadline, standing_still
+from zspider.script.errors import LoadError, ProjectImportError
 from zspider.script.loader import LoadedScript, load
 from zspider.script.logs import captured
+from zspider.script.projects import ProjectFinder, ProjectText
 from zspider.script.runner import Ran, run
 from zspider.task import GET_INFO, End, Follow, Outcome, ScriptInfo
 
@@ -34,6 +48,7 @@ PART_BYTES = 180 * 1024  # of the follows of one outcome: with the rest it stays
 FOLLOW_BYTES = 60  # what a follow costs beside its texts
 IDLE_S = 0.5  # how often a signal to stop is looked for while there is nothing to do
 REASON_CHARS = 2000  # Outcome.reason
+NAME_CHARS = 64  # of a project
 ERROR_CHARS = 4000  # LoadFailed.error
 
 
@@ -56,13 +71,16 @@ class Processor:
         self._options = options
         self._texts: dict[bytes, bytes] = {}  # compressed; the slave sends each only once, so none is dropped
         self._loaded: OrderedDict[tuple[int, bytes], LoadedScript | LoadError] = OrderedDict()
+        self._projects = ProjectFinder(self._ask_project)
+        self._came: deque[AnyMessage] = deque()  # while an import waited for its answer
 
     def run(self) -> None:
         """Work until told to stop, or until the slave is gone."""
+        self._projects.install()
         self._pipe.queue(Started(0))
         self._pipe.flush(wait=True)
         while not self.stopping:
-            message = self._pipe.receive(IDLE_S)
+            message = self._came.popleft() if self._came else self._pipe.receive(IDLE_S)
             if message is not None:
                 self._on_message(message)
             elif self._pipe.is_closed:
@@ -104,20 +122,23 @@ class Processor:
             on_follows=lambda follows: self._send_parts(page, cut(follows)),
             time_limit_s=self._options.process_time_limit_s,
             follows_max=self._options.follows,
-            results_bytes_max=self._options.outcome_bytes,
+            outcome_bytes_max=self._options.outcome_bytes,
         )
         *parts, last = cut(ran.follows) or [[]]
         self._send_parts(page, parts)
         self._send_final(page, final_outcome(page, ran, last))
 
     def _script(self, page: Page) -> LoadedScript | LoadError:
-        """The script a page needs; what could not be loaded is not tried again."""
+        """The script a page needs; what could not be loaded is not tried again, unless it lacked a project."""
         key = (page.project, page.script)
         known = self._loaded.get(key)
         if known is not None:
             self._loaded.move_to_end(key)
             return known
-        loaded = self._loaded[key] = self._load(page)
+        loaded = self._load(page)
+        if isinstance(loaded, LoadError) and loaded.lacks:
+            return loaded
+        self._loaded[key] = loaded
         if len(self._loaded) > LOADED_MAX:
             _, oldest = self._loaded.popitem(last=False)
             if isinstance(oldest, LoadedScript):
@@ -126,6 +147,7 @@ class Processor:
 
     def _load(self, page: Page) -> LoadedScript | LoadError:
         text = zlib.decompress(self._texts[page.script]).decode("utf-8")
+        self._projects.forget_imports()
         deadline = Deadline(self._options.process_time_limit_s)
         try:
             with captured(), deadline:
@@ -136,6 +158,28 @@ class Processor:
             return LoadError(f"TimeoutError: {error}")
         finally:
             deadline.stop()
+
+    def _ask_project(self, name: str) -> ProjectText | None:
+        """A project's script, from the master; the time of the script that imports it stands still meanwhile."""
+        if threading.current_thread() is not threading.main_thread():
+            raise ProjectImportError(name, f"project {name!r} can be imported by the main thread only")
+        if len(name) > NAME_CHARS:
+            return None
+        with standing_still():
+            self._pipe.queue(WantProject(name))
+            self._pipe.flush(wait=True)
+            until = time.monotonic() + WAIT_S
+            while (left_s := until - time.monotonic()) > 0 and not self._pipe.is_closed:
+                match self._pipe.receive(left_s):
+                    case ProjectScript(name=said, script=script, status=status, text=text) if said == name:
+                        return None if script is None else ProjectText(script, status, text)
+                    case None:
+                        pass
+                    case message:
+                        self._came.append(message)
+        raise ProjectImportError(
+            name, f"the master did not answer within {WAIT_S:g} s whether it knows project {name!r}"
+        )
 
     def _send_parts(self, page: Page, parts: Iterable[list[Follow]]) -> None:
         for follows in parts:
@@ -172,6 +216,7 @@ def final_outcome(page: Page, ran: Ran, follows: list[Follow]) -> Outcome:
         end=ran.end,
         follows=follows,
         results=ran.results,
+        messages=ran.messages,
         track=ran.track,
         reason=ran.reason[:REASON_CHARS],
         fetch_ms=ran.fetch_ms,
@@ -182,7 +227,7 @@ def final_outcome(page: Page, ran: Ran, follows: list[Follow]) -> Outcome:
 def info_outcome(page: Page, loaded: LoadedScript | LoadError) -> Outcome:
     """The answer to GET_INFO: what a script declares, or why it cannot be used."""
     if isinstance(loaded, LoadError):
-        info = ScriptInfo(error=str(loaded))
+        info = ScriptInfo(error=str(loaded), lacks=loaded.lacks[:NAME_CHARS])
     else:
         try:
             info = loaded.info()

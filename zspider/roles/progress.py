@@ -79,7 +79,7 @@ def is_nothing_left(row: Mapping[str, Any], now_ms: int, wait_s: float) -> bool:
     if counts.get("leased", 0):
         return False
     if not counts.get("waiting", 0):
-        return True
+        return not row["finishing"]  # on_finished is about to wait
     if row["ready"] or not row["loaded"]:
         return False
     due_ms = row["next_due_ms"]

@@ -334,6 +334,8 @@ class Slave:
                 work.learn(message, now)
             case m.Script(script=script, text=text):
                 work.script_came(script, text)
+            case m.ProjectScript():
+                work.project_came(message, now)
             case m.Release(numbers=numbers):
                 work.release(numbers, now)
             case m.Recall(numbers=numbers):

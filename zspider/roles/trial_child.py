@@ -9,8 +9,10 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from hashlib import sha256
 from importlib.util import find_spec
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -18,13 +20,14 @@ import msgspec
 from zspider.roles.limits import die_with_parent, limit_memory, own_session
 from zspider.script import shim
 from zspider.script.deadline import Deadline
-from zspider.script.errors import LoadError
+from zspider.script.errors import LoadError, ProjectImportError
 from zspider.script.loader import LoadedScript
 from zspider.script.logs import captured
 from zspider.script.plain import plain
+from zspider.script.projects import ProjectFinder, ProjectText
 from zspider.script.runner import run
 from zspider.script.trial import UnusableTask, checked_callback, load_trial, methods, submitted
-from zspider.task import End, Follow, ScriptInfo
+from zspider.task import End, Follow, Message, ProjectStatus, ScriptInfo
 
 LOG_CHARS_MAX = 256 * 1024  # of what loading, and then the callback, printed
 
@@ -39,10 +42,14 @@ class Limits(msgspec.Struct, frozen=True):
 
 
 class Make(msgspec.Struct, frozen=True, tag=True):
-    """To the child: load this script, and submit this URL with it. callback: "" for none."""
+    """To the child: load this script, and submit this URL with it. callback: "" for none.
+
+    directory: where the script lies, and with it those of the projects that it imports.
+    """
 
     name: str
     text: str
+    directory: str
     url: str
     callback: str
     options: dict[str, Any]
@@ -53,6 +60,7 @@ class Describe(msgspec.Struct, frozen=True, tag=True):
 
     name: str
     text: str
+    directory: str
     modules: list[str]
 
 
@@ -92,6 +100,7 @@ class Stepped(msgspec.Struct, frozen=True, tag=True):
     reason: str
     logs: str
     follows: list[Follow]
+    messages: list[Message]
     results: list[bytes]
     returned: str | None
     save: Any
@@ -100,7 +109,7 @@ class Stepped(msgspec.Struct, frozen=True, tag=True):
 
 
 class Described(msgspec.Struct, frozen=True, tag=True):
-    """From the child: the handler's name, its own methods as (name, @config options, when its @every comes), and more."""
+    """From the child: the handler's name, its own methods as (name, @config options, its @every), and more."""
 
     handler: str
     methods: list[tuple[str, dict[str, Any], str]]
@@ -127,6 +136,8 @@ class Child:
     def serve(self) -> None:
         """Answer one question; a task that was made is also run."""
         asked = _decode(self._pipe.recv_bytes())
+        assert not isinstance(asked, Run)
+        ProjectFinder(lambda name: _project_beside(Path(asked.directory), name)).install()
         try:
             match asked:
                 case Make():
@@ -160,7 +171,7 @@ class Child:
             page.content,
             time_limit_s=limits.time_s,
             follows_max=limits.follows,
-            results_bytes_max=limits.outcome_bytes,
+            outcome_bytes_max=limits.outcome_bytes,
             log_chars=LOG_CHARS_MAX,
         )
         track = msgspec.msgpack.decode(ran.track) if ran.track else {"process": {"result": None}}
@@ -169,6 +180,7 @@ class Child:
             reason=ran.reason,
             logs=self._said + ran.logs,
             follows=ran.follows,
+            messages=ran.messages,
             results=ran.results,
             returned=track["process"]["result"],
             save=plain(ran.save),
@@ -208,6 +220,16 @@ def _info(loaded: LoadedScript) -> ScriptInfo:
         return loaded.info()
     except Exception as error:  # the script's own class attributes: anything
         raise LoadError(f"crawl_config or retry_delay: {error}") from error
+
+
+def _project_beside(directory: Path, name: str) -> ProjectText:
+    """What `from projects import NAME` gives in a try: there is no master to ask, but perhaps its file."""
+    file = directory / f"{name}.py"
+    try:
+        text = file.read_text("utf-8")
+    except (OSError, ValueError) as exc:
+        raise ProjectImportError(name, f"there is no {file.name} beside the script to try it with") from exc
+    return ProjectText(sha256(text.encode()).digest(), ProjectStatus.DEBUG.value, text)
 
 
 def _missing(modules: list[str]) -> list[str]:

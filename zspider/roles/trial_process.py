@@ -70,7 +70,7 @@ def step(script: ScriptFile, url: str, callback: str, options: dict[str, Any], s
     """
     limits = _limits(settings)
     with _Process(limits) as process:
-        made = process.load(Make(script.name, script.text, url, callback, options), limits)
+        made = process.load(Make(script.name, script.text, _directory(script), url, callback, options), limits)
         assert isinstance(made, Made)
         task = as_granted(made.follow, script.name, made.info)
         page = fetch_task(task, settings.fetch)
@@ -78,7 +78,7 @@ def step(script: ScriptFile, url: str, callback: str, options: dict[str, Any], s
         try:
             stepped = process.ask(Run(task, page.result, page.content), limit_s)
         except _Died as exc:
-            stepped = Stepped(End.FATAL, str(exc), "", [], [], None, {}, 0, 0)
+            stepped = Stepped(End.FATAL, str(exc), "", [], [], [], None, {}, 0, 0)
         assert isinstance(stepped, Stepped)
         return Step(task, page, msgspec.structs.replace(stepped, logs=stepped.logs + process.output()))
 
@@ -87,9 +87,13 @@ def describe(script: ScriptFile, modules: list[str], settings: SlaveFile) -> Des
     """Load a script and say what is in it, and which of the modules are missing here. Raises CannotLoad."""
     limits = _limits(settings)
     with _Process(limits) as process:
-        described = process.load(Describe(script.name, script.text, modules), limits)
+        described = process.load(Describe(script.name, script.text, _directory(script), modules), limits)
         assert isinstance(described, Described)
         return described
+
+
+def _directory(script: ScriptFile) -> str:
+    return str(script.path.absolute().parent)
 
 
 def _limits(settings: SlaveFile) -> Limits:

@@ -20,7 +20,7 @@ from zspider.roles.processing import Processing
 from zspider.roles.relay_pages import RelayPages
 from zspider.roles.starts import Starts
 from zspider.settings import SlaveFile
-from zspider.task import INTERNAL, End, Grant
+from zspider.task import INTERNAL, End, Grant, is_message
 
 log = structlog.get_logger(__name__)
 PAGES_BYTES_MAX = 256 * 1024 * 1024  # of pages in memory; above it nothing more is fetched
@@ -146,7 +146,7 @@ class Work:
             lease = self.held.take(grant, info)
             if lease is None:
                 continue
-            line = UNPACED if grant.taskid in INTERNAL else grant.project
+            line = UNPACED if grant.taskid in INTERNAL or is_message(grant.taskid) else grant.project
             waiting.setdefault(line, []).append((lease.serial, grant.start_ms / 1000))
             if self._processing is not None:
                 self._processing.scripts.want(grant.script, now)
@@ -189,6 +189,11 @@ class Work:
         """A script's text."""
         if self._processing is not None:
             self._processing.script_came(script, text)
+
+    def project_came(self, answer: m.ProjectScript, now: float) -> None:
+        """What the master knows of a project that a script imports."""
+        if self._processing is not None:
+            self._processing.project_came(answer, now)
 
     def page_came(self, page: m.Page, now: float) -> None:
         """Another slave's page is ours to process. It may come twice."""
@@ -268,6 +273,8 @@ class Work:
             self._processing.step(now, may_run=not self.outbox.is_full)
             for script in self._processing.scripts.to_ask(now):
                 self._voice.say(m.NeedScript(self._voice.session, script))
+            for name in self._processing.projects.to_ask(now):
+                self._voice.say(m.NeedProject(self._voice.session, name))
             self._look_for_breakage(self._processing.is_broken)
         else:
             self._relay_pages(now)
@@ -347,6 +354,9 @@ class Work:
             self.on_outcome(lease, jobs.failed(lease, End.FATAL, str(exc)))
             return
         url, lease.grant = lease.grant.url, None
+        if is_message(lease.taskid):
+            self._pass_on(lease, jobs.message_page(serial, url))
+            return
         self.held.move(lease, Stage.FETCHING)
         try:
             request = build_request(serial, url, lease.task["fetch"], lease.task["track"], self._settings.fetch)
@@ -361,6 +371,10 @@ class Work:
         if lease is None:
             return
         self.fetched += 1
+        self._pass_on(lease, fetched)
+
+    def _pass_on(self, lease: Lease, fetched: Fetched) -> None:
+        """To a processor, here or in another slave."""
         number = lease.number if self._processing is None else lease.serial
         self.held.keep_page(lease, jobs.page_of(lease, number, fetched))
         lease.task = {}

@@ -60,10 +60,16 @@ class Charge(NamedTuple):
     lost: Sequence[tuple[Ref, int, int]]
 
 
+class Finish(NamedTuple):
+    """No task of this project is left: submit on_finished, if the database agrees, and call `Core.finish_answered`."""
+
+    project: int
+
+
 class Gone(NamedTuple):
     """A slave is gone, or did not come back after a restart: forget its session in the database."""
 
     session: Session
 
 
-Action = Give | Welcome | Challenge | RefuseClone | AskHello | Tell | Refill | Charge | Gone
+Action = Give | Welcome | Challenge | RefuseClone | AskHello | Tell | Refill | Charge | Finish | Gone

@@ -14,6 +14,7 @@ from zspider.scheduler.actions import (
     AskHello,
     Challenge,
     Charge,
+    Finish,
     Give,
     Gone,
     Refill,
@@ -25,7 +26,7 @@ from zspider.scheduler.leases import Lease, LeaseTable, Session
 from zspider.scheduler.membership import Arrival, Greeting, HeldLease, Membership, Timing
 from zspider.scheduler.projects import ProjectState
 from zspider.scheduler.turns import Turns
-from zspider.task import CRONJOB, INTERNAL, Project, Ref, Task, task_key
+from zspider.task import CRONJOB, INTERNAL, Project, Ref, Task, is_message, task_key
 
 __all__ = ["Core", "Greeting", "HeldLease", "Timing"]
 
@@ -199,6 +200,11 @@ class Core:
         if (state := self.projects.get(project)) is not None:
             state.frontier.refill(kind, after, tasks, is_last, self.leases.is_leased)
 
+    def finish_answered(self, project: int) -> None:
+        """A Finish was done; what it led to has entered."""
+        if (state := self.projects.get(project)) is not None:
+            state.is_finish_asked = False
+
     def reload(self) -> None:
         """What is known of the waiting tasks may be wrong: ask the database again."""
         for state in self.projects.values():
@@ -216,6 +222,7 @@ class Core:
         if self.is_adopting(now):
             return actions
         actions += [Gone(session) for session in self._members.missing(now)]
+        actions += self._finishes()
         actions += self._refills()
         actions += self._grant(now, now_ms)
         return actions
@@ -310,7 +317,11 @@ class Core:
 
     def _refund(self, lease: Lease) -> None:
         """Its token was not used."""
-        if lease.is_known and _has_row(lease.task) and (state := self.projects.get(lease.task.ref.project)) is not None:
+        if (
+            lease.is_known
+            and _takes_token(lease.task)
+            and (state := self.projects.get(lease.task.ref.project)) is not None
+        ):
             state.bucket.refund()
 
     def _resend_taken(self, session_id: bytes) -> list[Action]:
@@ -324,6 +335,14 @@ class Core:
         for lease in leases:
             self.leases.end(lease)
         return _tell_holders("release", leases)
+
+    def _finishes(self) -> list[Action]:
+        actions: list[Action] = []
+        for state in self.projects.values():
+            if state.is_finishing and not state.is_finish_asked:
+                state.is_finish_asked = True
+                actions.append(Finish(state.project.id))
+        return actions
 
     def _refills(self) -> list[Action]:
         actions: list[Action] = []
@@ -368,7 +387,7 @@ class Core:
             return None
         while (found := state.frontier.peek(now_ms)) is not None and self._is_outrun(found):
             state.frontier.next(now_ms)
-        if found is not None:
+        if found is not None and _takes_token(found):
             token_s = state.bucket.wait_s(now)
             state.is_limited = token_s is None or token_s > AHEAD_S
         return None if state.is_limited else found
@@ -385,11 +404,18 @@ class Core:
         if not _has_row(task):
             return 0
         state.frontier.next(now_ms)
+        if not _takes_token(task):
+            return 0
         return ceil(1000 * (state.bucket.reserve(now, AHEAD_S) or 0.0))
 
 
 def _has_row(task: Task) -> bool:
     return task.taskid not in INTERNAL
+
+
+def _takes_token(task: Task) -> bool:
+    """Messages go past the rate (pyspider.md 3.6)."""
+    return _has_row(task) and not is_message(task.taskid)
 
 
 def _tell_holders(what: Literal["release", "recall", "resend"], leases: Iterable[Lease]) -> list[Action]:

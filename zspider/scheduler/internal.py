@@ -1,11 +1,14 @@
-"""The tasks that zspider gives to a script by itself: asking what it declares, and running @every methods.
+"""The tasks that zspider gives to a script by itself (pyspider.md 3.6, 4.9).
 
-They have no row in the database; they are leased like other tasks (pyspider.md 3.6, 4.9).
+Asking what it declares and running @every methods have no row in the database, and are leased like other tasks.
+on_start and on_finished are submitted like URLs.
 """
 
 import msgpack
 
-from zspider.task import CRONJOB, GET_INFO, Ref, Task, task_key
+from zspider.task import CRONJOB, GET_INFO, Follow, Ref, Task, task_key
+
+PRIORITY = 9  # of on_start and on_finished
 
 
 def info_run(script: bytes) -> int:
@@ -22,6 +25,13 @@ def info_task(project: int, script: bytes, attempt: int) -> Task:
 def cron_task(project: int, tick_s: int, since_s: int, attempt: int = 0) -> Task:
     """Run each @every method that has a tick in (since_s, tick_s], once (missed ticks are made up for by one run)."""
     return _task(project, CRONJOB, run=tick_s, attempt=attempt, save={"tick": tick_s, "since": since_s})
+
+
+def entry_follow(name: str) -> Follow:
+    """on_start or on_finished, whether it ran before or not."""
+    schedule = {"age": 0, "priority": PRIORITY, "force_update": True}
+    body = {"schedule": schedule, "fetch": {}, "process": {"callback": name}}
+    return Follow(name, f"data:,{name}", msgpack.packb(body), priority=PRIORITY, age_ms=0, force_update=True)
 
 
 def _task(project: int, taskid: str, *, run: int, attempt: int, save: object) -> Task:

@@ -3,6 +3,7 @@
 from zspider.scheduler.bucket import TokenBucket
 from zspider.scheduler.frontier import Frontier
 from zspider.scheduler.internal import cron_task, info_run, info_task
+from zspider.scheduler.rules import is_finished
 from zspider.task import ATTEMPTS_MAX, GET_INFO, Project, ScriptInfo, Task
 
 CRON_MIN_TICK_S = 1
@@ -16,6 +17,7 @@ class ProjectState:
         self.frontier = Frontier(window)
         self.bucket = TokenBucket(project.rate, project.burst, now)
         self.is_limited = False  # at the last turn, only the rate held it back
+        self.is_finish_asked = False  # whether on_finished is to be submitted
         self._has_cron = has_cron
         self._last_tick_s = now_ms // 1000  # nothing is made up for from before the start (pyspider.md 4.9)
         self._since_s = self._last_tick_s  # the last tick before those of the cron task that was granted last
@@ -42,6 +44,13 @@ class ProjectState:
     def has_script(self) -> bool:
         """What the script declares is known, and it can be loaded."""
         return self.project.info is not None and not self.project.info.error
+
+    @property
+    def is_finishing(self) -> bool:
+        """Its on_finished is to be submitted."""
+        info = self.project.info
+        wants = info is not None and info.has_on_finished and not info.error
+        return wants and self.is_active and is_finished(self.project.counts)
 
     def internal_tasks(self, now_ms: int) -> list[Task]:
         """The tasks of our own that are due now; the caller grants each that is not leased."""

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from math import isnan
 
-from zspider.task import FAR_FUTURE_MS, Accept, End, Finish, Follow, Status, Stored
+from zspider.task import FAR_FUTURE_MS, SINCE_FINISHED, Accept, End, Finish, Follow, Status, Stored
 
 # Seconds before the n-th retry; "" is for all later ones (pyspider.md 4.1).
 RETRY_DELAYS: Mapping[str, float] = {"0": 30, "1": 3600, "2": 21600, "3": 43200, "": 86400}
@@ -54,12 +54,24 @@ class SchedulerRules:
         due_ms = min(FAR_FUTURE_MS, now_ms + max(1, delay_ms))  # 0 would mean "ready", which is not a retry
         return Finish(Status.ACTIVE, due_ms, stored.retried + 1, "retry")
 
+    def is_finished(self, counts: Mapping[str, int]) -> bool:
+        """Whether it is time for on_finished, by a project's counters."""
+        return is_finished(counts)
+
     def _delay_ms(self, project: int, retried: int) -> int:
         delays = self._delays.get(project, RETRY_DELAYS)
         delay_s = delays.get(str(retried), delays.get("", LAST_DELAY_S))
         if isnan(delay_s):  # scripts may declare any float
             delay_s = LAST_DELAY_S
         return int(max(-1, min(1000 * delay_s, FAR_FUTURE_MS)))
+
+
+def is_finished(counts: Mapping[str, int]) -> bool:
+    """Nothing of a project is left, and something was done since its last on_finished (pyspider.md 4.8).
+
+    What is leased, retried or recrawled waits, by the counters.
+    """
+    return counts.get(SINCE_FINISHED, 0) > 0 and not counts.get(Status.ACTIVE.word, 0)
 
 
 def _waits_for_retry(stored: Stored, now_ms: int) -> bool:

@@ -1,4 +1,4 @@
-"""What one run of a callback asks for: its follows and its results, counted and within limits."""
+"""What one run of a callback asks for: its follows, its results and its messages, counted and within limits."""
 
 import json
 from collections.abc import Callable
@@ -6,11 +6,11 @@ from typing import Any
 
 from zspider.errors import ScriptError
 from zspider.script.plain import plain
-from zspider.task import RESULT_BYTES_MAX, RESULTS_MAX, Follow
+from zspider.task import MESSAGE_BYTES_MAX, MESSAGES_MAX, RESULT_BYTES_MAX, RESULTS_MAX, Follow, Message
 
 FOLLOWS_PENDING_MAX = 1000  # handed on from here, so that a million of them need no more memory
 FOLLOWS_MAX = 1_000_000  # limits.follows
-RESULTS_BYTES_MAX = 16 * 1024 * 1024  # limits.outcome_bytes
+OUTCOME_BYTES_MAX = 16 * 1024 * 1024  # limits.outcome_bytes
 
 _encode_json = json.JSONEncoder(ensure_ascii=False, default=str).encode
 
@@ -20,7 +20,7 @@ class LimitError(ScriptError):
 
 
 class Collector:
-    """Follows and results of one run.
+    """Follows, results and messages of one run.
 
     Invariant: `follows` holds what was not handed to `on_follows` yet, fewer than FOLLOWS_PENDING_MAX if there
     is somebody to hand to; `fatal` is set once a limit was passed, even if the script swallowed the error.
@@ -29,12 +29,13 @@ class Collector:
     __slots__ = (
         "_follows_max",
         "_on_follows",
-        "_results_bytes",
-        "_results_bytes_max",
+        "_outcome_bytes",
+        "_outcome_bytes_max",
         "_seen",
         "count",
         "fatal",
         "follows",
+        "messages",
         "results",
     )
 
@@ -42,17 +43,18 @@ class Collector:
         self,
         on_follows: Callable[[list[Follow]], None] | None = None,
         follows_max: int = FOLLOWS_MAX,
-        results_bytes_max: int = RESULTS_BYTES_MAX,
+        outcome_bytes_max: int = OUTCOME_BYTES_MAX,
     ) -> None:
         self.follows: list[Follow] = []
+        self.messages: list[Message] = []
         self.results: list[bytes] = []
         self.count = 0
         self.fatal = ""
         self._seen: set[str] = set()
         self._on_follows = on_follows
         self._follows_max = follows_max
-        self._results_bytes = 0
-        self._results_bytes_max = results_bytes_max
+        self._outcome_bytes = 0  # of results and messages, which travel in one piece
+        self._outcome_bytes_max = outcome_bytes_max
 
     def is_new(self, taskid: str) -> bool:
         """Whether this run did not submit the taskid yet; the first one wins. Raises LimitError."""
@@ -80,10 +82,23 @@ class Collector:
             raise self.fail(f"a result of {len(packed)} bytes, the limit is {RESULT_BYTES_MAX}")
         if len(self.results) >= RESULTS_MAX:
             raise self.fail(f"more than {RESULTS_MAX} results of one run")
-        if self._results_bytes + len(packed) > self._results_bytes_max:
-            raise self.fail(f"results of more than {self._results_bytes_max} bytes of one run (limits.outcome_bytes)")
+        self._make_room("results", len(packed))
         self.results.append(packed)
-        self._results_bytes += len(packed)
+
+    def add_message(self, message: Message) -> None:
+        """Take a message. Raises LimitError."""
+        size = len(message.body)
+        if size > MESSAGE_BYTES_MAX:
+            raise self.fail(f"a message of {size} bytes, the limit is {MESSAGE_BYTES_MAX}")
+        if len(self.messages) >= MESSAGES_MAX:
+            raise self.fail(f"more than {MESSAGES_MAX} messages of one run")
+        self._make_room("messages", size + len(message.url))
+        self.messages.append(message)
+
+    def _make_room(self, what: str, size: int) -> None:
+        if self._outcome_bytes + size > self._outcome_bytes_max:
+            raise self.fail(f"{what} of more than {self._outcome_bytes_max} bytes of one run (limits.outcome_bytes)")
+        self._outcome_bytes += size
 
     def fail(self, reason: str) -> LimitError:
         """Mark the run as failed for good; the caller raises what is returned."""

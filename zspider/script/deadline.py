@@ -7,11 +7,13 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from types import FrameType, TracebackType
 from typing import Any
 
 REPEAT_S = 1.0  # raised again this long after, for code that swallows it: `except: pass` in a loop
+
+_running: list["Deadline"] = []  # those whose time runs, the innermost last
 
 
 class Deadline:
@@ -33,6 +35,7 @@ class Deadline:
         self._armed = True
         left, _ = signal.setitimer(signal.ITIMER_REAL, max(self._seconds, 1e-6), REPEAT_S)
         self._outer = (handler, left, time.monotonic())
+        _running.append(self)
         return self
 
     def __exit__(
@@ -47,6 +50,7 @@ class Deadline:
             return
         handler, left, since = self._outer
         self._outer = None
+        _running.remove(self)
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, handler)
         if left:  # an outer one: give it what it has left
@@ -69,3 +73,8 @@ class Deadline:
         finally:
             self._armed = True
             signal.setitimer(signal.ITIMER_REAL, left or 1e-6, REPEAT_S)  # 0 left: it was about to strike
+
+
+def standing_still() -> AbstractContextManager[None]:
+    """Inside, the time of whatever user code runs now stands still: for our own work in the middle of it."""
+    return _running[-1].paused() if _running else nullcontext()

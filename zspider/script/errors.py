@@ -7,7 +7,7 @@ from types import TracebackType
 from zspider.errors import ScriptError
 
 REASON_CHARS = 2000
-_OURS = str(Path(__file__).parent.parent) + "/"
+_OURS = (str(Path(__file__).parent.parent) + "/", "<frozen importlib")
 _ASYNCIO = str(Path(traceback.__file__).parent / "asyncio") + "/"
 
 
@@ -15,19 +15,30 @@ class LoadError(ScriptError):
     """A script cannot be loaded. The text is one line.
 
     traceback: the whole story, in the user's frames. is_missing_module: this machine lacks a module that others
-    may have.
+    may have. lacks: name of a project that it imports and that was not to be had; it may be later.
     """
 
-    def __init__(self, reason: str, traceback: str = "", is_missing_module: bool = False) -> None:
+    def __init__(self, reason: str, traceback: str = "", is_missing_module: bool = False, lacks: str = "") -> None:
         super().__init__(reason)
+        self.lacks = lacks
         self.traceback = traceback or reason
         self.is_missing_module = is_missing_module
+
+
+class ProjectImportError(ImportError):
+    """`from projects import ...`: the master does not know this project, or did not answer."""
+
+    def __init__(self, project: str, reason: str) -> None:
+        super().__init__(reason, name=f"projects.{project}")
+        self.project = project
 
 
 def reason_of(error: BaseException) -> str:
     """One line: type and text of an error; a syntax error's line."""
     if isinstance(error, ScriptError):
         text = str(error)
+    elif isinstance(error, ProjectImportError):  # the name that it could be caught by
+        text = f"ImportError: {error}"
     elif isinstance(error, SyntaxError) and error.lineno is not None:
         text = f"{type(error).__name__}: {error.msg} (line {error.lineno})"
     else:
@@ -57,6 +68,6 @@ def user_traceback(error: BaseException) -> str:
 
 def _skip_ours(tb: TracebackType | None) -> TracebackType | None:
     """The traceback from the user's first frame on; between ours and it are those that run an `async def`."""
-    while tb is not None and tb.tb_frame.f_code.co_filename.startswith((_OURS, _ASYNCIO)):
+    while tb is not None and tb.tb_frame.f_code.co_filename.startswith((*_OURS, _ASYNCIO)):
         tb = tb.tb_next
     return tb

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from zspider.script.plain import plain, text
-from zspider.task import BODY_BYTES_MAX, FAR_FUTURE_MS, TASKID_CHARS_MAX, Follow
+from zspider.task import BODY_BYTES_MAX, FAR_FUTURE_MS, MESSAGE_PREFIX, MESSAGE_PRIORITY, TASKID_CHARS_MAX, Follow
 
 RETRIES_DEFAULT = 3  # pyspider.md 4.1
 ITAG_CHARS_MAX = 1024
@@ -43,10 +43,12 @@ def pack_body(task: Mapping[str, Any]) -> bytes:
 
 
 def checked_taskid(taskid: object) -> str:
-    """A taskid in the form that is stored. Raises ValueError when it is empty or too long."""
+    """A taskid in the form that is stored. Raises ValueError when it is empty, too long or kept for messages."""
     checked = text(str(taskid))
     if not 1 <= len(checked) <= TASKID_CHARS_MAX:
         raise ValueError(f"a taskid has 1 to {TASKID_CHARS_MAX} characters, not {len(checked)}")
+    if checked.startswith(MESSAGE_PREFIX):
+        raise ValueError(f"a taskid may not begin with {MESSAGE_PREFIX!r}: so do messages")
     return checked
 
 
@@ -55,7 +57,7 @@ def read_schedule(schedule: Mapping[str, Any]) -> Schedule:
     get = schedule.get
     age_s = _number("age", get("age"), -1)
     return Schedule(
-        priority=_clamp(_number("priority", get("priority"), 0), -_COUNT_MAX, _COUNT_MAX),
+        priority=_clamp(_number("priority", get("priority"), 0), -_COUNT_MAX, MESSAGE_PRIORITY - 1),
         retries=_clamp(_number("retries", get("retries"), RETRIES_DEFAULT), 0, _COUNT_MAX),
         exetime_ms=_clamp(_number("exetime", get("exetime"), 0) * 1000, 0, FAR_FUTURE_MS),
         age_ms=None if age_s < 0 else _clamp(age_s * 1000, 0, FAR_FUTURE_MS),

@@ -12,6 +12,7 @@ from zspider.script.collector import Collector
 from zspider.script.cron import is_due, whole_tick
 from zspider.script.curl import curl_to_arguments
 from zspider.script.follow import Schedule, checked_taskid, make_follow, pack_body, read_schedule
+from zspider.script.message import make_message
 from zspider.script.options import (
     SCHEDULE,
     add_late,
@@ -23,7 +24,7 @@ from zspider.script.options import (
     make_task,
     with_defaults,
 )
-from zspider.task import Follow
+from zspider.task import MESSAGE_URL, Follow
 
 if TYPE_CHECKING:
     from zspider.script.response import Response
@@ -166,6 +167,18 @@ class BaseHandler(metaclass=BaseHandlerMeta):
             return str(name)
         raise NotImplementedError(f"self.{name}() not implemented!")
 
+    def send_message(self, project: str, msg: Any, url: str = MESSAGE_URL) -> None:
+        """Have `on_message` of a project called with `msg`, once this run has ended; your own project may be named.
+
+        msg: JSON-like, as `save` of crawl(). url: what on_message returns is stored as the result of this URL, and
+        replaces what was stored of it before. A project that does not exist gets nothing, and the master's log says so.
+        Raises RuntimeError outside a task, ValueError for a name or a URL that cannot be, and a message over a limit
+        fails the run.
+        """
+        if self._run is None:
+            raise RuntimeError("send_message() works only while a task runs")
+        self._run.add_message(make_message(self.project_name, project, msg, url))
+
     def get_taskid(self, task: dict[str, Any]) -> str:
         """The identity of a task within its project: two tasks with one taskid are one task. May be overridden."""
         return md5(task["url"].encode(), usedforsecurity=False).hexdigest()
@@ -188,6 +201,10 @@ class BaseHandler(metaclass=BaseHandlerMeta):
 
     def on_finished(self) -> Any:
         """Called when no task of the project is left."""
+
+    def _on_message(self, response: "Response") -> Any:
+        project, msg = response.save
+        return self.on_message(project, msg)
 
     def _on_cronjob(self, response: "Response", task: dict[str, Any]) -> None:
         """Run each @every method once that has a tick in (since, tick]; one that raises does not keep the others.

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from zspider.script.errors import LoadError, reason_of, user_traceback
+from zspider.script.errors import LoadError, ProjectImportError, reason_of, user_traceback
 from zspider.script.handler import BaseHandler
 from zspider.script.logs import LoggingProxy, project_logger
 from zspider.script.plain import plain
@@ -62,6 +62,7 @@ class LoadedScript:
             crawl_config=packed,
             retry_delay={str(attempt): float(delay) for attempt, delay in delays.items()},
             min_tick=type(handler)._min_tick,
+            has_on_finished=type(handler).on_finished is not BaseHandler.on_finished,
         )
 
     def forget(self) -> None:
@@ -79,30 +80,41 @@ def load(project: dict[str, Any], text: str) -> LoadedScript:
     Raises LoadError (a ScriptError) when it cannot be compiled, executed or has no handler.
     """
     name = project["name"]
+    module = ModuleType(name)
+    try:
+        lines = execute(module, project, text, Source(name, text))
+        handler = _handler_class(module)()
+        _equip(handler, vars(module)["__project__"], vars(module)["logger"])
+    except LoadError:
+        raise
+    except BaseException as error:  # SystemExit as well: a script does not end a processor
+        missing = isinstance(error, ModuleNotFoundError)
+        lacks = error.project if isinstance(error, ProjectImportError) else ""
+        raise LoadError(reason_of(error), user_traceback(error), missing, lacks) from error
+    return LoadedScript(module, handler, lines)
+
+
+def execute(module: ModuleType, project: dict[str, Any], text: str, loader: Source) -> list[str]:
+    """Run a script's text in a module with the names that pyspider gives it; returns its lines.
+
+    Raises whatever the script raises.
+    """
+    name = project["name"]
     filename = f"<{name}>"
     lines = text.splitlines(keepends=True)
     linecache.cache[filename] = (len(text), None, lines, filename)
-    module = ModuleType(name)
     project = {
         **dict.fromkeys(_UNKNOWN_HERE),
         **project,
         "script": text,
         "md5sum": md5(text.encode("utf-8", "replace"), usedforsecurity=False).hexdigest(),
     }
-    vars(module).update(__file__=filename, __loader__=Source(name, text), __project__=project, __package__="")
-    try:
-        # dont_inherit: our own __future__ flags are none of the script's
-        exec(compile(text, filename, "exec", dont_inherit=True), vars(module))  # noqa: S102 # what we are for
-        logger = project_logger(name)
-        vars(module).update(log_buffer=[], logger=logger, logging=LoggingProxy(logger))
-        handler = _handler_class(module)()
-        _equip(handler, project, logger)
-    except LoadError:
-        raise
-    except BaseException as error:  # SystemExit as well: a script does not end a processor
-        missing = isinstance(error, ModuleNotFoundError)
-        raise LoadError(reason_of(error), user_traceback(error), missing) from error
-    return LoadedScript(module, handler, lines)
+    vars(module).update(__file__=filename, __loader__=loader, __project__=project, __package__="")
+    # dont_inherit: our own __future__ flags are none of the script's
+    exec(compile(text, filename, "exec", dont_inherit=True), vars(module))  # noqa: S102 # what we are for
+    logger = project_logger(name)
+    vars(module).update(log_buffer=[], logger=logger, logging=LoggingProxy(logger))
+    return lines
 
 
 def _handler_class(module: ModuleType) -> type:

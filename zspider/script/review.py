@@ -8,7 +8,7 @@ from zspider.script import old_names
 from zspider.script.options import KNOWN
 from zspider.script.syntax import Finding, parse
 
-_OURS = ("pyspider", "libs")  # packages whose modules are served one by one
+_ONE_BY_ONE = ("pyspider", "libs", "projects")  # packages whose modules are found one by one
 _CATCH_IMPORTS = {"ImportError", "ModuleNotFoundError", "Exception", "BaseException"}
 _RENDERER_OPTIONS = ("js_script", "js_run_at", "js_viewport_width", "js_viewport_height", "load_images")
 _MERGED = ("headers", "cookies")
@@ -59,10 +59,10 @@ def review(text: str) -> Review:
 
 def missing(one: Import) -> Finding:
     """What to say of a module that is not there."""
-    root = one.module.partition(".")[0]
+    root, _, name = one.module.partition(".")
     if root == "projects":
-        text = "scripts of other projects cannot be imported yet"
-    elif root in _OURS:
+        text = f"there is no {name}.py beside this script; on a cluster it is a project of the master"
+    elif root in _ONE_BY_ONE:
         text = f"zspider has no {one.module}: a script returns results, it does not reach the database"
     elif root in old_names.MODULES:
         text = f"this Python has no module {root}: use {old_names.MODULES[root]}"
@@ -83,8 +83,10 @@ def _imports(tree: ast.Module) -> Iterator[Import]:
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             names = [node.module]
+            if node.module == "projects":
+                names = [f"projects.{alias.name}" for alias in node.names]
         for name in names:
-            module = name if name.partition(".")[0] in _OURS else name.partition(".")[0]
+            module = name if name.partition(".")[0] in _ONE_BY_ONE else name.partition(".")[0]
             if module not in seen:
                 seen.add(module)
                 yield Import(node.lineno, module, id(node) in optional)  # type: ignore[attr-defined]
@@ -110,7 +112,9 @@ def _old_python(tree: ast.Module) -> Iterator[Finding]:
         match node:
             case ast.Name(id=name, ctx=ast.Load()) if name in old_names.NAMES and name not in bound:
                 yield Finding(node.lineno, True, f"Python 3 has no {name}: use {old_names.NAMES[name]}")
-            case ast.Attribute(value=ast.Name(id=module), attr=name) if (module, name) in old_names.ATTRIBUTES:
+            case ast.Attribute(value=ast.Name(id=module), attr=name) if (
+                module in bound and (module, name) in old_names.ATTRIBUTES
+            ):
                 use = old_names.ATTRIBUTES[module, name]
                 yield Finding(node.lineno, True, f"this Python has no {module}.{name}: use {use}")
             case ast.Call(func=ast.Attribute(value=owner, attr=name)) if name in old_names.METHODS:

@@ -10,14 +10,14 @@ from typing import Any
 import msgspec
 
 from zspider.script.arity import OF_A_RESULT, call
-from zspider.script.collector import FOLLOWS_MAX, RESULTS_BYTES_MAX, Collector
+from zspider.script.collector import FOLLOWS_MAX, OUTCOME_BYTES_MAX, Collector
 from zspider.script.deadline import Deadline
 from zspider.script.errors import reason_of, user_traceback
 from zspider.script.loader import LoadedScript
 from zspider.script.logs import LOG_CHARS, captured
 from zspider.script.plain import plain, text
 from zspider.script.response import Response
-from zspider.task import TRACK_BYTES_MAX, End, Follow
+from zspider.task import TRACK_BYTES_MAX, End, Follow, Message
 
 FAILED_CONTENT_CHARS = 500  # of a failed page, kept in its track
 RESULT_CHARS = 10  # of what the callback returned, kept in the track
@@ -40,6 +40,7 @@ class Ran:
     follows: list[Follow]
     follows_count: int
     results: list[bytes]
+    messages: list[Message]
     track: bytes | None
     reason: str
     logs: str
@@ -57,7 +58,7 @@ def run(
     on_follows: Callable[[list[Follow]], None] | None = None,
     time_limit_s: float | None = TIME_LIMIT_S,
     follows_max: int = FOLLOWS_MAX,
-    results_bytes_max: int = RESULTS_BYTES_MAX,
+    outcome_bytes_max: int = OUTCOME_BYTES_MAX,
     log_chars: int = LOG_CHARS,
 ) -> Ran:
     """Run the task's callback with the page. Never raises for what user code does.
@@ -69,7 +70,7 @@ def run(
     handler = loaded.handler
     response = Response(fetch_result, content)
     deadline = Deadline(time_limit_of(task, time_limit_s))
-    collector = Collector(_pausing(deadline, on_follows), follows_max, results_bytes_max)
+    collector = Collector(_pausing(deadline, on_follows), follows_max, outcome_bytes_max)
     track = task.get("track") or {}
     handler.task, handler.response, handler._run = task, response, collector
     handler.save = track.get("save", {})
@@ -93,6 +94,7 @@ def run(
             follows=collector.follows,
             follows_count=collector.count,
             results=collector.results,
+            messages=collector.messages,
             track=None,
             reason=collector.fatal or (reason_of(error) if error else ""),
             logs=text(tail.tail()),

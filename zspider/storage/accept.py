@@ -4,17 +4,37 @@ A Batch is told the rows as the database has them, changes its copies in the ord
 at the end what is to be written and what the master is to be told.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from zspider.storage.counters import DROPPED, ENDS, GAUGES, LATE, NEW
+from zspider.storage.counters import CRON_TICK, DROPPED, ENDS, GAUGES, LATE, MESSAGES, NEW
 from zspider.storage.known import KnownKeys, packed
 from zspider.storage.report import Committed, Ended
 from zspider.storage.results import ResultRow
 from zspider.storage.schema import REASON_CHARS_MAX
 from zspider.storage.tasks import TaskRow
-from zspider.task import ATTEMPTS_MAX, INTERNAL, Accept, End, Follow, Outcome, Ref, Rules, Status, Stored, task_key
+from zspider.task import (
+    ATTEMPTS_MAX,
+    CRONJOB,
+    INTERNAL,
+    ON_FINISHED,
+    SINCE_FINISHED,
+    Accept,
+    End,
+    Follow,
+    Message,
+    Outcome,
+    Ref,
+    Rules,
+    Status,
+    Stored,
+    message_taskid,
+    result_taskid,
+    task_key,
+)
 
 SEQ_PER_MS = 1_000_000
+_ON_FINISHED = ON_FINISHED.encode()
+NO_PROJECT = "no such project"  # why a message is dropped
 
 
 class ArrivalNumbers:
@@ -38,8 +58,10 @@ class Batch:
         self._seq = seq
         self._now_ms = now_ms
         self._follows: list[tuple[Ref, Follow]] = []
+        self._messages: list[tuple[int, str, Message]] = []  # (sending project, taskid it will have, message)
+        self._results: dict[Ref, list[ResultRow]] = {}
         self.rows: dict[Ref, TaskRow] = {}
-        self.results: list[ResultRow] = []
+        self.cron_ticks: dict[int, int] = {}  # CRON_TICK as it is, of the projects of `cron_senders`
         self.report = Committed()
 
     # --- outcomes
@@ -61,6 +83,7 @@ class Batch:
             self._store_results(row, outcome)
             self._finish(row, outcome.end, outcome.reason)
             row.track = outcome.track
+            self._send(outcome)
         self.follow(outcome.project, outcome.follows)
 
     def charge(self, ref: Ref, run: int, attempt: int) -> TaskRow | None:
@@ -79,13 +102,38 @@ class Batch:
         if outcome.end is not End.PART:
             status = Status.SUCCESS if outcome.end is End.SUCCESS else Status.FAILED
             self.report.ended.append(Ended(ref, outcome.run, status, late=False))
+            self._send_of_cron(outcome)
         self.follow(outcome.project, outcome.follows)
+
+    def _send(self, outcome: Outcome) -> None:
+        """Remember what a run that ended now has sent, for `deliver`."""
+        sender = (outcome.project, outcome.taskid, outcome.run)
+        self._messages += (
+            (outcome.project, message_taskid(*sender, index), message) for index, message in enumerate(outcome.messages)
+        )
+
+    def _send_of_cron(self, outcome: Outcome) -> None:
+        """An @every task has no row that tells a second outcome of its run from the first: a counter does."""
+        if not outcome.messages or outcome.taskid != CRONJOB:
+            return
+        last = self.cron_ticks.get(outcome.project, 0)
+        if outcome.run > last:
+            self.cron_ticks[outcome.project] = outcome.run
+            self.report.counts[outcome.project][CRON_TICK] += outcome.run - last
+            self._send(outcome)
 
     def _finish(self, row: TaskRow, end: End, reason: str) -> None:
         stored = row.stored
         finish = self._rules.finish(row.ref.project, stored, end, self._now_ms)
         counts = self.report.counts[row.ref.project]
-        counts[ENDS[finish.counter]] += 1
+        if row.is_message and finish.status is Status.SUCCESS:
+            counts[MESSAGES] += 1
+            counts[GAUGES[Status.SUCCESS]] -= 1  # `_move` adds it: a message that was heard is nothing
+            row.is_spent = True
+        else:
+            counts[ENDS[finish.counter]] += 1
+        if not row.is_message and row.taskid != _ON_FINISHED:
+            counts[SINCE_FINISHED] += 1
         self._move(row, finish.status)
         stored.due_ms = finish.due_ms if finish.status is Status.ACTIVE else 0
         stored.retried = finish.retried
@@ -104,9 +152,15 @@ class Batch:
         row.is_settled = True
 
     def _store_results(self, row: TaskRow, outcome: Outcome) -> None:
-        for item, result in enumerate(outcome.results):
-            text = result.decode()  # a UnicodeDecodeError is a bad datum
-            self.results.append(ResultRow(*row.ref, item, row.taskid, row.url, text, self._now_ms))
+        """Under the task's own id; a message's under that of its URL, where a later one of this batch wins."""
+        taskid = result_taskid(row.url.decode()) if row.is_message else row.taskid.decode()
+        ref = Ref(row.ref.project, task_key(taskid))
+        if outcome.results:
+            self._results[ref] = [
+                # a UnicodeDecodeError is a bad datum
+                ResultRow(*ref, item, taskid.encode(), row.url, result.decode(), self._now_ms)
+                for item, result in enumerate(outcome.results)
+            ]
 
     # --- follows
 
@@ -121,6 +175,27 @@ class Batch:
                 self._follows.append((Ref(project, key), follow))
         if repeats:
             self._drop(project, Accept.KNOWN, repeats)
+
+    def finish(self, project: int, follow: Follow, counts: Mapping[str, int]) -> None:
+        """Submit on_finished, unless the counters say that it is not time."""
+        if self._rules.is_finished(counts):
+            self.report.counts[project][SINCE_FINISHED] -= counts[SINCE_FINISHED]
+            self.follow(project, [follow])
+
+    @property
+    def receivers(self) -> set[str]:
+        """Names of the projects that messages go to."""
+        return {message.receiver for _, _, message in self._messages}
+
+    def deliver(self, projects: Mapping[str, int]) -> None:
+        """Make the messages tasks of their receivers. projects: the ids of those that may be written to."""
+        for sender, taskid, message in self._messages:
+            project = projects.get(message.receiver)
+            if project is None:
+                self.report.counts[sender][DROPPED + NO_PROJECT] += 1
+                self.report.undelivered[message.receiver] += 1
+            else:
+                self._follows.append((Ref(project, task_key(taskid)), message.as_follow(taskid)))
 
     def undecided(self) -> set[Ref]:
         """Submitted tasks whose rows are not in `rows` yet."""
@@ -166,7 +241,19 @@ class Batch:
 
     def settled(self) -> list[TaskRow]:
         """Tasks with an ended, replaced or cancelled run; to be written after `placed`, which knows only waiting."""
-        return [row for row in self.rows.values() if row.is_settled]
+        return [row for row in self.rows.values() if row.is_settled and not row.is_spent]
+
+    def spent(self) -> list[TaskRow]:
+        """Messages that were heard; to be deleted."""
+        return [row for row in self.rows.values() if row.is_spent]
+
+    def results(self) -> list[ResultRow]:
+        """What is to be stored, each row once."""
+        return [row for rows in self._results.values() for row in rows]
+
+    def linkable(self) -> Iterator[Ref]:
+        """Tasks that a script may submit again and whose rows stay: all but messages."""
+        return (ref for ref, row in self.rows.items() if not row.is_message)
 
     def placed(self) -> list[TaskRow]:
         """New and restarted tasks."""
@@ -179,6 +266,11 @@ class Batch:
             for row in self.rows.values()
             if (row.is_settled or row.is_placed) and row.stored.status is Status.ACTIVE
         ]
+
+
+def cron_senders(outcomes: Sequence[Outcome]) -> set[int]:
+    """Projects whose @every tasks have sent messages."""
+    return {outcome.project for outcome in outcomes if outcome.messages and outcome.taskid == CRONJOB}
 
 
 def refs_of(outcomes: Sequence[Outcome]) -> Iterator[Ref]:

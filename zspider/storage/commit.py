@@ -2,12 +2,13 @@
 
 from collections.abc import Collection, Sequence
 
-from zspider.storage.accept import ArrivalNumbers, Batch, refs_of, storable
-from zspider.storage.counters import RESULTS, CounterTable
+from zspider.storage.accept import ArrivalNumbers, Batch, cron_senders, refs_of, storable
+from zspider.storage.counters import CRON_TICK, RESULTS, CounterTable
 from zspider.storage.database import Database, Transaction
 from zspider.storage.engine import BadDatum
 from zspider.storage.known import KnownKeys
 from zspider.storage.ownership import Fence
+from zspider.storage.projects import ProjectTable
 from zspider.storage.report import Committed
 from zspider.storage.results import ResultTable
 from zspider.storage.tasks import TaskTable
@@ -34,6 +35,7 @@ class Writer:
         self._numbers = numbers
         self._known = known
         self._tasks = TaskTable(db.engine)
+        self._project_table = ProjectTable(db.engine)
         self._results = ResultTable(db.engine)
         self._counters = CounterTable(db.engine)
 
@@ -52,6 +54,15 @@ class Writer:
         with self._db.transaction() as tx:
             self._fence.enter(tx)
             batch.follow(project, follows)
+            self._accept_and_write(tx, batch, now_ms)
+        return self._done(batch)
+
+    def finish(self, project: int, follow: Follow, now_ms: int) -> Committed:
+        """Accept on_finished if no task is left."""
+        batch = self._batch(now_ms)
+        with self._db.transaction() as tx:
+            self._fence.enter(tx)
+            batch.finish(project, follow, self._counters.read(tx).get(project, {}))
             self._accept_and_write(tx, batch, now_ms)
         return self._done(batch)
 
@@ -85,10 +96,19 @@ class Writer:
         with self._db.transaction() as tx:
             self._fence.enter(tx)
             batch.rows = self._tasks.find(tx, set(refs_of(outcomes)))
+            batch.cron_ticks = {
+                project: self._counters.value(tx, project, CRON_TICK) for project in cron_senders(outcomes)
+            }
             for outcome in outcomes:
                 batch.end(outcome, outcome.project in self._projects)
+            batch.deliver(self._ids_of(tx, batch.receivers))
             self._accept_and_write(tx, batch, now_ms)
         return self._done(batch)
+
+    def _ids_of(self, tx: Transaction, names: Collection[str]) -> dict[str, int]:
+        """Those of these projects that exist and are not being removed."""
+        found = {name: self._project_table.find(tx, name) for name in sorted(names)}
+        return {name: project for name, project in found.items() if project is not None and project in self._projects}
 
     def _batch(self, now_ms: int) -> Batch:
         return Batch(self._rules, self._known, self._numbers, now_ms)
@@ -98,14 +118,15 @@ class Writer:
         batch.accept()
         self._tasks.place(tx, batch.placed(), now_ms)
         self._tasks.settle(tx, batch.settled(), now_ms)
-        for project, delta in self._results.write(tx, batch.results).items():
+        self._tasks.delete(tx, batch.spent())
+        for project, delta in self._results.write(tx, batch.results()).items():
             batch.report.counts[project][RESULTS] += delta
         self._counters.add(tx, batch.report.counts)
         batch.report.entered += self._tasks.as_tasks(tx, batch.waiting())
 
     def _done(self, batch: Batch) -> Committed:
         """After COMMIT: the rows are certain now."""
-        self._known.update(batch.rows)
+        self._known.update(batch.linkable())
         return batch.report
 
 

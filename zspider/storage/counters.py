@@ -16,13 +16,19 @@ ENDS = {"success": "success", "retry": "retry", "failed": "failed_total"}
 NEW = "new"
 LATE = "late"  # outcomes of runs that were over
 RESULTS = "results"  # stored now
-DROPPED = "dropped:"  # ... and why: follows not accepted
+DROPPED = "dropped:"  # ... and why: follows and messages not accepted
+MESSAGES = "messages"  # done, since the project was made
+# Names that begin with "_" are for ourselves: nobody is shown them.
+CRON_TICK = "_cron_tick"  # run of the last @every task whose messages were accepted
 
 
 class CounterTable:
     """Adds to counters and reads them."""
 
     _READ = sa.select(counters.c.project_id, counters.c.name, counters.c.value)
+    _VALUE = sa.select(counters.c.value).where(
+        counters.c.project_id == sa.bindparam("project"), counters.c.name == sa.bindparam("name")
+    )
 
     def __init__(self, engine: Engine) -> None:
         self._add = engine.upsert(counters, ("project_id", "name", "value"), {"value": "{old} + {new}"})
@@ -33,6 +39,12 @@ class CounterTable:
             (project, name, delta) for project, counts in deltas.items() for name, delta in counts.items() if delta
         )
         tx.upsert(self._add, rows)
+
+    @classmethod
+    def value(cls, tx: Transaction, project: int, name: str) -> int:
+        """One counter."""
+        row = tx.one(cls._VALUE, {"project": project, "name": name})
+        return 0 if row is None else int(row.value)
 
     @classmethod
     def read(cls, tx: Transaction) -> dict[int, dict[str, int]]:

@@ -32,6 +32,7 @@ class Committed:
     entered: list[Task] = field(default_factory=list)  # wait now: new, restarted or to be retried
     gone: list[Ref] = field(default_factory=list)  # cancelled or restarted while ACTIVE: leases of older runs are void
     dropped: Counter[str] = field(default_factory=Counter)  # follows not accepted, by reason
+    undelivered: Counter[str] = field(default_factory=Counter)  # messages to projects that are not there, by name
     counts: defaultdict[int, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))  # deltas, by project
     bad: list[tuple[int, str]] = field(default_factory=list)  # outcomes that the database refused, and why
 
@@ -42,6 +43,7 @@ class Committed:
         self.gone += other.gone
         self.bad += other.bad
         _sum(self.dropped, other.dropped)
+        _sum(self.undelivered, other.undelivered)
         for project, counts in other.counts.items():
             _sum(self.counts[project], counts)
 

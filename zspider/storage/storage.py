@@ -156,6 +156,15 @@ class Storage:
             raise StorageError(f"there is no project with id {project}")
         return self._writer.submit(project, follows, now_ms)
 
+    def finish(self, project: int, follow: Follow, now_ms: int) -> Committed:
+        """Submit on_finished if, in this very transaction, no task waits and some run ended since the last one.
+
+        Calling it again is safe: until another run has ended it does nothing. Nor does it for a project that is gone.
+        """
+        if project not in self._writable:
+            return Committed()
+        return self._writer.finish(project, follow, now_ms)
+
     def charge(self, deliveries: Sequence[tuple[Ref, int, int]], now_ms: int) -> Committed:
         """Note (task, run, attempt) of leases that expired; the task fails with attempt ATTEMPTS_MAX.
 

@@ -9,10 +9,11 @@ from msgspec import Struct
 from zspider.storage.database import Transaction
 from zspider.storage.engine import Engine
 from zspider.storage.schema import tasks
-from zspider.task import Follow, Ref, Status, Stored, Task
+from zspider.task import MESSAGE_PREFIX, Follow, Ref, Status, Stored, Task
 
 KEYS_PER_QUERY = 500
 FEW_ROWS = 5_000  # up to here it is quicker to read all their keys than to walk along everybody's
+_MESSAGE = MESSAGE_PREFIX.encode()
 _STATUS = (None, *Status)  # by number: faster than Status(n)
 
 
@@ -31,6 +32,11 @@ class TaskRow(Struct):
     reason: str = ""
     is_settled: bool = False  # a run of it ended, or it was cancelled
     is_placed: bool = False  # new, or restarted by a follow: `body` is there
+    is_spent: bool = False  # a message that was heard: nothing of it stays
+
+    @property
+    def is_message(self) -> bool:
+        return self.taskid.startswith(_MESSAGE)
 
     @property
     def is_ready(self) -> bool:
@@ -124,6 +130,7 @@ class TaskTable:
         tasks.c.seq,
     ).where(_PROJECT, _KEYS)
     _CONTENT = sa.select(tasks.c.key, tasks.c.body, tasks.c.track).where(_PROJECT, _KEYS)
+    _DELETE = sa.delete(tasks).where(_PROJECT, _KEYS)
     _FRONTIER = sa.select(
         tasks.c.project_id,
         tasks.c.key,
@@ -207,6 +214,11 @@ class TaskTable:
     def charge(self, tx: Transaction, rows: Iterable[TaskRow], now_ms: int) -> None:
         """Write the number of deliveries. The rows exist."""
         tx.upsert(self._charge, [(*row.ref, b"", b"", row.attempt, now_ms) for row in sorted(rows, key=_by_ref)])
+
+    def delete(self, tx: Transaction, rows: Iterable[TaskRow]) -> None:
+        """Take rows out."""
+        for project, keys in _chunks(row.ref for row in rows):
+            tx.change(self._DELETE, {"project": project, "keys": keys})
 
     def as_tasks(self, tx: Transaction, rows: Sequence[TaskRow]) -> list[Task]:
         """The rows as tasks, in order of `seq`; call it after they are written."""

@@ -70,9 +70,10 @@ def books(tmp_path):
 
 
 def step(path, task, *arguments, code=0, env=None):
+    before = sorted(path.parent.iterdir())
     ran = run([*ZSPIDERD, "run", str(path), "--task", task, *map(str, arguments)], env=env)
     assert ran.code == code, ran
-    assert [entry.name for entry in path.parent.iterdir()] == [path.name]  # nothing is stored
+    assert sorted(path.parent.iterdir()) == before  # nothing is stored
     return ran
 
 
@@ -224,3 +225,24 @@ def test_wrong_usage_is_one_line_that_says_what_is_allowed(books, arguments, tex
     ran = run([*ZSPIDERD, "run", str(books), *arguments])
     assert (ran.code, ran.out, ran.err.count("\n")) == (2, "", 1), ran
     assert text in ran.err
+
+
+def test_messages_are_shown_and_projects_are_files_beside_the_script(tmp_path):
+    (tmp_path / "prices.py").write_text(
+        "from zspider import BaseHandler\n\nTAX = 7\n\n\nclass Handler(BaseHandler):\n    pass\n"
+    )
+    teller = tmp_path / "teller.py"
+    teller.write_text(
+        "from pyspider.libs.base_handler import *\nfrom projects.prices import TAX\n\n\n"
+        "class Handler(BaseHandler):\n"
+        "    def on_start(self):\n"
+        "        self.send_message('prices', {'tax': TAX}, url='data:,tax')\n"
+    )
+    ran = step(teller, "on_start")
+    assert '[messages: 1]\nprices < {"tax": 7}  data:,tax\n' in ran.out
+    assert step_json(teller, "on_start")["messages"] == [
+        {"project": "prices", "url": "data:,tax", "message": {"tax": 7}}
+    ]
+    (tmp_path / "prices.py").unlink()
+    ran = step(teller, "on_start", code=1)
+    assert "there is no prices.py beside the script" in ran.err

@@ -24,6 +24,9 @@ class Handler(BaseHandler):
 
     def page(self, response):
         return {"text": response.text, "formula": "=1+1"}
+
+    def on_message(self, project, msg):
+        return {"from": project, "msg": msg}
 """
 
 
@@ -96,6 +99,30 @@ def test_start_runs_on_start_and_results_come_in_three_formats(ask, project, tmp
     assert "on_start" in ask("task", project, "on_start").out
 
 
+@pytest.mark.parametrize(
+    ("arguments", "msg"),
+    [
+        (["go on"], "go on"),
+        (['[1, {"a": null}]'], '[1, {"a": null}]'),
+        (["--json", '[1, {"a": null}]'], [1, {"a": None}]),
+    ],
+)
+def test_a_message_from_the_command_line_is_heard(ask, project, arguments, msg):
+    assert ask("send-message", project, *arguments).out == f"{project}: message sent\n"
+    (line,) = eventually(lambda: ask("results", project).out.splitlines(), 60, "its result is stored")
+    assert json.loads(line)["result"] == {"from": "__command__", "msg": msg}
+    assert json.loads(line)["url"] == "data:,on_message"
+    counts = rows(ask("project", "show", project, "--json"))["counts"]
+    assert (counts["messages"], counts["waiting"], counts.get("done", 0)) == (1, 0, 0)
+
+
+def test_a_message_to_a_stopped_project_waits_and_says_so(ask, project):
+    ask("project", "stop", project)
+    assert ask("send-message", project, "hello").out == f"{project}: message sent, waits while the project is STOP\n"
+    (task,) = rows(ask("tasks", project, "--json"))
+    assert (task["status"], task["url"]) == ("waiting", "data:,on_message")
+
+
 def test_status_shows_the_master_its_slaves_and_its_projects(ask, project):
     answer = eventually(
         lambda: (answer := rows(ask("status", "--json"))) and answer["slaves"] and answer, 60, "the local slave is in"
@@ -127,6 +154,9 @@ def test_stop_and_rm(ask, project):
         (["project", "start", "no_such_project"], 1),
         (["results", "no_such_project"], 1),
         (["task", "PROJECT", "no-such-task"], 1),
+        (["send-message", "no_such_project", "hello"], 1),
+        (["send-message", "PROJECT", "--json", "{"], 2),
+        (["send-message", "PROJECT", "--json", "[" * 300 + "]" * 300], 2),
     ],
 )
 def test_what_the_master_refuses_is_one_line(ask, project, arguments, code):

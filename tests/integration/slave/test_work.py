@@ -4,8 +4,10 @@ import time
 
 import msgspec
 from tests.integration.slave.conftest import SCRIPT
+from tests.support.scripted_master import PROJECT
 from zspider.broker import messages as m
-from zspider.task import End
+from zspider.broker.keys import proof
+from zspider.task import MESSAGE_PREFIX, End, message_options, result_taskid
 
 
 def test_granted_tasks_are_crawled_and_the_outbox_is_empty_once_they_are_acknowledged(world):
@@ -50,6 +52,54 @@ def test_crawl_config_fills_gaps_when_the_task_starts(world):
     world.until(world.master.ended, "an outcome")
     (asked,) = world.site.log
     assert (asked.header("X-Config"), asked.header("X-Both")) == ("1", "own")
+
+
+HEARS = (
+    SCRIPT + "\n    def on_message(self, project, msg):\n"
+    "        return [project, msg, self.task['taskid'], self.response.status_code]\n"
+)
+
+
+def message_grant(master, script, url, start_ms=0):
+    body = msgspec.msgpack.encode(message_options("other", {"n": 1}))
+    grant = master._grant(url, script, body, start_ms)
+    taskid = MESSAGE_PREFIX + grant.taskid
+    return msgspec.structs.replace(grant, taskid=taskid, proof=proof(master.keys.secret, PROJECT, taskid, 1, 1))
+
+
+def test_a_message_is_heard_without_a_fetch_whatever_the_rate_says(world):
+    slave = world.slave()
+    script = world.master.project(HEARS, rate=0.001)
+    url = world.site.url("/hello#7")
+    grants = [message_grant(world.master, script, url) for _ in range(3)]
+    world.master.tell(m.Grants(1, grants))
+    world.until(lambda: len(world.master.ended()) == 3, "outcomes")
+    assert set(world.master.ended()) == {grant.taskid for grant in grants}
+    assert world.master.results() == [["other", {"n": 1}, result_taskid(url), 200]] * 3
+    assert world.site.paths() == []
+    assert (slave.work.fetched, slave.work.processed) == (0, 3)
+    world.until(lambda: not len(slave.work.held), "acknowledged")
+
+
+def test_a_message_goes_through_the_relay(world):
+    world.slave(roles=("fetcher",))
+    script = world.master.project(HEARS)
+    session = world.master.session
+    world.slave(roles=("processor",))
+    grant = message_grant(world.master, script, world.site.url("/hello"))
+    world.master.say(session, m.Grants(1, [grant]))
+    world.until(world.master.ended, "an outcome")
+    assert world.master.results()[0][:2] == ["other", {"n": 1}]
+    assert world.site.paths() == []
+
+
+def test_messages_that_a_script_sends_are_in_its_outcome(world):
+    world.slave()
+    script = world.master.project(SCRIPT + "\n    def tell(self): self.send_message('other', [1], url='x')\n")
+    world.master.grant(script, world.site.url("/hello"), callback="tell")
+    world.until(world.master.ended, "an outcome")
+    ((_, outcome),) = world.master.outcomes
+    assert [(one.receiver, one.url) for one in outcome.messages] == [("other", "x")]
 
 
 def test_a_failed_fetch_is_for_the_script_to_see(world):

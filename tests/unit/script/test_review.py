@@ -24,7 +24,7 @@ def test_modules_are_listed_once_and_those_with_a_way_out_are_optional():
         "import os.path, requests\nfrom pyspider.libs.utils import md5string\nimport os\nfrom . import x\n"
         "try:\n    import ujson\nexcept ImportError:\n    import json\n"
         "try:\n    import yaml\nexcept ValueError:\n    pass\n"
-        "def f():\n    import lazy\n"
+        "def f():\n    import lazy\nfrom projects import other\n"
     )
     assert sorted(review(text).imports) == [
         Import(1, "os", False),
@@ -34,6 +34,7 @@ def test_modules_are_listed_once_and_those_with_a_way_out_are_optional():
         Import(8, "json", True),
         Import(10, "yaml", False),
         Import(14, "lazy", False),
+        Import(15, "projects.other", False),
     ]
 
 
@@ -41,7 +42,7 @@ def test_modules_are_listed_once_and_those_with_a_way_out_are_optional():
     ("module", "text"),
     [
         ("urllib2", "this Python has no module urllib2: use urllib.request"),
-        ("projects", "scripts of other projects cannot be imported yet"),
+        ("projects.other", "there is no other.py beside this script"),
         ("pyspider.database", "zspider has no pyspider.database: "),
         ("requests", "the module requests is not installed here"),
     ],
@@ -65,10 +66,10 @@ def test_callbacks_are_found_however_they_are_named():
         ("for k, v in d.iteritems(): pass", "dicts have no iteritems() in Python 3: use items()"),
         ("x = d.has_key(1)", "dicts have no has_key() in Python 3: use `in`"),
         ("print >>f, x", "print is a function in Python 3: print(..., file=...)"),
-        ("x = fractions.gcd(1, 2)", "this Python has no fractions.gcd: use math.gcd"),
-        ("x = urllib.urlencode(d)", "this Python has no urllib.urlencode: use urllib.parse.urlencode"),
+        ("import fractions; x = fractions.gcd(1, 2)", "this Python has no fractions.gcd: use math.gcd"),
+        ("import urllib; x = urllib.urlencode(d)", "this Python has no urllib.urlencode: use urllib.parse.urlencode"),
         (
-            "x = isinstance(y, collections.Mapping)",
+            "import collections; x = isinstance(y, collections.Mapping)",
             "this Python has no collections.Mapping: use collections.abc.Mapping",
         ),
     ],
@@ -84,7 +85,8 @@ def test_names_that_are_gone_are_problems(line, use):
         "from builtins import str as unicode\nx = unicode(y)\n",
         "def reduce(f): pass\nreduce(len)\n",
         "for k, v in six.iteritems(d): pass\n",
-        "x = urllib.parse.quote(y)\n",
+        "import urllib.parse\nx = urllib.parse.quote(y)\n",
+        "from pyspider.libs.base_handler import *\nx = fractions.gcd(1, 2)\n",
     ],
 )
 def test_what_a_script_defines_or_has_from_elsewhere_is_no_problem(text):

@@ -1,0 +1,25 @@
+"""A message as `send_message()` makes it (pyspider.md 2.7)."""
+
+from typing import Any
+
+import msgspec
+
+from zspider.script.plain import plain, text
+from zspider.task import URL_BYTES_MAX, Message, message_options
+
+NAME_CHARS_MAX = 64  # of a project
+
+_pack = msgspec.msgpack.Encoder().encode
+
+
+def make_message(sender: str, receiver: Any, msg: Any, url: Any) -> Message:
+    """Pack a message. Raises ValueError that says what is wrong; its size is the caller's to check.
+
+    The URL is kept as it is: it names the result, nobody fetches it.
+    """
+    name, address = text(str(receiver)), text(str(url))
+    if not 1 <= len(name) <= NAME_CHARS_MAX:
+        raise ValueError(f"a project's name has 1 to {NAME_CHARS_MAX} characters, not {len(name)}")
+    if not 1 <= len(address.encode()) <= URL_BYTES_MAX:
+        raise ValueError(f"a message's url has 1 to {URL_BYTES_MAX} bytes, not {len(address.encode())}")
+    return Message(name, address, _pack(message_options(sender, plain(msg))))
