@@ -7,6 +7,7 @@ from types import TracebackType
 from zspider.errors import ScriptError
 
 REASON_CHARS = 2000
+FRAMES_MAX = 100  # of a traceback, the last ones: endless recursion has a million
 _OURS = str(Path(__file__).parent.parent) + "/"
 
 
@@ -40,7 +41,7 @@ def reason_of(error: BaseException) -> str:
 
 def user_traceback(error: BaseException) -> str:
     """The traceback of an error without the frames of zspider."""
-    told = traceback.TracebackException(type(error), error, _skip_ours(error.__traceback__))
+    told = traceback.TracebackException(type(error), error, _skip_ours(error.__traceback__), limit=-FRAMES_MAX)
     for one in (told, told.__cause__, told.__context__):
         if one is not None:
             frames = [frame for frame in one.stack if not frame.filename.startswith(_OURS)]

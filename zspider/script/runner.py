@@ -1,8 +1,8 @@
 """One run of a callback: from a fetched page to what it led to (pyspider.md 6.2)."""
 
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from time import perf_counter  # by itself: a script may replace what `time` holds
 from types import GeneratorType
 from typing import Any
 
@@ -12,8 +12,9 @@ from zspider.script.arity import call
 from zspider.script.collector import FOLLOWS_MAX, RESULTS_BYTES_MAX, Collector
 from zspider.script.deadline import Deadline
 from zspider.script.errors import reason_of, user_traceback
+from zspider.script.interpreter import kept
 from zspider.script.loader import LoadedScript
-from zspider.script.logs import captured
+from zspider.script.logs import Tail, captured
 from zspider.script.plain import plain, text
 from zspider.script.response import Response
 from zspider.task import TRACK_BYTES_MAX, End, Follow
@@ -57,11 +58,13 @@ def run(
     time_limit_s: float | None = TIME_LIMIT_S,
     follows_max: int = FOLLOWS_MAX,
     results_bytes_max: int = RESULTS_BYTES_MAX,
+    on_memory_error: Callable[[], str] | None = None,
 ) -> Ran:
     """Run the task's callback with the page. Never raises for what user code does.
 
     on_follows: called during the run, with time standing still, whenever many follows are pending; in order.
     time_limit_s: for the callback with its on_result calls, unless the task has its own `process_time_limit`.
+    on_memory_error: called when memory has run out, before anything else; makes room and returns what to say.
     """
     handler = loaded.handler
     response = Response(fetch_result, content)
@@ -71,17 +74,19 @@ def run(
     handler.task, handler.response, handler._run = task, response, collector
     handler.save = track.get("save", {})
     value, error = None, None
-    started = time.perf_counter()
+    started = perf_counter()
     with captured() as tail:
         try:
-            with deadline:
+            with kept(), deadline:
                 value = _call(handler, task, response)
         except BaseException as exc:  # SystemExit as well: a script does not end a processor
             error = exc
         deadline.stop()
+        process_s = perf_counter() - started
+        if isinstance(error, MemoryError) and on_memory_error is not None:
+            error = MemoryError(on_memory_error()).with_traceback(error.__traceback__)
         if error is not None:
-            handler.logger.error("%s", user_traceback(error))
-        process_s = time.perf_counter() - started
+            _log(handler, tail, error)
         save = handler.save
         handler.task = handler.response = handler.save = handler._run = None
         ran = Ran(
@@ -119,6 +124,13 @@ def _call(handler: Any, task: dict[str, Any], response: Response) -> Any:
     else:
         call(handler.on_result, (value, response, task))
     return value
+
+
+def _log(handler: Any, tail: Tail, error: BaseException) -> None:
+    try:
+        handler.logger.error("%s", user_traceback(error))
+    except Exception:  # the script has replaced its logger, or what loggers need
+        tail.write(user_traceback(error))
 
 
 def _callback_name(task: Mapping[str, Any]) -> str:
