@@ -295,6 +295,12 @@ class LoadFailed(Message, frozen=True, tag="loadfailed"):
     error: Text
 
 
+class Retired(Message, frozen=True, tag="retired"):
+    """Processor -> slave: I am used up and end; the pages that I was sent and did not answer are for another one."""
+
+    reason: Short
+
+
 class Stop(Message, frozen=True, tag="stop"):
     """Slave -> processor: finish what you run, then end."""
 
@@ -307,5 +313,5 @@ AnyMessage = (
     | Taken | Resend
     | Outcomes
     | AdminRequest | AdminReply
-    | Page | Started | Processed | LoadFailed | Stop
+    | Page | Started | Processed | LoadFailed | Retired | Stop
 )  # fmt: skip
