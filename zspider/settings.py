@@ -91,6 +91,15 @@ class ProcessorSettings(Section):
         ge=64 * 1024 * 1024,
         description="address space one processor may use on top of what it starts with; 0 is not allowed",
     )
+    recycle_mib: int = Field(
+        512,
+        ge=0,
+        le=1024**2,
+        description="a processor with more resident memory than this after a page is replaced; 0: never",
+    )
+    recycle_tasks: int = Field(
+        0, ge=0, le=1_000_000_000, description="a processor is replaced after so many pages; 0: never"
+    )
 
 
 class MasterSettings(Section):

@@ -317,6 +317,12 @@ class LoadFailed(Message, frozen=True, tag="loadfailed"):
     error: Text
 
 
+class Retired(Message, frozen=True, tag="retired"):
+    """Processor -> slave: I am used up and end; the pages that I was sent and did not answer are for another one."""
+
+    reason: Short
+
+
 class Stop(Message, frozen=True, tag="stop"):
     """Slave -> processor: finish what you run, then end."""
 
@@ -330,5 +336,5 @@ AnyMessage = (
     | Taken | Resend
     | Outcomes
     | AdminRequest | AdminReply
-    | Page | Started | Processed | WantProject | LoadFailed | Stop
+    | Page | Started | Processed | WantProject | LoadFailed | Retired | Stop
 )  # fmt: skip

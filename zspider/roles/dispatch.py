@@ -17,7 +17,7 @@ class Fallen(NamedTuple):
     """What a dead processor leaves behind."""
 
     blamed: int | None  # the page it ran, or was to run next
-    had_started: bool  # it ran it
+    is_charged: bool  # it ran it, or had no other
     is_loose: bool  # the blamed page is nowhere now: not in the queue, not at another processor
 
 
@@ -167,15 +167,25 @@ class Dispatch:
         """A process is gone: its pages wait again, first of all, but for the one that is to blame."""
         bench = self._benches.pop(processor, None) or _Bench()
         blamed = bench.started if bench.started is not None else next(iter(bench.pages), None)
-        is_loose = False
+        is_loose = self._give_up(processor, bench, blamed)
+        return Fallen(blamed, bench.started is not None or bench.is_alone, is_loose)
+
+    def retired(self, processor: int) -> None:
+        """A process takes no more pages: those it has not answered wait again, first of all, and none is to blame."""
+        if (bench := self._benches.pop(processor, None)) is not None:
+            self._give_up(processor, bench, None)
+
+    def _give_up(self, processor: int, bench: _Bench, kept: int | None) -> bool:
+        """Have a processor's pages wait again, but for `kept`; returns whether that one was the processor's still."""
+        was_held = False
         for page in reversed(bench.pages):
             if self._holder.get(page) == processor:
                 del self._holder[page]
-                if page == blamed:
-                    is_loose = True
+                if page == kept:
+                    was_held = True
                 else:
                     self.put(page, first=True)
-        return Fallen(blamed, bench.started is not None, is_loose)
+        return was_held
 
     def _assign(self, processor: int, bench: _Bench, page: int, now: float) -> tuple[int, int]:
         self._waiting.discard(page)

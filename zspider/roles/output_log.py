@@ -37,13 +37,12 @@ class OutputLog:
             left_out, self._left_out = self._left_out, 0
         lines = []
         for line in whole:
-            text = line.decode("utf-8", "replace").rstrip()[:LINE_CHARS_MAX]
-            if not text:
+            if not line or line.isspace():
                 continue
             self._lines += 1
             if self._lines <= LINES_PER_S:
-                lines.append(text)
-            else:
+                lines.append(line[: 4 * LINE_CHARS_MAX].decode("utf-8", "replace").rstrip()[:LINE_CHARS_MAX])
+            else:  # not looked at: a script may write without end
                 self._left_out += 1
         return Lines(lines, left_out)
 

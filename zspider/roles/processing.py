@@ -5,7 +5,17 @@ from typing import Protocol
 
 import structlog
 
-from zspider.broker.messages import AnyMessage, LoadFailed, Page, Processed, ProjectScript, Script, Started, WantProject
+from zspider.broker.messages import (
+    AnyMessage,
+    LoadFailed,
+    Page,
+    Processed,
+    ProjectScript,
+    Retired,
+    Script,
+    Started,
+    WantProject,
+)
 from zspider.broker.pipe import Pipe
 from zspider.errors import ProtocolError
 from zspider.roles.dispatch import Dispatch
@@ -182,12 +192,12 @@ class Processing:
             return True
         if not is_sent:  # it is dying
             self._dispatch.finished(index, lease.serial, now)
-            self._dispatch.put(lease.serial, first=True)
+            self._dispatch.put(lease.serial, first=True, alone=lease.deaths > 0)
         return is_sent
 
     def _read_pipe(self, index: int, now: float, most: int) -> None:
         for _ in range(most):
-            message = self._processors.receive(index)
+            message = self._processors.receive(index, now)
             if message is None:
                 return
             self._on_message(index, message, now)
@@ -214,6 +224,10 @@ class Processing:
                 if (lease := self._open(serial)) is not None:
                     self._see(now)
                     self._bar(lease, script, error)
+            case Retired(reason=reason):
+                log.info("processor_retired", processor=index, reason=reason)
+                self._processors.retire(index, now)
+                self._dispatch.retired(index)
 
     def _open(self, serial: int) -> Lease | None:
         """The lease, if its outcome is still awaited: a page may be run twice when a processor is slow."""
@@ -268,6 +282,8 @@ class Processing:
         death = self._processors.bury(index, now)
         fallen = self._dispatch.died(index)
         overtime = self._timed_out.pop(index, None)
+        if death.was_retired:
+            return
         lease = self._open(fallen.blamed) if fallen.blamed is not None else None
         log.warning(
             "processor_died",
@@ -283,7 +299,7 @@ class Processing:
             self._dispatch.drop(lease.serial)
             self._customer.on_outcome(lease, failed(lease, End.FAILURE, "TimeoutError: process timeout"))
             return
-        lease.deaths += fallen.had_started
+        lease.deaths += fallen.is_charged
         if lease.deaths >= DEATHS_MAX:
             self._dispatch.drop(lease.serial)
             self._customer.on_outcome(lease, failed(lease, End.FATAL, _verdict(death)))

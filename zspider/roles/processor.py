@@ -9,10 +9,10 @@ import os
 import signal
 import sys
 import threading
-import time
 import zlib
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Sequence
+from time import monotonic  # by itself: a script may replace what `time` holds
 from typing import Any
 
 import msgspec
@@ -24,13 +24,21 @@ from zspider.broker.messages import (
     Page,
     Processed,
     ProjectScript,
+    Retired,
     Script,
     Started,
     Stop,
     WantProject,
 )
 from zspider.broker.pipe import Pipe
-from zspider.roles.limits import die_with_parent, limit_memory, own_session
+from zspider.roles.limits import (
+    die_with_parent,
+    lift_memory_limit,
+    limit_memory,
+    own_session,
+    peak_bytes,
+    resident_bytes,
+)
 from zspider.roles.projects_wanted import WAIT_S
 from zspider.roles.running import Running
 from zspider.script import shim
@@ -46,6 +54,7 @@ LOADED_MAX = 200  # scripts whose modules are kept
 PART_FOLLOWS = 500  # of one outcome at most
 PART_BYTES = 180 * 1024  # of the follows of one outcome: with the rest it stays in one frame
 FOLLOW_BYTES = 60  # what a follow costs beside its texts
+WEIGH_S = 0.25  # how often the resident memory is looked at, between two pages
 IDLE_S = 0.5  # how often a signal to stop is looked for while there is nothing to do
 REASON_CHARS = 2000  # Outcome.reason
 NAME_CHARS = 64  # of a project
@@ -57,12 +66,18 @@ class ProcessorOptions(msgspec.Struct, frozen=True):
 
     process_time_limit_s: float = 30.0
     memory_bytes: int = 1024**3
+    recycle_bytes: int = 0  # processor.recycle_mib; 0: never
+    recycle_tasks: int = 0  # 0: never
     follows: int = 1_000_000  # limits.follows
     outcome_bytes: int = 16 * 1024 * 1024  # limits.outcome_bytes
 
 
 class Processor:
-    """The loop. `stopping` may be set by a signal handler; it ends after the page that runs."""
+    """The loop. `stopping` may be set by a signal handler; it ends after the page that runs.
+
+    A process that has run enough pages, holds too much memory or has met its memory limit says Retired after the
+    page and ends: the slave gives what it was sent beyond that to another one.
+    """
 
     def __init__(self, pipe: Pipe, running: Running, options: ProcessorOptions) -> None:
         self.stopping = False
@@ -73,6 +88,10 @@ class Processor:
         self._loaded: OrderedDict[tuple[int, bytes], LoadedScript | LoadError] = OrderedDict()
         self._projects = ProjectFinder(self._ask_project)
         self._came: deque[AnyMessage] = deque()  # while an import waited for its answer
+        self._pages = 0  # run so far
+        self._weigh_at = monotonic() + WEIGH_S
+        self._is_exhausted = False  # it has met its memory limit
+        self._is_copy = False
 
     def run(self) -> None:
         """Work until told to stop, or until the slave is gone."""
@@ -91,18 +110,60 @@ class Processor:
             case Page(number=number):
                 self._running.page = number  # if this page kills us, the slave knows which
                 self._on_page(message)
-                self._running.page = 0
-                self._pipe.flush(wait=True)  # now: nobody knows how long the next page takes
+                self._leave_if_copy()
+                if reason := self._why_retire():
+                    self._pipe.queue(Retired(reason))
+                    self.stopping = True
+                if self._pipe.flush(wait=True):  # now: nobody knows how long the next page takes
+                    self._running.page = 0
+                else:  # the page has cut us off, and is to blame for our end
+                    self.stopping = True
             case Script(script=digest, text=text):
                 self._texts[digest] = zlib.compress(text.encode("utf-8"))
             case Stop():
                 self.stopping = True
+
+    def _why_retire(self) -> str:
+        """Why another process shall take the next page; "": this one does."""
+        self._pages += 1
+        if self._is_exhausted:
+            return "processor.memory_bytes"
+        if self._pages == self._options.recycle_tasks:
+            return f"{self._pages} pages (processor.recycle_tasks)"
+        now = monotonic()
+        if now < self._weigh_at or not self._options.recycle_bytes:
+            return ""
+        self._weigh_at = now + WEIGH_S
+        try:
+            weight = resident_bytes()
+        except OSError as exc:  # it has no descriptor left
+            return str(exc)
+        return f"{weight >> 20} MiB (processor.recycle_mib)" if weight > self._options.recycle_bytes else ""
+
+    def _on_memory_error(self) -> str:
+        """The memory limit was met: make room to say so, and end after this page."""
+        lift_memory_limit()
+        self._is_exhausted = True
+        limit = self._options.memory_bytes >> 20
+        return f"over {limit:,} MiB (processor.memory_bytes), peak resident memory {peak_bytes() >> 20:,} MiB"
+
+    def forked(self) -> None:
+        """Called in a child that a script forks: it is no processor, and must not answer for one."""
+        self._is_copy = True
+        self._pipe.close()
+        self._running.close()
+
+    def _leave_if_copy(self) -> None:
+        """End a forked child that has come back from the script."""
+        if self._is_copy:
+            os._exit(0)
 
     def _on_page(self, page: Page) -> None:
         if page.script not in self._texts:  # the slave sends it before; a slave that did not may do so now
             self._pipe.queue(LoadFailed(page.number, page.script, "this script was not sent to the processor"))
             return
         loaded = self._script(page)
+        self._leave_if_copy()
         if page.taskid == GET_INFO:
             self._send_final(page, info_outcome(page, loaded))
         elif isinstance(loaded, LoadedScript):
@@ -123,6 +184,7 @@ class Processor:
             time_limit_s=self._options.process_time_limit_s,
             follows_max=self._options.follows,
             outcome_bytes_max=self._options.outcome_bytes,
+            on_memory_error=self._on_memory_error,
         )
         *parts, last = cut(ran.follows) or [[]]
         self._send_parts(page, parts)
@@ -152,7 +214,9 @@ class Processor:
         try:
             with captured(), deadline:
                 return load({"name": page.project_name, "status": page.project_status}, text)
-        except LoadError as error:
+        except (LoadError, MemoryError) as error:
+            if isinstance(error, MemoryError) or isinstance(error.__cause__, MemoryError):
+                return LoadError(f"MemoryError: {self._on_memory_error()}")
             return error
         except TimeoutError as error:  # it struck between the script's end and ours
             return LoadError(f"TimeoutError: {error}")
@@ -168,8 +232,8 @@ class Processor:
         with standing_still():
             self._pipe.queue(WantProject(name))
             self._pipe.flush(wait=True)
-            until = time.monotonic() + WAIT_S
-            while (left_s := until - time.monotonic()) > 0 and not self._pipe.is_closed:
+            until = monotonic() + WAIT_S
+            while (left_s := until - monotonic()) > 0 and not self._pipe.is_closed:
                 match self._pipe.receive(left_s):
                     case ProjectScript(name=said, script=script, status=status, text=text) if said == name:
                         return None if script is None else ProjectText(script, status, text)
@@ -268,6 +332,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     pipe = Pipe.inherited(given.pipe)
     running = Running(given.running)
     processor = Processor(pipe, running, options)
+    os.register_at_fork(after_in_child=processor.forked)
 
     def stop(number: int, frame: Any) -> None:
         processor.stopping = True

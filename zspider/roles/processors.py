@@ -1,6 +1,7 @@
 """The processes that run scripts: started, listened to, killed, buried and started again."""
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -14,6 +15,7 @@ import structlog
 from zspider.broker.messages import AnyMessage, Stop
 from zspider.broker.pipe import Pipe
 from zspider.errors import ProtocolError
+from zspider.roles.leftovers import Mark
 from zspider.roles.output_log import OutputLog
 from zspider.roles.running import Running
 from zspider.settings import SlaveFile
@@ -22,7 +24,7 @@ log = structlog.get_logger(__name__)
 REAP_S = 0.02  # how often a process that was told to end is looked at
 RESTART_S = (0.5, 30.0)  # pause after one that died before it was up: first and longest, doubling
 BROKEN = 3  # so many deaths in a row before any was up: processors do not work on this machine
-STOP_S = 1.0  # from Stop to SIGKILL
+STOP_S = 1.0  # from Stop, or from the end of its pipe, to SIGKILL: it may write why it ends
 READ_BYTES = 64 * 1024
 
 
@@ -32,6 +34,7 @@ class Death(NamedTuple):
     how: str  # "signal 11 (SIGSEGV)", "exit code 3"
     peak_bytes: int
     last_words: str
+    was_retired: bool  # it had said that it ends
 
 
 class _Process:
@@ -40,6 +43,7 @@ class _Process:
     def __init__(self, command: list[str]) -> None:
         self.pipe, theirs = Pipe.pair()
         self.running, running_fd = Running.pair()
+        self.mark = Mark()
         with theirs, os.fdopen(running_fd, "rb"):
             self.popen = subprocess.Popen(
                 [*command, "--pipe", str(theirs.fileno()), "--running", str(running_fd)],
@@ -47,6 +51,7 @@ class _Process:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 bufsize=0,
+                env=self.mark.environment,
                 pass_fds=[theirs.fileno(), running_fd],
             )
         assert self.popen.stdout is not None
@@ -57,6 +62,8 @@ class _Process:
         self.is_up = False  # it has said something
         self.scripts: set[bytes] = set()  # it has the text
         self.loaded: set[bytes] = set()  # it has run pages of it
+        self.is_retired = False
+        self.kill_at = math.inf  # it is to end by itself until then
         self.has_ended = False
         self.how = ""
         self.peak_bytes = 0
@@ -81,6 +88,7 @@ class _Process:
         if ended is None:
             return False
         self.kill()  # its children, while the dead process still keeps the number of the group
+        self.mark.kill_all()  # and those that have left the group
         _, status, usage = os.wait4(self.popen.pid, 0)
         self.popen.returncode = os.waitstatus_to_exitcode(status)
         self.how = _how(self.popen.returncode)
@@ -104,6 +112,8 @@ class Processors:
         options = {
             "process_time_limit_s": settings.processor.process_time_limit_s,
             "memory_bytes": settings.processor.memory_bytes,
+            "recycle_bytes": settings.processor.recycle_mib << 20,
+            "recycle_tasks": settings.processor.recycle_tasks,
             "follows": settings.limits.follows,
             "outcome_bytes": settings.limits.outcome_bytes,
         }
@@ -137,10 +147,15 @@ class Processors:
     def wait_s(self, now: float) -> float | None:
         """Seconds until `step` has something to do."""
         dues = [] if self.is_stopping else list(self._start_at.values())
+        dues += [process.kill_at for process in self._processes.values() if process.kill_at < math.inf]
         return max(0.0, min(dues) - now) if dues else None
 
     def step(self, now: float) -> None:
-        """Start what is due."""
+        """Start what is due, and kill what should have ended."""
+        for process in self._processes.values():
+            if process.kill_at <= now:
+                process.kill()
+                process.kill_at = math.inf
         if self.is_stopping:
             return
         for index in [index for index, at in self._start_at.items() if at <= now]:
@@ -165,8 +180,8 @@ class Processors:
             if process.pipe.has_unsent and not process.has_ended:
                 process.pipe.flush()
 
-    def receive(self, index: int) -> AnyMessage | None:
-        """The next message of a process; None when there is none now. A process that closed its pipe is ended."""
+    def receive(self, index: int, now: float) -> AnyMessage | None:
+        """The next message of a process; None when there is none now. One that has closed its pipe has to end."""
         process = self._processes[index]
         try:
             message = process.pipe.receive()
@@ -175,7 +190,7 @@ class Processors:
             process.kill()
             return None
         if message is None and process.pipe.is_closed and not process.has_ended:
-            process.kill()
+            process.kill_at = now + STOP_S
         return message
 
     def running_pages(self) -> Iterator[tuple[int, int]]:
@@ -203,6 +218,12 @@ class Processors:
         """The scripts this process has run. The caller adds to it."""
         return self._processes[index].loaded
 
+    def retire(self, index: int, now: float) -> None:
+        """It has said that it ends: see to it that it does."""
+        process = self._processes[index]
+        process.is_retired = True
+        process.kill_at = now + STOP_S
+
     def kill(self, index: int) -> None:
         """End a process now; its death is reported like any other."""
         self._processes[index].kill()
@@ -223,7 +244,7 @@ class Processors:
             self._failures[index] += 1
             pause_s = min(RESTART_S[1], RESTART_S[0] * 2 ** (self._failures[index] - 1))
         self._start_at[index] = now + pause_s
-        return Death(process.how, process.peak_bytes, process.output.last_words())
+        return Death(process.how, process.peak_bytes, process.output.last_words(), process.is_retired)
 
     def stop(self) -> None:
         """Tell all to end when they are through with what they run; none is started any more."""
@@ -239,12 +260,9 @@ class Processors:
         deadline = time.monotonic() + STOP_S
         for process in self._processes.values():
             while not process.reap():
-                left_s = deadline - time.monotonic()
-                if left_s <= 0:
+                if time.monotonic() >= deadline:
                     process.kill()
-                    process.popen.wait()
-                    break
-                time.sleep(min(left_s, REAP_S))
+                time.sleep(REAP_S)
             process.close()
         self._processes.clear()
         self._by_pipe.clear()

@@ -5,9 +5,9 @@ Code that never comes back to the interpreter cannot be stopped so; the slave en
 
 import signal
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from time import monotonic  # by itself: a script may replace what `time` holds
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -34,7 +34,7 @@ class Deadline:
         handler = signal.signal(signal.SIGALRM, self._strike)
         self._armed = True
         left, _ = signal.setitimer(signal.ITIMER_REAL, max(self._seconds, 1e-6), REPEAT_S)
-        self._outer = (handler, left, time.monotonic())
+        self._outer = (handler, left, monotonic())
         _running.append(self)
         return self
 
@@ -54,7 +54,7 @@ class Deadline:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, handler)
         if left:  # an outer one: give it what it has left
-            signal.setitimer(signal.ITIMER_REAL, max(left - (time.monotonic() - since), 1e-6), REPEAT_S)
+            signal.setitimer(signal.ITIMER_REAL, max(left - (monotonic() - since), 1e-6), REPEAT_S)
 
     def _strike(self, number: int, frame: FrameType | None) -> None:
         if self._armed:

@@ -7,6 +7,7 @@ from types import TracebackType
 from zspider.errors import ScriptError
 
 REASON_CHARS = 2000
+FRAMES_MAX = 100  # of a traceback, the last ones: endless recursion has a million
 _OURS = (str(Path(__file__).parent.parent) + "/", "<frozen importlib")
 _ASYNCIO = str(Path(traceback.__file__).parent / "asyncio") + "/"
 
@@ -52,7 +53,7 @@ def reason_of(error: BaseException) -> str:
 
 def user_traceback(error: BaseException) -> str:
     """The traceback of an error, of its causes and of its parts, without the frames of zspider."""
-    told = traceback.TracebackException(type(error), error, _skip_ours(error.__traceback__))
+    told = traceback.TracebackException(type(error), error, _skip_ours(error.__traceback__), limit=-FRAMES_MAX)
     chain: list[traceback.TracebackException | None] = [told]
     while chain:
         one = chain.pop()

@@ -1,9 +1,9 @@
 """One run of a callback: from a fetched page to what it led to (pyspider.md 6.2)."""
 
-import time
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
+from time import perf_counter  # by itself: a script may replace what `time` holds
 from types import GeneratorType
 from typing import Any
 
@@ -13,8 +13,9 @@ from zspider.script.arity import OF_A_RESULT, call
 from zspider.script.collector import FOLLOWS_MAX, OUTCOME_BYTES_MAX, Collector
 from zspider.script.deadline import Deadline
 from zspider.script.errors import reason_of, user_traceback
+from zspider.script.interpreter import kept
 from zspider.script.loader import LoadedScript
-from zspider.script.logs import LOG_CHARS, captured
+from zspider.script.logs import LOG_CHARS, Tail, captured
 from zspider.script.plain import plain, text
 from zspider.script.response import Response
 from zspider.task import TRACK_BYTES_MAX, End, Follow, Message
@@ -60,12 +61,14 @@ def run(
     follows_max: int = FOLLOWS_MAX,
     outcome_bytes_max: int = OUTCOME_BYTES_MAX,
     log_chars: int = LOG_CHARS,
+    on_memory_error: Callable[[], str] | None = None,
 ) -> Ran:
     """Run the task's callback with the page. Never raises for what user code does.
 
     on_follows: called during the run, with time standing still, whenever many follows are pending; in order.
     time_limit_s: for the callback with its on_result calls, unless the task has its own `process_time_limit`.
     log_chars: of the end of its log that are given back; the track keeps LOG_CHARS at most.
+    on_memory_error: called when memory has run out, before anything else; makes room and returns what to say.
     """
     handler = loaded.handler
     response = Response(fetch_result, content)
@@ -76,17 +79,19 @@ def run(
     handler.save = track.get("save", {})
     handler.__env__["process_time_limit"] = time_limit_s
     value, error = None, None
-    started = time.perf_counter()
+    started = perf_counter()
     with captured(log_chars) as tail:
         try:
-            with deadline:
+            with kept(), deadline:
                 value = _call(handler, task, response)
         except BaseException as exc:  # SystemExit as well: a script does not end a processor
             error = exc
         deadline.stop()
+        process_s = perf_counter() - started
+        if isinstance(error, MemoryError) and on_memory_error is not None:
+            error = MemoryError(on_memory_error()).with_traceback(error.__traceback__)
         if error is not None:
-            handler.logger.error("%s", user_traceback(error))
-        process_s = time.perf_counter() - started
+            _log(handler, tail, error)
         save = handler.save
         handler.task = handler.response = handler.save = handler._run = None
         ran = Ran(
@@ -126,6 +131,13 @@ def _call(handler: Any, task: dict[str, Any], response: Response) -> Any:
     else:
         call(handler.on_result, (value, response, task), OF_A_RESULT)
     return value
+
+
+def _log(handler: Any, tail: Tail, error: BaseException) -> None:
+    try:
+        handler.logger.error("%s", user_traceback(error))
+    except Exception:  # the script has replaced its logger, or what loggers need
+        tail.write(user_traceback(error))
 
 
 def _callback_name(task: Mapping[str, Any]) -> str:

@@ -12,6 +12,7 @@ import msgspec
 import psutil
 import pytest
 from tests.support.processors import ROOT, ProcessorAtWork, processor, track_of, wait_until_gone
+from zspider.broker.messages import Retired
 from zspider.broker.pipe import Pipe
 from zspider.roles.running import Running
 from zspider.task import CRONJOB, GET_INFO, End, ScriptInfo
@@ -100,12 +101,23 @@ def test_a_script_that_loops_while_it_is_loaded_is_stopped():
         assert (outcome.end, outcome.reason) == (End.FAILURE, "TimeoutError: process timeout")
 
 
-def test_memory_is_limited():
-    text = STAR + "class H(BaseHandler):\n    def page(self): return len('x' * 2**30)\n    def good(self): return 1\n"
+def test_a_processor_that_meets_its_memory_limit_says_so_and_retires():
+    text = STAR + "class H(BaseHandler):\n    def page(self): return len('x' * 2**30)\n"
     with processor(memory_bytes=256 * 1024 * 1024) as worker:
-        script = worker.send_script(text)
-        assert worker.outcome(worker.send_page(script)).reason == "MemoryError"
-        assert worker.outcome(worker.send_page(script, "good")).results == [b"1"]
+        outcome = worker.outcome(worker.send_page(worker.send_script(text)))
+        assert (outcome.end, outcome.reason[:45]) == (End.FAILURE, "MemoryError: over 256 MiB (processor.memory_b")
+        assert worker.receive() == Retired("processor.memory_bytes")
+        assert worker.process.wait(30) == 0
+
+
+def test_a_processor_retires_after_so_many_pages():
+    with processor(recycle_tasks=2) as worker:
+        script = worker.send_script(STAR + "class H(BaseHandler):\n    def page(self): return 1\n")
+        numbers = [worker.send_page(script) for _ in range(3)]
+        assert [worker.outcome(number).results for number in numbers[:2]] == [[b"1"], [b"1"]]
+        assert worker.receive() == Retired("2 pages (processor.recycle_tasks)")
+        assert worker.process.wait(30) == 0
+        assert worker.running.page == 0
 
 
 def test_get_info_tells_what_a_script_declares(worker):

@@ -59,6 +59,25 @@ def test_a_page_that_was_not_begun_is_suspected_but_had_not_started(dispatch):
     assert dispatch.died(7) == (None, False, False)
 
 
+def test_a_page_that_had_a_processor_to_itself_is_charged_whatever_was_seen(dispatch):
+    dispatch.put(1, alone=True)
+    assert take_all(dispatch) == [(0, 1)]
+    assert dispatch.died(0) == (1, True, True)
+
+
+def test_what_a_retired_processor_has_not_answered_waits_first_and_none_is_blamed(dispatch):
+    for page in range(1, 7):
+        dispatch.put(page)
+    take_all(dispatch)
+    dispatch.put(99)
+    dispatch.finished(0, 1, 0.0)
+    dispatch.retired(0)
+    assert dispatch.died(0) == (None, False, False)
+    for page in (2, 4, 6):
+        dispatch.finished(1, page, 0.0)
+    assert [page for _, page in take_all(dispatch)] == [3, 5, 99]
+
+
 def test_a_page_runs_alone_in_a_new_processor(dispatch):
     dispatch.put(5)
     assert take_all(dispatch) == [(0, 5)]
@@ -166,6 +185,14 @@ class DispatchModel(RuleBasedStateMachine):
             assert fallen.blamed == self.sent[processor][0]
         if fallen.is_loose and fallen.blamed in self.open:
             self.dispatch.put(fallen.blamed, first=True, alone=True)
+        self.sent[processor].clear()
+        self.up.discard(processor)
+
+    @precondition(lambda self: self.up)
+    @rule(data=st.data())
+    def retire(self, data):
+        processor = data.draw(st.sampled_from(sorted(self.up)))
+        self.dispatch.retired(processor)
         self.sent[processor].clear()
         self.up.discard(processor)
 

@@ -1,0 +1,47 @@
+"""What a processor's script has started and left behind, in whatever session it is now: found by its environment."""
+
+import os
+import secrets
+import signal
+from pathlib import Path
+
+VARIABLE = "_ZSPIDER_PROCESSOR"
+PASSES_MAX = 5  # what forks while we look is found by the next pass
+
+
+class Mark:
+    """One processor's mark. It stands in the environment of everything that descends from the process."""
+
+    def __init__(self) -> None:
+        self._entry = f"{VARIABLE}={secrets.token_hex(16)}"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Our environment and the mark, for the process to be started with."""
+        name, _, value = self._entry.partition("=")
+        return {**os.environ, name: value}
+
+    def kill_all(self) -> None:
+        """Kill every process that has the mark."""
+        for _ in range(PASSES_MAX):
+            if not [pid for pid in _pids() if self._kill(pid)]:
+                return
+
+    def _kill(self, pid: int) -> bool:
+        try:
+            pidfd = os.pidfd_open(pid)  # first: what is read and killed after it is the same process
+        except OSError:
+            return False  # it has ended
+        try:
+            if self._entry.encode() not in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
+                return False
+            signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+        except OSError:
+            return False  # another user's, or it has ended
+        finally:
+            os.close(pidfd)
+        return True
+
+
+def _pids() -> list[int]:
+    return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdecimal()]
