@@ -251,7 +251,7 @@ class Desk:
             return
         session = self.core.sessions[message.session]
         self.core.heard(session, now)
-        refused = []
+        deliveries, refused = [], []
         for item in message.items:
             outcome = self._checked(item, peer)
             if outcome is None:
@@ -259,7 +259,8 @@ class Desk:
                 continue
             if outcome.end is not End.PART:
                 self.core.arrived(Ref(outcome.project, task_key(outcome.taskid)), outcome.run)
-            self._writer.deliver(Delivery(message.session, item.id, outcome))
+            deliveries.append(Delivery(message.session, item.id, outcome))
+        self._writer.deliver(deliveries)
         if refused:
             self._hub.send(session.route, m.Ack(self.epoch, refused))
 

@@ -4,6 +4,7 @@ One thread runs `step`; the writer thread owns the storage, the reader thread se
 Whatever a message promises was committed before it is sent.
 """
 
+import gc
 import json
 import os
 import secrets
@@ -36,6 +37,8 @@ log = structlog.get_logger(__name__)
 RENEW_S = 3.0  # how often the database is told that its master lives
 STATUS_S = 2.0  # how often systemd is told how it goes
 FLUSH_S = 30.0  # how long a stopping master waits for its last commits
+# Waiting tasks live long and make no cycles: looking for cycles every 700 objects took 8 % of a busy master's time.
+GARBAGE_THRESHOLDS = (20_000, 20, 20)
 PORTS_FILE = "master.ports"
 
 
@@ -116,6 +119,8 @@ class Master:
             waits_for=len(boot.sessions),
         )
         self._notify.ready()
+        gc.freeze()
+        gc.set_threshold(*GARBAGE_THRESHOLDS)
         try:
             return _Loop(self, hub, desk, admin, writer, reader, local).run()
         finally:

@@ -69,7 +69,7 @@ class Writer:
         self._committed = committed
         self._replayed = replayed
         self._wake = wake
-        self._jobs: SimpleQueue[Delivery | _Call | None] = SimpleQueue()
+        self._jobs: SimpleQueue[list[Delivery] | _Call | None] = SimpleQueue()
         self._finished: deque[Callable[[], None]] = deque()
         self._waiting = 0  # deliveries given and not finished
         self._stop = threading.Event()
@@ -88,10 +88,11 @@ class Writer:
         """Begin; the storage is opened in the thread."""
         self._thread.start()
 
-    def deliver(self, delivery: Delivery) -> None:
-        """Commit this outcome with the next group."""
-        self._waiting += 1
-        self._jobs.put(delivery)
+    def deliver(self, deliveries: list[Delivery]) -> None:
+        """Commit these outcomes with the next group; they came together, and each hand-over wakes the thread."""
+        if deliveries:
+            self._waiting += len(deliveries)
+            self._jobs.put(deliveries)
 
     def call(
         self,
@@ -134,7 +135,7 @@ class Writer:
 
     def _work(self, storage: Committer) -> None:
         while (job := self._jobs.get()) is not None:
-            if isinstance(job, Delivery):
+            if isinstance(job, list):
                 group, job = self._group(job)
                 self._commit(storage, group)
             if isinstance(job, _Call):
@@ -142,19 +143,18 @@ class Writer:
             elif job is None:
                 break
 
-    def _group(self, first: Delivery) -> tuple[list[Delivery], "Delivery | _Call | None"]:
-        """Collect a group of outcomes, and what ended it: another job, or its last outcome (full, or time is up)."""
-        group = [first]
+    def _group(self, group: list[Delivery]) -> tuple[list[Delivery], "list[Delivery] | _Call | None"]:
+        """Collect a group of outcomes, and what ended it: another job, or itself (full, or time is up)."""
         until = time.monotonic() + self._settings.commit_ms / 1000
         while len(group) < self._settings.commit_rows:
             try:
                 job = self._jobs.get(timeout=max(0.0, until - time.monotonic()))
             except Empty:
                 break
-            if not isinstance(job, Delivery):
+            if not isinstance(job, list):
                 return group, job
-            group.append(job)
-        return group, group[-1]
+            group += job
+        return group, group
 
     def _commit(self, storage: Committer, group: list[Delivery]) -> None:
         outcomes = [delivery.outcome for delivery in group]
