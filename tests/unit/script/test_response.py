@@ -9,6 +9,9 @@ from zspider.script.response import HTTPError, Response, rebuild_response
 
 RUSSIAN = "Привет, это обычный русский текст о погоде и книгах в большом городе. " * 5
 
+FRENCH = "<p>Les élèves ont déjà mangé à la cantine; où ça sent très bon, même le château en était étonné.</p>" * 3
+CHINESE = "<p>今天的天气很好，我们一起去公园散步，看见了许多花和小鸟。</p>"
+
 
 def response(content: bytes = b"", content_type: str = "", **result) -> Response:
     headers = {"Content-Type": content_type} if content_type else {}
@@ -33,6 +36,26 @@ def response(content: bytes = b"", content_type: str = "", **result) -> Response
         (b"<meta charset=utf-16>plain", "", "utf-8", "<meta charset=utf-16>plain"),
         (b"<meta charset=nonsense>\xc3\xbc", "", "utf-8", "<meta charset=nonsense>ü"),
         (b"\xc3\xbc", "text/html; charset=nonsense", "utf-8", "ü"),
+        (b"\xc3\xbc", "text/html; charset=idna", "utf-8", "ü"),  # Python has codecs that no page is in
+        (b"\xc3\xbc", "text/html; charset=rot13", "utf-8", "ü"),
+        (b"<meta charset=zlib>\xc3\xbc", "text/html; charset=zlib", "utf-8", "<meta charset=zlib>ü"),
+        (b"<meta charset=unicode_escape>\\u0041", "", "utf-8", "<meta charset=unicode_escape>\\u0041"),
+        (b"\x81", "text/html; charset=x-user-defined", "cp1252", "\ufffd"),
+        (b"<!-- <meta charset=koi8-r> --><meta charset=big5>", "", "big5hkscs", None),
+        (b"<!--><meta charset=big5>", "", "big5hkscs", None),
+        (b"<!-- <meta charset=koi8-r>", "", "utf-8", None),
+        (b"<p title='<meta charset=koi8-r>'><meta charset=big5>", "", "big5hkscs", None),
+        (b"<meta name=keywords content='charset=koi8-r'>", "", "utf-8", None),
+        (b"<meta content='text/html; charset=koi8-r' http-equiv=content-type>", "", "koi8-r", None),
+        (b"<META\nCHARSET = 'koi8-r' charset=big5>", "", "koi8-r", None),
+        (b"<metal charset=koi8-r>", "", "utf-8", None),
+        (b"<meta charset=nonsense><meta charset=koi8-r>", "", "koi8-r", None),
+        (b" " * 1024 + b"<meta charset=koi8-r>", "", "utf-8", None),
+        (b'<?xml version="1.0" encoding="koi8-r"?><meta charset=big5>', "", "big5hkscs", None),
+        (b'<?xml version="1.0" encoding="utf-16"?>', "", "utf-8", None),
+        (FRENCH.encode("cp1252"), "", "cp1252", FRENCH),
+        (("x" * 16382 + "<p>" + CHINESE).encode("gb18030"), "", "utf-8", None),  # nothing to guess from
+        ((CHINESE * 500).encode("gb18030"), "", "gb18030", CHINESE * 500),
         (b"\xc3\xbc", "", "utf-8", "ü"),
         (b"x" * 16383 + "ü".encode(), "", "utf-8", "x" * 16383 + "ü"),
         (RUSSIAN.encode("cp1251"), "", "cp1251", RUSSIAN),
