@@ -7,7 +7,8 @@ from typing import Any
 from lxml.html import HtmlElement
 
 from zspider.script.charset import FALLBACK, find_encoding, split_bom
-from zspider.script.document import Links, open_document, parse
+from zspider.script.document import open_document
+from zspider.script.tree import Links, parse
 
 STATUS_UNKNOWN = 599  # "could not be fetched" (pyspider.md 5.5)
 _UNSET: Any = object()
@@ -125,7 +126,7 @@ class Response:
         mark, rest = split_bom(content)
         try:
             return (rest if mark == self.encoding else content).decode(self.encoding, "replace")
-        except LookupError:
+        except (LookupError, UnicodeError):  # set by a script: no codec, or one for other things, such as idna
             return content.decode(FALLBACK, "replace")
 
     @property
@@ -159,9 +160,15 @@ class Response:
 
     def _parsed(self) -> tuple[HtmlElement, Links]:
         if self._tree is None or self._links is None:
-            self._tree = parse(self.content, self.encoding)
+            self._tree = parse(self._as_utf8())
             self._links = Links(self._tree, self.url)
         return self._tree, self._links
+
+    def _as_utf8(self) -> bytes:
+        text = self.text
+        if self.encoding == "utf-8" and "\ufffd" not in text:  # nothing was replaced
+            return self.content
+        return text.encode("utf-8", "replace")
 
     @property
     def ok(self) -> bool:

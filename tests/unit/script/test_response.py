@@ -77,8 +77,9 @@ def test_setting_the_encoding_drops_the_text_and_keeps_the_tree():
     page.encoding = "latin-1"
     assert page.text == "<p>ü</p>"
     assert page.etree is before
-    page.encoding = "no such codec"
-    assert page.text == "<p>\ufffd</p>"
+    for odd in ("no such codec", "idna", "zlib", "undefined"):
+        page.encoding = odd
+        assert page.text == "<p>\ufffd</p>"
 
 
 @pytest.mark.parametrize(
@@ -115,6 +116,23 @@ def test_no_body_makes_a_response_raise(content, charset):
     page.etree.xpath("//a")
     assert page.json is None or page.json is not None
     assert isinstance(page.start_of_text(5), str)
+
+
+@pytest.mark.parametrize(
+    "charset",
+    ["utf-8", "windows-1252", "iso-8859-8", "windows-874", "koi8-r", "gbk", "big5", "shift_jis", "euc-jp", "euc-kr"],
+)
+def test_what_stands_after_a_wrong_byte_is_in_the_tree(charset):
+    page = response(b"<p>a\x81\xff \xa0 b</p><p id=end>end</p>", f"text/html; charset={charset}")
+    assert page.doc("#end").text() == "end"
+    assert page.etree.text_content() == page.text.replace("<p>", "").replace("</p>", "").replace("<p id=end>", "")
+
+
+@pytest.mark.parametrize("charset", ["utf-8", "utf-16", "koi8-r", "cp1252", "gb18030", "utf-32"])
+def test_the_tree_says_what_the_text_says(charset):
+    page = response("<p>–é Привет 中</p>".encode(charset, "ignore"))
+    page.encoding = charset
+    assert page.etree.text == page.text.removeprefix("<p>").removesuffix("</p>")
 
 
 def test_fragments_get_a_wrapping_element():

@@ -1,0 +1,78 @@
+"""The parsed page: an lxml tree, what its selectors mean, and its links (pyspider.md 2.8)."""
+
+import codecs
+from functools import lru_cache
+
+from lxml import etree
+from lxml.html import HtmlElement, HTMLParser, document_fromstring, fromstring
+from pyquery import PyQuery
+
+from zspider.script.urls import Joiner
+
+LINK_ATTRIBUTES = {"a": "href", "link": "href", "script": "src", "img": "src", "iframe": "src", "form": "action"}
+
+_PARSER = HTMLParser(encoding="utf-8")
+
+translator = PyQuery._translator_class(xhtml=False)  # CSS with jQuery's additions, such as :first and :contains()
+
+
+def parse(content: bytes) -> HtmlElement:
+    """Parse UTF-8; fragments get a wrapping element as lxml.html.fromstring does it. Never raises for content.
+
+    Other encodings are decoded by the caller: where the parser's own decoders meet a byte that is wrong, or only
+    unassigned, they drop the rest of the page.
+    """
+    content = content.removeprefix(codecs.BOM_UTF8)
+    if b"\0" in content:  # the parser would stop there
+        content = content.replace(b"\0", b"")
+    try:
+        return fromstring(content, parser=_PARSER)
+    except (etree.ParserError, etree.XMLSyntaxError, AssertionError):  # nothing in it
+        return document_fromstring("<html><head></head><body></body></html>")
+
+
+@lru_cache(maxsize=1000)
+def css_to_xpath(query: str, prefix: str = "descendant-or-self::") -> str:
+    """The XPath of a CSS selector. Raises cssselect's SelectorError."""
+    return str(translator.css_to_xpath(query, prefix))
+
+
+@lru_cache(maxsize=1000)
+def css(query: str) -> etree.XPath:
+    """A compiled CSS selector: called with an element, it gives the elements that match, in page order."""
+    return etree.XPath(css_to_xpath(query))
+
+
+class Links:
+    """The links of one tree: made absolute in place, at most once.
+
+    `<base href>` is ignored, as pyspider does: what the place of a page says is the same before and after.
+    """
+
+    __slots__ = ("_join", "_root", "base", "done")
+
+    def __init__(self, root: HtmlElement, base: str) -> None:
+        self._root = root
+        self._join = Joiner(base)
+        self.base = base
+        self.done = False
+
+    def make_absolute(self) -> None:
+        """Rewrite the links in place."""
+        if self.done:
+            return
+        absolute: dict[str, str] = {}  # pages repeat their links
+        for element in self._root.iter(*LINK_ATTRIBUTES):
+            name = LINK_ATTRIBUTES[str(element.tag)]
+            value = element.get(name)
+            if value is None:
+                continue
+            joined = absolute.get(value)
+            if joined is None:
+                joined = absolute[value] = self._join(value)
+            if joined != value:
+                try:
+                    element.set(name, joined)
+                except ValueError:  # control characters: the parser takes them, `set` does not
+                    pass
+        self.done = True  # only now: a time limit may have struck above, and joining twice is harmless
