@@ -69,6 +69,7 @@ def run(
     collector = Collector(_pausing(deadline, on_follows), follows_max, results_bytes_max)
     track = task.get("track") or {}
     handler.task, handler.response, handler._run = task, response, collector
+    response._crawl = handler.crawl
     handler.save = track.get("save", {})
     value, error = None, None
     started = time.perf_counter()

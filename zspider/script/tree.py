@@ -1,17 +1,22 @@
 """The parsed page: an lxml tree, what its selectors mean, and its links (pyspider.md 2.8)."""
 
 import codecs
+import re
 from functools import lru_cache
+from typing import Any
 
 from lxml import etree
 from lxml.html import HtmlElement, HTMLParser, document_fromstring, fromstring
 from pyquery import PyQuery
 
+from zspider.script.options import checked_url
 from zspider.script.urls import Joiner
 
 LINK_ATTRIBUTES = {"a": "href", "link": "href", "script": "src", "img": "src", "iframe": "src", "form": "action"}
 
 _PARSER = HTMLParser(encoding="utf-8")
+_hrefs = etree.XPath("descendant-or-self::a/@href | descendant-or-self::area/@href", smart_strings=False)
+_has_web_address = re.compile(r"https?://[^/?#]", re.I).match
 
 translator = PyQuery._translator_class(xhtml=False)  # CSS with jQuery's additions, such as :first and :contains()
 
@@ -43,8 +48,14 @@ def css(query: str) -> etree.XPath:
     return etree.XPath(css_to_xpath(query))
 
 
+@lru_cache(maxsize=1000)
+def xpath(query: str) -> etree.XPath:
+    """A compiled XPath; its strings are plain ones, which do not keep the tree alive. Raises lxml's XPathError."""
+    return etree.XPath(query, smart_strings=False)
+
+
 class Links:
-    """The links of one tree: made absolute in place, at most once.
+    """The links of one tree: listed as absolute URLs, or made absolute in place, at most once.
 
     `<base href>` is ignored, as pyspider does: what the place of a page says is the same before and after.
     """
@@ -56,6 +67,20 @@ class Links:
         self._join = Joiner(base)
         self.base = base
         self.done = False
+
+    def listed(self, selector: str | None, attribute: str) -> list[str]:
+        """The links as Response.links() describes them."""
+        # Stripped as `crawl()` does it: joining drops an empty query, and may leave white space at the end.
+        joined = (self._join(value).strip() for value in dict.fromkeys(self._values(selector, attribute)))
+        return [url for url in dict.fromkeys(joined) if _has_web_address(url) and _may_be_crawled(url)]
+
+    def _values(self, selector: str | None, attribute: str) -> list[str]:
+        if selector is None and attribute == "href":
+            hrefs: list[str] = _hrefs(self._root)
+            return hrefs
+        elements: Any = self._root.iter(etree.Element) if selector is None else css(selector)(self._root)
+        values = (element.get(attribute) for element in elements)
+        return [value for value in values if value is not None]
 
     def make_absolute(self) -> None:
         """Rewrite the links in place."""
@@ -76,3 +101,11 @@ class Links:
                 except ValueError:  # control characters: the parser takes them, `set` does not
                     pass
         self.done = True  # only now: a time limit may have struck above, and joining twice is harmless
+
+
+def _may_be_crawled(url: str) -> bool:
+    try:
+        checked_url(url)
+    except ValueError:
+        return False
+    return True
