@@ -196,7 +196,7 @@ class Response:
         one: `a` and `area`, or for another attribute every element that has it.
         Each value is joined with the page's URL as `doc` does it: white space around it goes, the fragment stays,
         `<base href>` is ignored. Only http and https URLs with a host that `crawl()` accepts are listed.
-        Costs a tenth of the same loop over `doc`, and leaves the tree as it is.
+        Leaves the tree as it is, and costs a third of the same loop over `doc` (parsing apart).
         """
         return self._parsed()[1].listed(selector, attribute)
 

@@ -11,6 +11,7 @@ from pyquery import PyQuery
 
 from zspider.script.options import checked_url
 from zspider.script.urls import Joiner
+from zspider.task import URL_BYTES_MAX
 
 LINK_ATTRIBUTES = {"a": "href", "link": "href", "script": "src", "img": "src", "iframe": "src", "form": "action"}
 
@@ -57,7 +58,7 @@ def xpath(query: str) -> etree.XPath:
 class Links:
     """The links of one tree: listed as absolute URLs, or made absolute in place, at most once.
 
-    `<base href>` is ignored, as pyspider does: what the place of a page says is the same before and after.
+    `<base href>` is ignored, as pyspider does, so that a link is the same whether or not the tree was rewritten.
     """
 
     __slots__ = ("_join", "_root", "base", "done")
@@ -70,9 +71,17 @@ class Links:
 
     def listed(self, selector: str | None, attribute: str) -> list[str]:
         """The links as Response.links() describes them."""
+        join = self._join
         # Stripped as `crawl()` does it: joining drops an empty query, and may leave white space at the end.
-        joined = (self._join(value).strip() for value in dict.fromkeys(self._values(selector, attribute)))
-        return [url for url in dict.fromkeys(joined) if _has_web_address(url) and _may_be_crawled(url)]
+        joined = dict.fromkeys([join(value).strip() for value in dict.fromkeys(self._values(selector, attribute))])
+        if not join.origin:
+            return [url for url in joined if _may_be_crawled(url)]
+        home = join.origin + "/"  # the start of most links, and known to be right
+        return [
+            url
+            for url in joined
+            if (url.startswith(home) and url.isascii() and len(url) <= URL_BYTES_MAX) or _may_be_crawled(url)
+        ]
 
     def _values(self, selector: str | None, attribute: str) -> list[str]:
         if selector is None and attribute == "href":
@@ -105,7 +114,6 @@ class Links:
 
 def _may_be_crawled(url: str) -> bool:
     try:
-        checked_url(url)
+        return _has_web_address(checked_url(url)) is not None
     except ValueError:
         return False
-    return True
