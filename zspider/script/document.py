@@ -1,152 +1,183 @@
-"""The parsed page: an lxml tree, and a PyQuery over it whose links are absolute (pyspider.md 2.8).
+"""`response.doc`: a PyQuery whose links are absolute, at a fraction of PyQuery's price (pyspider.md 2.8).
 
-Making links absolute costs more than finding a title, and most callbacks look at no link. So it is done when
-somebody could see one: `Veiled` selections can be selected from, counted and read as text; whatever else is
-asked of them first makes the links of the whole tree absolute and turns the selection into an ordinary PyQuery.
+Two classes, one behaviour: that of PyQuery over a tree whose links were made absolute.
+
+`Selection` takes shorter ways to the same results: selectors are compiled once, and selections are made without
+parsing PyQuery's many kinds of arguments. Whatever it does not know is left to PyQuery.
+
+`Veiled` is a Selection whose tree still has the page's links. Making them absolute costs more than finding a title,
+and many callbacks look at no link; so it is done when somebody could see one. A Veiled can be selected from, counted,
+read as text and asked for other attributes; whatever else is asked of it first makes the links of the whole tree
+absolute and turns it into an ordinary Selection.
 """
 
-from collections.abc import Callable
-from functools import lru_cache
+import re
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from lxml import etree
-from lxml.html import HtmlElement, HTMLParser, document_fromstring, fromstring
+from lxml.html import HtmlElement
 from pyquery import PyQuery
-from pyquery.text import extract_text
+from pyquery.pyquery import no_default
+from pyquery.text import extract_text, squash_html_whitespace
 
-from zspider.script.charset import split_bom
-from zspider.script.urls import Joiner
+from zspider.script.tree import LINK_ATTRIBUTES, Links, css, css_to_xpath, translator
 
-LINK_ATTRIBUTES = {"a": "href", "link": "href", "script": "src", "img": "src", "iframe": "src", "form": "action"}
-
-
-def parse(content: bytes, encoding: str) -> HtmlElement:
-    """Parse a page; fragments get a wrapping element as lxml.html.fromstring does it. Never raises for content."""
-    encoding = encoding.lower()
-    mark, content = split_bom(content)
-    if encoding.startswith(("utf-16", "utf-32")) or mark.startswith(("utf-16", "utf-32")) or not _knows(encoding):
-        content, encoding = _decode(content, mark or encoding).encode("utf-8", "replace"), "utf-8"
-    if b"\0" in content:  # the parser would stop there
-        content = content.replace(b"\0", b"")
-    try:
-        return fromstring(content, parser=_parser(encoding))
-    except (etree.ParserError, etree.XMLSyntaxError, AssertionError):  # nothing in it
-        return document_fromstring("<html><head></head><body></body></html>")
+# A selector with one of these words, or with an escape that could spell one, may look at the value of a link.
+_may_see_links = re.compile(r"\\|" + "|".join(set(LINK_ATTRIBUTES.values())), re.I).search
+_NOT_LINKS = {"class_": "class", "for_": "for"}  # PyQuery's names for what Python keeps for itself
+_HARMLESS = frozenset({"__class__", "attr", "items", "length", "size", "text"})  # of a Veiled: none shows a link
+_pyquery_attr = vars(PyQuery)["attr"]
 
 
-@lru_cache(maxsize=64)
-def _parser(encoding: str) -> HTMLParser:
-    return HTMLParser(encoding=encoding)
+def open_document(root: HtmlElement, links: Links) -> "Selection":
+    """A PyQuery over the tree, whose links become absolute before anybody can see them."""
+    return _veil([root], links, no_default, base_url=links.base)
 
 
-def _knows(encoding: str) -> bool:
-    try:
-        _parser(encoding)
-    except LookupError:
-        return False
-    return True
+class Selection(PyQuery):  # type: ignore[misc] # pyquery has no types
+    """PyQuery with shorter ways; see the module."""
 
+    def _copy(self, *args: Any, **kwargs: Any) -> Any:
+        if len(args) == 1 and kwargs.keys() == {"parent"} and isinstance(args[0], list | etree._Element):
+            elements = args[0] if isinstance(args[0], list) else [args[0]]
+            parent = kwargs["parent"]
+            return _make(Selection, elements, parent, _translator=parent._translator, namespaces=self.namespaces)
+        return super()._copy(*args, **kwargs)
 
-def _decode(content: bytes, encoding: str) -> str:
-    try:
-        return content.decode(encoding, "replace")
-    except LookupError:
-        return content.decode("utf-8", "replace")
-
-
-class Links:
-    """The links of one tree, made absolute at most once."""
-
-    __slots__ = ("_done", "_root", "base")
-
-    def __init__(self, root: HtmlElement, base: str) -> None:
-        self._root = root
-        self.base = base
-        self._done = False
-
-    def make_absolute(self) -> None:
-        """Rewrite the links in place. `<base href>` is ignored, as pyspider does."""
-        if self._done:
-            return
-        join = Joiner(self.base)
-        for element in self._root.iter(*LINK_ATTRIBUTES):
-            name = LINK_ATTRIBUTES[str(element.tag)]
-            value = element.get(name)
-            if value is None:
-                continue
-            absolute = join(value)
-            if absolute != value:
-                try:
-                    element.set(name, absolute)
-                except ValueError:  # control characters: the parser takes them, `set` does not
-                    pass
-        self._done = True  # only now: a time limit may have struck above, and joining twice is harmless
-
-
-class Veiled(PyQuery):  # type: ignore[misc] # pyquery has no types
-    """A selection whose tree may still have relative links; see the module."""
-
-    def __getattribute__(self, name: str) -> Any:
-        if name in _HARMLESS:
-            return object.__getattribute__(self, name)
-        _unveil(self)
-        return getattr(self, name)
+    def _css_to_xpath(self, selector: str, prefix: str = "descendant-or-self::") -> str:
+        if self._translator is translator:
+            return css_to_xpath(selector.replace("[@", "["), prefix)
+        return str(super()._css_to_xpath(selector, prefix))
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if len(args) == 1 and not kwargs:
-            find = _selector(args[0]) if type(args[0]) is str else None
-            if find is not None:
-                found = [element for root in _elements(self) for element in find(root)]
-                return _veil(found, object.__getattribute__(self, "_links"), self)
+        if len(args) == 1 and not kwargs and self._translator is translator and not self.namespaces:
+            found = _find(_elements(self), args[0])
+            if found is not None:
+                return self._copy(found, parent=self)
+        return super().__call__(*args, **kwargs)
+
+    def text(self, *args: Any, **kwargs: Any) -> Any:
+        """PyQuery's text."""
+        elements = _elements(self)
+        if args or kwargs or any(element.tag == "textarea" for element in elements):
+            return super().text(*args, **kwargs)
+        return " ".join([_text_of(element) for element in elements])
+
+    @property
+    def attr(self) -> "Attributes":
+        """PyQuery's attr: `a.attr.href`, `a.attr["href"]`, `a.attr("href")`, and the same to set."""
+        return Attributes(self)
+
+    # PyQuery wants the very class of `self` in these three, and a script may have made its own PyQuery.
+    def __add__(self, other: Any) -> Any:
+        return super().__add__(_own(other))
+
+    def extend(self, other: Any) -> Any:
+        """PyQuery's extend."""
+        return super().extend(_own(other))
+
+    def html(self, *args: Any, **kwargs: Any) -> Any:
+        """PyQuery's html."""
+        return super().html(*map(_own, args), **kwargs)
+
+
+class Veiled(Selection):
+    """A Selection whose tree may still have relative links; see the module."""
+
+    def __getattribute__(self, name: str) -> Any:
+        if name not in _HARMLESS:
+            _unveil(self)
+        return object.__getattribute__(self, name)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if len(args) == 1 and not kwargs and type(args[0]) is str and not _may_see_links(args[0]):
+            found = _find(_elements(self), args[0])
+            if found is not None:
+                return _veil(found, _links(self), self)
         _unveil(self)
         return self(*args, **kwargs)
 
-    def text(self, *args: Any, **kwargs: Any) -> Any:
-        """The text of the selected elements; with arguments, what PyQuery does with them."""
-        if not args and not kwargs:
-            elements = _elements(self)
-            if all(element.tag != "textarea" for element in elements):
-                return " ".join([extract_text(element) for element in elements])
-        _unveil(self)
-        return self.text(*args, **kwargs)
+    def items(self, selector: str | None = None) -> Iterator[Any]:
+        """PyQuery's items."""
+        links = _links(self)
+        for element in _elements(self(selector) if selector else self):
+            yield _veil([element], links, self)
 
 
-_HARMLESS = frozenset({"text", "__class__"})
+class Attributes:
+    """What `selection.attr` gives. PyQuery makes a new class at each use, which costs more than all the rest."""
+
+    __slots__ = ("_selection",)
+    _selection: Selection
+
+    def __init__(self, selection: Selection) -> None:
+        object.__setattr__(self, "_selection", selection)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        selection = self._selection
+        if type(selection) is Veiled and len(args) == 1 and type(args[0]) is str and not _may_see_links(args[0]):
+            elements = _elements(selection)
+            return elements[0].get(_NOT_LINKS.get(args[0], args[0])) if elements else None
+        return _pyquery_attr.pget(selection, *args, **kwargs)
+
+    __getattr__ = __getitem__ = __setattr__ = __setitem__ = __call__  # as PyQuery has it
+
+    def __delitem__(self, name: str) -> Any:
+        return _pyquery_attr.pdel(self._selection, name)
+
+    __delattr__ = __delitem__
 
 
-def _elements(selection: Veiled) -> list[Any]:
-    return list.__getitem__(selection, slice(None))  # a plain list, past what makes links absolute
-
-
-def _veil(elements: list[Any], links: Links, parent: Any = None) -> Veiled:
+def _make(kind: type[Selection], elements: Sequence[Any], parent: Any, **state: Any) -> Selection:
     """Make a selection without going through PyQuery's constructor."""
-    veiled = Veiled.__new__(Veiled)
-    list.extend(veiled, elements)
-    state = object.__getattribute__(veiled, "__dict__")
-    state["_links"] = links
-    state["_veiled_parent"] = parent
-    return veiled
+    made = kind.__new__(kind)
+    list.extend(made, elements)
+    object.__getattribute__(made, "__dict__").update(_PLAIN, _parent=parent, **state)
+    return made
+
+
+_PLAIN = {"_base_url": None, "parser": None, "_translator": translator, "namespaces": None}
+
+
+def _veil(elements: Sequence[Any], links: Links, parent: Any, base_url: str | None = None) -> Selection:
+    return _make(Selection if links.done else Veiled, elements, parent, _links=links, _base_url=base_url)
 
 
 def _unveil(selection: Veiled) -> None:
-    """Make the tree's links absolute and the selection an ordinary PyQuery."""
-    if type(selection) is not Veiled:  # done since the caller looked
-        return
-    state = object.__getattribute__(selection, "__dict__")
-    links, parent = state["_links"], state["_veiled_parent"]
-    links.make_absolute()
-    elements = _elements(selection)
-    selection.__class__ = PyQuery
-    if parent is None:
-        PyQuery.__init__(selection, elements)
-        selection._base_url = links.base
-    else:
-        PyQuery.__init__(selection, elements, parent=parent)
+    """Make the tree's links absolute and the selection an ordinary one."""
+    _links(selection).make_absolute()
+    selection.__class__ = Selection
 
 
-def open_document(root: HtmlElement, links: Links) -> Veiled:
-    """A PyQuery over the tree, whose links become absolute before anybody can see them."""
-    return _veil([root], links)
+def _links(selection: Veiled) -> Links:
+    links: Links = object.__getattribute__(selection, "__dict__")["_links"]
+    return links
+
+
+def _elements(selection: Selection) -> list[Any]:
+    return list.__getitem__(selection, slice(None))  # a plain list, past what makes links absolute
+
+
+def _own(value: Any) -> Any:
+    """A PyQuery as a Selection; anything else as it is."""
+    return _make(Selection, value, no_default) if type(value) is PyQuery else value
+
+
+def _find(roots: list[Any], selector: Any) -> list[Any] | None:
+    """What a selector finds below (and among) the roots; None: leave it to PyQuery, also what to raise."""
+    if type(selector) is not str or not selector or selector.startswith("<"):
+        return None
+    try:
+        return [element for root in roots for element in css(selector.replace("[@", "["))(root)]
+    except (etree.XPathError, TypeError):  # TypeError: among the roots is text, from `contents()`
+        return None
+
+
+def _text_of(element: Any) -> str:
+    if not len(element) and type(element.tag) is str:  # the common case, and the rules for blocks do not matter
+        return str(squash_html_whitespace(element.text or "").strip())
+    return str(extract_text(element))
 
 
 # Python looks these up on the class, past __getattribute__.
@@ -166,17 +197,3 @@ for _name in (
     *("__repr__", "__str__", "__html__", "__unicode__"),
 ):
     setattr(Veiled, _name, _unveiling(_name))
-
-
-@lru_cache(maxsize=1000)
-def _selector(selector: str) -> Callable[[HtmlElement], list[Any]] | None:
-    """A compiled selector that looks at no value of a link; None: leave it to PyQuery."""
-    if not selector or selector.startswith("<") or "[" in selector or "\\" in selector:
-        return None
-    try:
-        return etree.XPath(_translator.css_to_xpath(selector, "descendant-or-self::"))
-    except Exception:  # cssselect's and lxml's errors: PyQuery shall raise them
-        return None
-
-
-_translator = PyQuery._translator_class(xhtml=False)

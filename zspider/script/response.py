@@ -1,13 +1,16 @@
 """Response: what a callback gets of a fetched page (pyspider.md 2.8). Everything costly is made when first used."""
 
 import json
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from typing import Any
 
+from lxml.etree import _Element
 from lxml.html import HtmlElement
 
 from zspider.script.charset import FALLBACK, find_encoding, split_bom
-from zspider.script.document import Links, open_document, parse
+from zspider.script.document import open_document
+from zspider.script.tree import LINK_ATTRIBUTES, Links, css, parse, xpath
+from zspider.script.urls import Joiner
 
 STATUS_UNKNOWN = 599  # "could not be fetched" (pyspider.md 5.5)
 _UNSET: Any = object()
@@ -49,7 +52,8 @@ class Headers(MutableMapping[str, str]):
 class Response:
     """A fetched page. Made from the fetch result (pyspider.md 3.4) and the body.
 
-    `text`, `json`, `etree` and `doc` are kept once made. `etree` and `doc` share one tree.
+    `text`, `json`, `etree` and `doc` are kept once made. `etree`, `doc`, `css()`, `xpath()` and `links()` share one
+    tree, so they see what the script changes in it.
     """
 
     def __init__(self, result: Mapping[str, Any], content: bytes = b"") -> None:
@@ -62,6 +66,7 @@ class Response:
         self._links: Links | None = None
         self._tree_is_out = False  # the script has elements in its hands
         self._doc: Any = None
+        self._crawl: Callable[..., Any] | None = None  # the handler's, set by the runner
         self.content = content
         self.status_code: int = result.get("status_code", STATUS_UNKNOWN)
         self.url: str = result.get("url", "")
@@ -125,7 +130,7 @@ class Response:
         mark, rest = split_bom(content)
         try:
             return (rest if mark == self.encoding else content).decode(self.encoding, "replace")
-        except LookupError:
+        except (LookupError, UnicodeError):  # set by a script: no codec, or one for other things, such as idna
             return content.decode(FALLBACK, "replace")
 
     @property
@@ -159,9 +164,53 @@ class Response:
 
     def _parsed(self) -> tuple[HtmlElement, Links]:
         if self._tree is None or self._links is None:
-            self._tree = parse(self.content, self.encoding)
+            self._tree = parse(self._as_utf8())
             self._links = Links(self._tree, self.url)
         return self._tree, self._links
+
+    def _as_utf8(self) -> bytes:
+        text = self.text
+        if self.encoding == "utf-8" and "\ufffd" not in text:  # nothing was replaced
+            return self.content
+        return text.encode("utf-8", "replace")
+
+    def css(self, query: str) -> list[HtmlElement]:
+        """The lxml elements that match a CSS selector, in page order; selectors may be those that `doc` takes.
+
+        They belong to the tree of `etree`. Raises cssselect.SelectorError for what is no selector.
+        """
+        found: list[HtmlElement] = css(query)(self.etree)
+        return found
+
+    def xpath(self, query: str) -> Any:
+        """What an XPath gives on the tree of `etree`: elements and texts in a list, or a text, number or bool.
+
+        Texts are plain str. Raises lxml.etree.XPathError.
+        """
+        return xpath(query)(self.etree)
+
+    def links(self, selector: str | None = None, *, attribute: str = "href") -> list[str]:
+        """The absolute URLs that the page links to, in page order, each once; to be given to `crawl()` as they are.
+
+        selector: CSS; the elements that match are looked at, not what is in them (`"nav a"`, not `"nav"`). Without
+        one: `a` and `area`, or for another attribute every element that has it.
+        Each value is joined with the page's URL as `doc` does it: white space around it goes, the fragment stays,
+        `<base href>` is ignored. Only http and https URLs with a host that `crawl()` accepts are listed.
+        Leaves the tree as it is, and costs a third of the same loop over `doc` (parsing apart).
+        """
+        return self._parsed()[1].listed(selector, attribute)
+
+    def follow(self, link: Any, **options: Any) -> Any:
+        """Submit a link of this page with `crawl()`'s options; returns the task dict.
+
+        link: a URL, relative ones are joined with the page's; an lxml element, whose link is taken; or a selection
+        of `doc`, whose first element is. An element without a link is skipped, as `crawl()` skips None, and None
+        returned. Raises RuntimeError outside a task, TypeError for another kind of link.
+        """
+        if self._crawl is None:
+            raise RuntimeError("follow() works only while a task runs")
+        url = link if isinstance(link, str) else _link_of(link)
+        return None if url is None else self._crawl(Joiner(self.url)(url), **options)
 
     @property
     def ok(self) -> bool:
@@ -197,6 +246,15 @@ class Response:
         if 400 <= status < 500:
             return f"{status} Client Error"
         return f"{status} Server Error" if 500 <= status < 600 else ""
+
+
+def _link_of(link: Any) -> str | None:
+    element = (link[0] if link else None) if isinstance(link, list) else link
+    if element is None:
+        return None
+    if not isinstance(element, _Element):
+        raise TypeError(f"follow() needs a URL or an element, not {type(element).__name__}")
+    return element.get(LINK_ATTRIBUTES.get(str(element.tag), "href"))
 
 
 def rebuild_response(result: Mapping[str, Any]) -> Response:

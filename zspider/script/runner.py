@@ -76,6 +76,7 @@ def run(
     collector = Collector(_pausing(deadline, on_follows), follows_max, outcome_bytes_max)
     track = task.get("track") or {}
     handler.task, handler.response, handler._run = task, response, collector
+    response._crawl = handler.crawl
     handler.save = track.get("save", {})
     handler.__env__["process_time_limit"] = time_limit_s
     value, error = None, None

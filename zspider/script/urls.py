@@ -13,6 +13,7 @@ _is_plain_url = re.compile(rf"https?://{_HOST}/{_ASCII_PATH}").match
 _is_plain_absolute = re.compile(rf"https?://{_HOST}(?:/{_PATH}|\Z)").match
 _is_plain_path = re.compile(rf"/(?!/){_PATH}").match
 _is_plain_relative = re.compile(rf"(?=[^/.?#;])(?![^/?#]*:){_PATH}").match
+_is_plain_fragment = re.compile(r"#[^\x00-\x1f]+\Z").match
 _NOT_ASCII = re.compile(r"[^\x00-\x7f]+")
 
 
@@ -72,29 +73,43 @@ class Joiner:
 
     def __init__(self, base: str) -> None:
         self._base = base
-        self._origin = self._folder = ""  # "" means: not plain, always ask urljoin
+        self.origin = self._page = ""  # scheme and host, and all but the fragment; "": not plain, always ask urljoin
+        self._folders: list[str] = []  # the base's folder, then its parents up to the root
         if _is_plain_absolute(base):
             end = base.find("/", base.index("//") + 2)
-            self._origin = base if end < 0 else base[:end]
-            if end < 0 and "?" not in base and "#" not in base:
-                self._folder = base + "/"
-            elif end >= 0:
-                path = re.split("[?#]", base[end:], maxsplit=1)[0]
-                folder = path[: path.rfind("/") + 1]
-                if "//" not in folder and "/." not in folder:
-                    self._folder = self._origin + folder
+            self.origin = base if end < 0 else base[:end]
+            self._page = base.split("#", 1)[0]
+            path = re.split("[?#]", base[end:], maxsplit=1)[0] if end >= 0 else "/"
+            folder = path[: path.rfind("/") + 1]
+            if "//" not in folder and "/." not in folder:
+                parts = folder.split("/")
+                self._folders = [self.origin + "/".join(parts[:n]) + "/" for n in range(len(parts) - 1, 0, -1)]
 
     def __call__(self, url: str) -> str:
         """Join one URL; surrounding white space is removed. What is not a URL at all is given back."""
         url = url.strip()
-        if _is_plain_absolute(url):
+        first = url[:1]
+        if first == "/":
+            if self.origin and "/." not in url and _is_plain_path(url):
+                return self.origin + url
+        elif first == "#":
+            if self._page and _is_plain_fragment(url):
+                return self._page + url
+        elif _is_plain_absolute(url):
             return url
-        if "/." not in url:
-            if self._origin and _is_plain_path(url):
-                return self._origin + url
-            if self._folder and "//" not in url and _is_plain_relative(url):
-                return self._folder + url
+        elif self._folders and (joined := self._join_relative(url)):
+            return joined
         try:
             return urljoin(self._base, url)
         except ValueError:  # "http://[": let the script see what the page says
             return url
+
+    def _join_relative(self, url: str) -> str:
+        """`x`, `../x`, `../../x` joined, or "" for other forms."""
+        up = 0
+        while url.startswith("../", 3 * up):
+            up += 1
+        rest = url[3 * up :]
+        if "/." in rest or "//" in rest or not _is_plain_relative(rest):
+            return ""
+        return self._folders[min(up, len(self._folders) - 1)] + rest  # above the root is the root

@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 from lxml.html import tostring
 from pyquery import PyQuery
-from zspider.script.document import LINK_ATTRIBUTES, Veiled
+from zspider.script.document import Veiled
 from zspider.script.response import Response
+from zspider.script.tree import LINK_ATTRIBUTES
 
 BASE = "http://site.example/dir/page.html?q=1"
 ABSOLUTE = "http://site.example/dir/x.html"
@@ -186,6 +187,22 @@ def test_text_can_be_set_and_has_pyquerys_options():
     opened.doc("p").text("new")
     assert opened.doc("p").text() == "new"
     assert opened.doc("div").text(squash_space=False) == PyQuery(opened.etree)("div").text(squash_space=False)
+
+
+def test_attributes_are_set_and_deleted_in_every_way():
+    link = page().doc("a")
+    link.attr.href = "1"
+    assert link.attr("href") == "1"
+    link.attr["href"] = "2"
+    assert link.attr.href == "2"
+    del link.attr.href
+    assert link.attr.href is None
+    del link.attr["class"]
+    assert not link.has_class("l")
+    assert link.attr(title="t", class_="k") is link
+    assert (link.attr.title, link.attr.class_) == ("t", "k")
+    with pytest.raises(ValueError, match="Invalid arguments"):
+        link.attr()
 
 
 def test_the_document_is_one_object_and_a_pyquery():

@@ -10,6 +10,9 @@ from zspider.script.response import HTTPError, Response, rebuild_response
 
 RUSSIAN = "Привет, это обычный русский текст о погоде и книгах в большом городе. " * 5
 
+FRENCH = "<p>Les élèves ont déjà mangé à la cantine; où ça sent très bon, même le château en était étonné.</p>" * 3
+CHINESE = "<p>今天的天气很好，我们一起去公园散步，看见了许多花和小鸟。</p>"
+
 
 def response(content: bytes = b"", content_type: str = "", **result) -> Response:
     headers = {"Content-Type": content_type} if content_type else {}
@@ -34,6 +37,26 @@ def response(content: bytes = b"", content_type: str = "", **result) -> Response
         (b"<meta charset=utf-16>plain", "", "utf-8", "<meta charset=utf-16>plain"),
         (b"<meta charset=nonsense>\xc3\xbc", "", "utf-8", "<meta charset=nonsense>ü"),
         (b"\xc3\xbc", "text/html; charset=nonsense", "utf-8", "ü"),
+        (b"\xc3\xbc", "text/html; charset=idna", "utf-8", "ü"),  # Python has codecs that no page is in
+        (b"\xc3\xbc", "text/html; charset=rot13", "utf-8", "ü"),
+        (b"<meta charset=zlib>\xc3\xbc", "text/html; charset=zlib", "utf-8", "<meta charset=zlib>ü"),
+        (b"<meta charset=unicode_escape>\\u0041", "", "utf-8", "<meta charset=unicode_escape>\\u0041"),
+        (b"\x81", "text/html; charset=x-user-defined", "cp1252", "\ufffd"),
+        (b"<!-- <meta charset=koi8-r> --><meta charset=big5>", "", "big5hkscs", None),
+        (b"<!--><meta charset=big5>", "", "big5hkscs", None),
+        (b"<!-- <meta charset=koi8-r>", "", "utf-8", None),
+        (b"<p title='<meta charset=koi8-r>'><meta charset=big5>", "", "big5hkscs", None),
+        (b"<meta name=keywords content='charset=koi8-r'>", "", "utf-8", None),
+        (b"<meta content='text/html; charset=koi8-r' http-equiv=content-type>", "", "koi8-r", None),
+        (b"<META\nCHARSET = 'koi8-r' charset=big5>", "", "koi8-r", None),
+        (b"<metal charset=koi8-r>", "", "utf-8", None),
+        (b"<meta charset=nonsense><meta charset=koi8-r>", "", "koi8-r", None),
+        (b" " * 1024 + b"<meta charset=koi8-r>", "", "utf-8", None),
+        (b'<?xml version="1.0" encoding="koi8-r"?><meta charset=big5>', "", "big5hkscs", None),
+        (b'<?xml version="1.0" encoding="utf-16"?>', "", "utf-8", None),
+        (FRENCH.encode("cp1252"), "", "cp1252", FRENCH),
+        (("x" * 16382 + "<p>" + CHINESE).encode("gb18030"), "", "utf-8", None),  # nothing to guess from
+        ((CHINESE * 500).encode("gb18030"), "", "gb18030", CHINESE * 500),
         (b"\xc3\xbc", "", "utf-8", "ü"),
         (b"x" * 16383 + "ü".encode(), "", "utf-8", "x" * 16383 + "ü"),
         (RUSSIAN.encode("cp1251"), "", "cp1251", RUSSIAN),
@@ -68,8 +91,9 @@ def test_setting_the_encoding_drops_the_text_and_keeps_the_tree():
     page.encoding = "latin-1"
     assert page.text == "<p>ü</p>"
     assert page.etree is before
-    page.encoding = "no such codec"
-    assert page.text == "<p>\ufffd</p>"
+    for odd in ("no such codec", "idna", "zlib", "undefined"):
+        page.encoding = odd
+        assert page.text == "<p>\ufffd</p>"
 
 
 @pytest.mark.parametrize(
@@ -106,6 +130,23 @@ def test_no_body_makes_a_response_raise(content, charset):
     page.etree.xpath("//a")
     assert page.json is None or page.json is not None
     assert isinstance(page.start_of_text(5), str)
+
+
+@pytest.mark.parametrize(
+    "charset",
+    ["utf-8", "windows-1252", "iso-8859-8", "windows-874", "koi8-r", "gbk", "big5", "shift_jis", "euc-jp", "euc-kr"],
+)
+def test_what_stands_after_a_wrong_byte_is_in_the_tree(charset):
+    page = response(b"<p>a\x81\xff \xa0 b</p><p id=end>end</p>", f"text/html; charset={charset}")
+    assert page.doc("#end").text() == "end"
+    assert page.etree.text_content() == page.text.replace("<p>", "").replace("</p>", "").replace("<p id=end>", "")
+
+
+@pytest.mark.parametrize("charset", ["utf-8", "utf-16", "koi8-r", "cp1252", "gb18030", "utf-32"])
+def test_the_tree_says_what_the_text_says(charset):
+    page = response("<p>–é Привет 中</p>".encode(charset, "ignore"))
+    page.encoding = charset
+    assert page.etree.text == page.text.removeprefix("<p>").removesuffix("</p>")
 
 
 def test_fragments_get_a_wrapping_element():

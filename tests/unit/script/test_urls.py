@@ -97,7 +97,9 @@ def test_params_are_form_encoded():
     assert quote_chinese("a b/中") == "a b/%E4%B8%AD"
 
 
-pieces = st.sampled_from(["http://", "https://", "HTTP://", "//", "..", "?q=1", "#f", "%20", "mailto:x", "javascript:"])
+pieces = st.sampled_from(
+    ["http://", "https://", "HTTP://", "//", "..", "../", "./", "?q=1", "#f", "%20", "mailto:x", "javascript:"]
+)
 texts = st.lists(pieces | st.sampled_from("/aB.?#;:@[]ü&= \t\n"), max_size=8).map("".join)
 
 
@@ -111,9 +113,17 @@ def test_a_plain_url_is_what_parsing_it_would_give(text):
     assert built == quote_chinese(urlunparse(parts._replace(path=parts.path or "/")))
 
 
-@given(
-    st.sampled_from(["http://h", "http://h/a/b/c.html?q=/x/y#f", "https://h:1/a//b/", "http://h/a/./b"]) | texts, texts
-)
+bases = [
+    "http://h",
+    "http://h?q",
+    "http://h/a/b/c.html?q=/x/y#f",
+    "https://h:1/a//b/",
+    "http://h/a/./b",
+    "http://h/a/b/c/",
+]
+
+
+@given(st.sampled_from(bases) | texts, texts)
 def test_a_fast_join_is_a_join(base, url):
     try:
         expected = urljoin(base, url.strip())

@@ -1,0 +1,119 @@
+"""The parsed page: an lxml tree, what its selectors mean, and its links (pyspider.md 2.8)."""
+
+import codecs
+import re
+from functools import lru_cache
+from typing import Any
+
+from lxml import etree
+from lxml.html import HtmlElement, HTMLParser, document_fromstring, fromstring
+from pyquery import PyQuery
+
+from zspider.script.options import checked_url
+from zspider.script.urls import Joiner
+from zspider.task import URL_BYTES_MAX
+
+LINK_ATTRIBUTES = {"a": "href", "link": "href", "script": "src", "img": "src", "iframe": "src", "form": "action"}
+
+_PARSER = HTMLParser(encoding="utf-8")
+_hrefs = etree.XPath("descendant-or-self::a/@href | descendant-or-self::area/@href", smart_strings=False)
+_has_web_address = re.compile(r"https?://[^/?#]", re.I).match
+
+translator = PyQuery._translator_class(xhtml=False)  # CSS with jQuery's additions, such as :first and :contains()
+
+
+def parse(content: bytes) -> HtmlElement:
+    """Parse UTF-8; fragments get a wrapping element as lxml.html.fromstring does it. Never raises for content.
+
+    Other encodings are decoded by the caller: where the parser's own decoders meet a byte that is wrong, or only
+    unassigned, they drop the rest of the page.
+    """
+    content = content.removeprefix(codecs.BOM_UTF8)
+    if b"\0" in content:  # the parser would stop there
+        content = content.replace(b"\0", b"")
+    try:
+        return fromstring(content, parser=_PARSER)
+    except (etree.ParserError, etree.XMLSyntaxError, AssertionError):  # nothing in it
+        return document_fromstring("<html><head></head><body></body></html>")
+
+
+@lru_cache(maxsize=1000)
+def css_to_xpath(query: str, prefix: str = "descendant-or-self::") -> str:
+    """The XPath of a CSS selector. Raises cssselect's SelectorError."""
+    return str(translator.css_to_xpath(query, prefix))
+
+
+@lru_cache(maxsize=1000)
+def css(query: str) -> etree.XPath:
+    """A compiled CSS selector: called with an element, it gives the elements that match, in page order."""
+    return etree.XPath(css_to_xpath(query))
+
+
+@lru_cache(maxsize=1000)
+def xpath(query: str) -> etree.XPath:
+    """A compiled XPath; its strings are plain ones, which do not keep the tree alive. Raises lxml's XPathError."""
+    return etree.XPath(query, smart_strings=False)
+
+
+class Links:
+    """The links of one tree: listed as absolute URLs, or made absolute in place, at most once.
+
+    `<base href>` is ignored, as pyspider does, so that a link is the same whether or not the tree was rewritten.
+    """
+
+    __slots__ = ("_join", "_root", "base", "done")
+
+    def __init__(self, root: HtmlElement, base: str) -> None:
+        self._root = root
+        self._join = Joiner(base)
+        self.base = base
+        self.done = False
+
+    def listed(self, selector: str | None, attribute: str) -> list[str]:
+        """The links as Response.links() describes them."""
+        join = self._join
+        # Stripped as `crawl()` does it: joining drops an empty query, and may leave white space at the end.
+        joined = dict.fromkeys([join(value).strip() for value in dict.fromkeys(self._values(selector, attribute))])
+        if not join.origin:
+            return [url for url in joined if _may_be_crawled(url)]
+        home = join.origin + "/"  # the start of most links, and known to be right
+        return [
+            url
+            for url in joined
+            if (url.startswith(home) and url.isascii() and len(url) <= URL_BYTES_MAX) or _may_be_crawled(url)
+        ]
+
+    def _values(self, selector: str | None, attribute: str) -> list[str]:
+        if selector is None and attribute == "href":
+            hrefs: list[str] = _hrefs(self._root)
+            return hrefs
+        elements: Any = self._root.iter(etree.Element) if selector is None else css(selector)(self._root)
+        values = (element.get(attribute) for element in elements)
+        return [value for value in values if value is not None]
+
+    def make_absolute(self) -> None:
+        """Rewrite the links in place."""
+        if self.done:
+            return
+        absolute: dict[str, str] = {}  # pages repeat their links
+        for element in self._root.iter(*LINK_ATTRIBUTES):
+            name = LINK_ATTRIBUTES[str(element.tag)]
+            value = element.get(name)
+            if value is None:
+                continue
+            joined = absolute.get(value)
+            if joined is None:
+                joined = absolute[value] = self._join(value)
+            if joined != value:
+                try:
+                    element.set(name, joined)
+                except ValueError:  # control characters: the parser takes them, `set` does not
+                    pass
+        self.done = True  # only now: a time limit may have struck above, and joining twice is harmless
+
+
+def _may_be_crawled(url: str) -> bool:
+    try:
+        return _has_web_address(checked_url(url)) is not None
+    except ValueError:
+        return False
