@@ -9,33 +9,35 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from time import monotonic  # by itself: a script may replace what `time` holds
 from types import FrameType, TracebackType
-from typing import Any
 
 REPEAT_S = 1.0  # raised again this long after, for code that swallows it: `except: pass` in a loop
 
+_MAIN = threading.main_thread().ident
 _running: list["Deadline"] = []  # those whose time runs, the innermost last
+_handles_alarms = False
 
 
 class Deadline:
     """`with Deadline(30): ...` raises TimeoutError inside the block when the time is over.
 
-    May be nested: an outer one goes on meanwhile. Without effect outside the main thread and without a limit.
+    May be nested: an outer one goes on after it. Without effect outside the main thread and without a limit.
+    The process's handler of SIGALRM is ours from the first one on: to set it each time would cost more than the timer.
     """
 
     def __init__(self, seconds: float | None, text: str = "process timeout") -> None:
         self._seconds = seconds
         self._text = text
         self._armed = False
-        self._outer: tuple[Any, float, float] | None = None
+        self._outer: tuple[float, float] | None = None  # seconds that one had left, and when
 
     def __enter__(self) -> "Deadline":
-        if self._seconds is None or threading.current_thread() is not threading.main_thread():
+        if self._seconds is None or threading.get_ident() != _MAIN:
             return self
-        handler = signal.signal(signal.SIGALRM, self._strike)
+        _handle_alarms()
+        _running.append(self)
         self._armed = True
         left, _ = signal.setitimer(signal.ITIMER_REAL, max(self._seconds, 1e-6), REPEAT_S)
-        self._outer = (handler, left, monotonic())
-        _running.append(self)
+        self._outer = (left, monotonic())
         return self
 
     def __exit__(
@@ -48,15 +50,15 @@ class Deadline:
         self._armed = False
         if self._outer is None:
             return
-        handler, left, since = self._outer
+        left, since = self._outer
         self._outer = None
         _running.remove(self)
         signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, handler)
         if left:  # an outer one: give it what it has left
             signal.setitimer(signal.ITIMER_REAL, max(left - (monotonic() - since), 1e-6), REPEAT_S)
 
-    def _strike(self, number: int, frame: FrameType | None) -> None:
+    def strike(self) -> None:
+        """The time is over."""
         if self._armed:
             raise TimeoutError(self._text)
 
@@ -73,6 +75,18 @@ class Deadline:
         finally:
             self._armed = True
             signal.setitimer(signal.ITIMER_REAL, left or 1e-6, REPEAT_S)  # 0 left: it was about to strike
+
+
+def _handle_alarms() -> None:
+    global _handles_alarms
+    if not _handles_alarms:
+        signal.signal(signal.SIGALRM, _on_alarm)
+        _handles_alarms = True
+
+
+def _on_alarm(number: int, frame: FrameType | None) -> None:
+    if _running:
+        _running[-1].strike()
 
 
 def standing_still() -> AbstractContextManager[None]:

@@ -111,7 +111,8 @@ def run(
         if getattr(_callback(handler, task), "_not_send_status", False):
             ran.end, ran.reason = End.SUCCESS, ""
         else:
-            ran.track = _pack_track(ran, response, value, process_s, track)
+            headers = _kept_headers(fetch_result.get("headers") or {}, ran.end is End.SUCCESS)
+            ran.track = _pack_track(ran, response, headers, value, process_s, track)
     return ran
 
 
@@ -176,7 +177,9 @@ def _end(error: BaseException | None, collector: Collector) -> End:
     return End.SUCCESS if error is None else End.FAILURE
 
 
-def _pack_track(ran: Ran, response: Response, value: Any, process_s: float, before: Mapping[str, Any]) -> bytes:
+def _pack_track(
+    ran: Ran, response: Response, headers: dict[str, str], value: Any, process_s: float, before: Mapping[str, Any]
+) -> bytes:
     """The track of pyspider.md 3.5. A `save` that cannot be kept fails the run for good; the old one stays."""
     ok = ran.end is End.SUCCESS
     track: dict[str, Any] = {
@@ -187,7 +190,7 @@ def _pack_track(ran: Ran, response: Response, value: Any, process_s: float, befo
             "error": response.error,
             "status_code": response.status_code,
             "encoding": response.known_encoding,
-            "headers": _kept_headers(response, ok),
+            "headers": headers,
             "content": None if ok else text(response.start_of_text(FAILED_CONTENT_CHARS)),
         },
         "process": {
@@ -212,11 +215,10 @@ def _pack_track(ran: Ran, response: Response, value: Any, process_s: float, befo
     return _pack({**track, "save": plain(ran.save)})
 
 
-def _kept_headers(response: Response, ok: bool) -> dict[str, str]:
-    headers = response.headers
+def _kept_headers(headers: Mapping[str, str], ok: bool) -> dict[str, str]:
     if not ok:
         return {text(name): text(value) for name, value in headers.items()}
-    return {name: text(headers[name]) for name in VALIDATORS if name in headers}
+    return {name: text(value) for key, value in headers.items() if (name := key.lower()) in VALIDATORS}
 
 
 def _beginning(value: Any) -> str | None:
