@@ -2,6 +2,7 @@
 
 import codecs
 import re
+from functools import lru_cache
 
 import webencodings
 
@@ -76,6 +77,7 @@ def codec_of(label: str) -> str:
     return "gb18030" if found.name == "gbk" else str(found.codec_info.name)
 
 
+@lru_cache(maxsize=256)  # a site's pages have the same
 def _from_header(content_type: str) -> str:
     found = _HEADER.search(content_type)
     return codec_of(found.group(1)) if found else ""

@@ -169,10 +169,9 @@ class Response:
         return self._tree, self._links
 
     def _as_utf8(self) -> bytes:
-        text = self.text
-        if self.encoding == "utf-8" and "\ufffd" not in text:  # nothing was replaced
+        if self.encoding == "utf-8" and _is_utf8(self.content):
             return self.content
-        return text.encode("utf-8", "replace")
+        return self.text.encode("utf-8", "replace")
 
     def css(self, query: str) -> list[HtmlElement]:
         """The lxml elements that match a CSS selector, in page order; selectors may be those that `doc` takes.
@@ -246,6 +245,16 @@ class Response:
         if 400 <= status < 500:
             return f"{status} Client Error"
         return f"{status} Server Error" if 500 <= status < 600 else ""
+
+
+def _is_utf8(content: bytes) -> bool:
+    if content.isascii():
+        return True
+    try:
+        content.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _link_of(link: Any) -> str | None:

@@ -61,17 +61,23 @@ class Links:
     `<base href>` is ignored, as pyspider does, so that a link is the same whether or not the tree was rewritten.
     """
 
-    __slots__ = ("_join", "_root", "base", "done")
+    __slots__ = ("_joiner", "_root", "base", "done")
 
     def __init__(self, root: HtmlElement, base: str) -> None:
         self._root = root
-        self._join = Joiner(base)
+        self._joiner: Joiner | None = None
         self.base = base
         self.done = False
 
+    def _join(self) -> Joiner:
+        """Joins with the base; made when the first link is looked at, which is never on many pages."""
+        if self._joiner is None:
+            self._joiner = Joiner(self.base)
+        return self._joiner
+
     def listed(self, selector: str | None, attribute: str) -> list[str]:
         """The links as Response.links() describes them."""
-        join = self._join
+        join = self._join()
         # Stripped as `crawl()` does it: joining drops an empty query, and may leave white space at the end.
         joined = dict.fromkeys([join(value).strip() for value in dict.fromkeys(self._values(selector, attribute))])
         if not join.origin:
@@ -95,6 +101,7 @@ class Links:
         """Rewrite the links in place."""
         if self.done:
             return
+        join = self._join()
         absolute: dict[str, str] = {}  # pages repeat their links
         for element in self._root.iter(*LINK_ATTRIBUTES):
             name = LINK_ATTRIBUTES[str(element.tag)]
@@ -103,7 +110,7 @@ class Links:
                 continue
             joined = absolute.get(value)
             if joined is None:
-                joined = absolute[value] = self._join(value)
+                joined = absolute[value] = join(value)
             if joined != value:
                 try:
                     element.set(name, joined)
