@@ -19,7 +19,7 @@ from benchmarks.measure import Meter, ProcessCost
 
 HERE = Path(__file__).resolve().parent
 DEADLINE_S = 240.0
-POLL_S = 0.1  # how exactly the end is seen; each look costs the master some 0.1 ms
+POLL_S = 0.25  # how exactly the end is seen; each look costs the master some 0.3 ms
 SCRAPY_VENV = HERE / ".venv-scrapy"
 SCRAPY = ("scrapy>=2.13,<3", "uvloop")
 ROLES = (("zspider.roles.processor", "processor"), ("slave", "slave"), ("master", "master"))  # word, what it says

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from msgspec import Struct
 
-PAGES_MAX = 32  # sent to one processor at a time: it never waits for the next, and few wait behind a slow one
+PAGES_MAX = 48  # sent to one processor at a time: it never waits for the next, and few wait behind a slow one
 AMPLE = PAGES_MAX * 3 // 4  # with fewer it may run out of them before the slave looks again
 STUCK_S = 1.0  # a page that runs longer holds up no others: they go to another processor
 

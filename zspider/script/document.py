@@ -170,7 +170,7 @@ def _find(roots: list[Any], selector: Any) -> list[Any] | None:
         return None
     try:
         return [element for root in roots for element in css(selector.replace("[@", "["))(root)]
-    except (etree.XPathError, TypeError):  # TypeError: among the roots is text, from `contents()`
+    except (etree.XPathError, TypeError, ValueError):  # text or a comment is among the roots, from `contents()`
         return None
 
 

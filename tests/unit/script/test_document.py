@@ -212,3 +212,11 @@ def test_the_document_is_one_object_and_a_pyquery():
     assert opened.doc.base_url == BASE
     opened.doc("a").remove()
     assert opened.doc("a").length == 0
+
+
+def test_a_comment_among_the_selected_has_nothing_below_it():
+    doc = page(b"<div><!-- c --><b>y</b><a href='/z'>z</a></div>").doc
+    around = doc("b").siblings()
+    assert [type(element.tag) is str for element in around] == [False, True]
+    assert [a.get("href") for a in around("a[href]")] == ["http://site.example/z"]
+    assert len(around("a")) == 1
