@@ -21,8 +21,8 @@ from zspider.broker.messages import (
     Processed,
     ProjectScript,
     Script,
-    Started,
     Stop,
+    Up,
     WantProject,
 )
 from zspider.broker.pipe import Pipe
@@ -160,7 +160,7 @@ def processor(**options: Any) -> Iterator[ProcessorAtWork]:
         )
     try:
         worker = ProcessorAtWork(pipe, running, process, log)
-        assert worker.receive() == Started(0)
+        assert worker.receive() == Up()
         yield worker
     finally:
         if process.poll() is None:

@@ -289,10 +289,8 @@ class Page(Message, frozen=True, tag="page"):
     content: bytes
 
 
-class Started(Message, frozen=True, tag="started"):
-    """Processor -> slave: I run this page now (so a death of mine is its fault); 0: I am there."""
-
-    number: Number
+class Up(Message, frozen=True, tag="up"):
+    """Processor -> slave, once: I am there. Which page it runs is told by memory that both share."""
 
 
 class Processed(Message, frozen=True, tag="processed"):
@@ -336,5 +334,5 @@ AnyMessage = (
     | Taken | Resend
     | Outcomes
     | AdminRequest | AdminReply
-    | Page | Started | Processed | WantProject | LoadFailed | Retired | Stop
+    | Page | Up | Processed | WantProject | LoadFailed | Retired | Stop
 )  # fmt: skip

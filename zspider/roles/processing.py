@@ -13,7 +13,7 @@ from zspider.broker.messages import (
     ProjectScript,
     Retired,
     Script,
-    Started,
+    Up,
     WantProject,
 )
 from zspider.broker.pipe import Pipe
@@ -204,7 +204,7 @@ class Processing:
 
     def _on_message(self, index: int, message: AnyMessage, now: float) -> None:
         match message:
-            case Started():
+            case Up():
                 self._processors.came_up(index)
                 self._dispatch.up(index)
             case Processed(number=serial, final=False, outcome=packed):

@@ -27,8 +27,8 @@ from zspider.broker.messages import (
     ProjectScript,
     Retired,
     Script,
-    Started,
     Stop,
+    Up,
     WantProject,
 )
 from zspider.broker.pipe import Pipe
@@ -99,7 +99,7 @@ class Processor:
     def run(self) -> None:
         """Work until told to stop, or until the slave is gone."""
         self._projects.install()
-        self._pipe.queue(Started(0))
+        self._pipe.queue(Up())
         self._pipe.flush(wait=True)
         while not self.stopping:
             message = self._came.popleft() if self._came else self._pipe.receive(IDLE_S)

@@ -75,13 +75,13 @@ def test_pipes_are_waited_for_and_a_closed_one_does_no_harm(lonely: Link) -> Non
     pairs = [Pipe.pair() for _ in range(3)]
     pipes, ends = [ours for ours, _ in pairs], [Pipe(theirs) for _, theirs in pairs]
     try:
-        ends[1].queue(m.Started(1))
+        ends[1].queue(m.Processed(1, False, b""))
         assert ends[1].flush()
         assert lonely.poll(10, (), pipes).ready_pipes == [pipes[1]]
-        assert pipes[1].receive() == m.Started(1)
+        assert pipes[1].receive() == m.Processed(1, False, b"")
         assert lonely.poll(0.01, (), pipes).ready_pipes == []
         pipes[0].close()
-        ends[2].queue(m.Started(2))
+        ends[2].queue(m.Processed(2, False, b""))
         assert ends[2].flush()
         assert lonely.poll(10, (), pipes[1:]).ready_pipes == [pipes[2]]
     finally:

@@ -20,10 +20,10 @@ while True:
     assert message is not None, "nothing came in time"
     if isinstance(message, m.Stop):
         break
-    pipe.queue(m.Started(message.number))
+    pipe.queue(m.Processed(message.number, False, b""))
     pipe.queue(m.Processed(message.number, True, message.content))
     pipe.flush(wait=True)
-pipe.queue(m.Started(999))
+pipe.queue(m.Processed(999, False, b""))
 pipe.flush(wait=True)
 """
 
@@ -74,10 +74,10 @@ def test_pages_go_to_a_process_and_come_back_and_its_last_word_is_not_lost(
     for number in (1, 2):
         large = page(number, size=number * 5_000_000)
         send(ours, large)
-        assert take(ours, 2) == [m.Started(number), m.Processed(number, True, large.content)]
+        assert take(ours, 2) == [m.Processed(number, False, b""), m.Processed(number, True, large.content)]
     send(ours, m.Stop())
     assert child.wait(20) == 0
-    assert take(ours, 1) == [m.Started(999)]  # it was gone before we read
+    assert take(ours, 1) == [m.Processed(999, False, b"")]  # it was gone before we read
     assert ours.receive(20) is None
     assert ours.is_closed
 
@@ -112,7 +112,7 @@ def test_an_end_that_does_not_read_holds_nobody_up_and_gets_everything_in_order(
 def test_many_small_messages_arrive_whole_and_in_order(ends: tuple[Pipe, Pipe]) -> None:
     ours, other = ends
     for number in range(1, 1001):
-        ours.queue(m.Started(number))
+        ours.queue(m.Processed(number, False, b""))
     assert ours.flush()
     assert [one.number for one in take(other, 1000)] == list(range(1, 1001))  # type: ignore[union-attr]
 
@@ -133,10 +133,10 @@ def test_a_killed_process_is_noticed_by_reader_and_writer(echo: tuple[Pipe, subp
 def test_a_message_of_nonsense_is_an_error_once_and_the_next_one_arrives(ends: tuple[Pipe, Pipe]) -> None:
     ours, other = ends
     other._socket.sendall(b"\x01\0\0\0\0\0\0\0\xc1")
-    send(other, m.Started(1))
+    send(other, m.Processed(1, False, b""))
     with pytest.raises(ProtocolError, match="cannot decode"):
         ours.receive(20)
-    assert take(ours, 1) == [m.Started(1)]
+    assert take(ours, 1) == [m.Processed(1, False, b"")]
 
 
 def test_a_length_over_the_limit_ends_the_pipe(ends: tuple[Pipe, Pipe]) -> None:
