@@ -11,23 +11,22 @@ from zspider import __version__
 from zspider.broker import messages as m
 from zspider.broker.codec import decode_outcome
 from zspider.broker.hub import Hub, Peer
-from zspider.broker.keys import MasterKeys, is_proof, proof
+from zspider.broker.keys import MasterKeys, is_proof
 from zspider.errors import ProtocolError
+from zspider.roles.granting import Granting
 from zspider.roles.script_texts import ScriptTexts
 from zspider.roles.writer import Delivery, Writer, now_ms
 from zspider.scheduler import actions as a
 from zspider.scheduler.core import Core, Greeting, HeldLease
 from zspider.scheduler.internal import entry_follow, info_run
-from zspider.scheduler.leases import Lease, Session
+from zspider.scheduler.leases import Session
 from zspider.scheduler.rules import SchedulerRules
 from zspider.settings import MasterFile
 from zspider.storage import Committed
-from zspider.task import GET_INFO, ON_FINISHED, End, Grant, Outcome, Project, Ref, ScriptInfo, task_key
+from zspider.task import GET_INFO, ON_FINISHED, End, Outcome, Project, Ref, ScriptInfo, task_key
 
 log = structlog.get_logger(__name__)
 BACKLOG_MAX = 2000  # outcomes waiting for the database; above it the outcomes socket is not read
-GRANT_BYTES = 192 * 1024  # of one Grants message
-GRANTS_MAX = 500
 REFILL_ROWS = 2000
 NAMES_SHOWN = 5  # in one line of the log
 
@@ -66,6 +65,7 @@ class Desk:
         self.started = time.monotonic()
         self._writer = writer
         self._texts = ScriptTexts(writer)
+        self._granting = Granting(self._hub, self._keys, core, epoch)
         self._settings = settings.master
         self.heartbeat_s = settings.master.heartbeat_s
         self._window = settings.frontier.window
@@ -347,7 +347,7 @@ class Desk:
         for action in actions:
             match action:
                 case a.Give(session, grants):
-                    self._give(session, grants)
+                    self._granting.give(session, grants)
                 case a.Tell(what, session, numbers):
                     self._hub.send(session.route, _TELLING[what](list(numbers)))
                 case a.Refill(project, kind, after):
@@ -426,68 +426,6 @@ class Desk:
             self.core.refilled(project, kind, after, tasks, len(tasks) < limit)  # type: ignore[arg-type]
 
         self._writer.call(read, done)
-
-    def _give(self, session: Session, grants: Sequence[tuple[Lease, int]]) -> None:
-        """Send grants, and before them what the slave must know of their projects."""
-        batch: list[Grant] = []
-        size = 0
-        for lease, start_ms in grants:
-            project = self.core.projects[lease.task.ref.project].project
-            self._introduce(session, project)
-            grant = self._grant(lease, start_ms, project)
-            size += 200 + len(grant.url) + len(grant.body) + len(grant.track or b"")
-            batch.append(grant)
-            if size > GRANT_BYTES or len(batch) >= GRANTS_MAX:
-                self._send_grants(session, batch)
-                batch, size = [], 0
-        if batch:
-            self._send_grants(session, batch)
-
-    def _send_grants(self, session: Session, batch: list[Grant]) -> None:
-        if not self._hub.send(session.route, m.Grants(self.epoch, batch)):
-            self.core.give_back(session.id, [grant.number for grant in batch], bar=False)
-            session.is_silent = True  # until it is heard again
-
-    def _grant(self, lease: Lease, start_ms: int, project: Project) -> Grant:
-        task = lease.task
-        return Grant(
-            number=lease.number,
-            project=project.id,
-            taskid=task.taskid,
-            url=task.url,
-            run=task.run,
-            attempt=lease.attempt,
-            proof=proof(self._keys.secret, project.id, task.taskid, task.run, lease.attempt),
-            script=project.script,
-            body=task.body,
-            start_ms=start_ms,
-            retried=task.retried,
-            lastcrawl_ms=task.lastcrawl_ms,
-            track=task.track,
-        )
-
-    def _introduce(self, session: Session, project: Project) -> None:
-        version = (project.id, project.script, project.updated_ms)
-        if project.info is None:
-            version = (project.id, project.script, -1)  # crawl_config is not known yet
-        if version in session.told:
-            return
-        session.told.add(version)
-        info = project.info or ScriptInfo()
-        self._hub.send(
-            session.route,
-            m.ProjectInfo(
-                project=project.id,
-                name=project.name,
-                group=project.group,
-                status=project.status.value,
-                rate=project.rate,
-                burst=project.burst,
-                updated_ms=project.updated_ms,
-                script=project.script,
-                crawl_config=info.crawl_config,
-            ),
-        )
 
 
 _TELLING: dict[str, Callable[[list[int]], m.AnyMessage]] = {

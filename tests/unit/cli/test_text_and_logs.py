@@ -88,9 +88,9 @@ def test_a_traceback_keeps_its_lines_and_loses_its_controls(log_to):
 
 def test_what_libraries_log_comes_out_the_same_way(log_to):
     _, out = log_to()
-    logging.getLogger("some.library").warning("gone: %s", "\x1b[2J")
+    logging.getLogger("some.package").warning("gone: %s", "\x1b[2J")
     assert "library" in out.getvalue()
-    assert "name=some.library" in out.getvalue()
+    assert "name=some.package" in out.getvalue()
     assert "\x1b" not in out.getvalue()
 
 
