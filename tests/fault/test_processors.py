@@ -230,7 +230,10 @@ HARMLESS = {
     "signals ignored": ("for name in ('TERM', 'INT', 'ALRM'): signal.signal(signal.Signals['SIG' + name], 1)", ""),
     "the timer stopped": ("signal.setitimer(signal.ITIMER_REAL, 0)", ""),
     "a trace function": ("sys.settrace(lambda *_: 1 / 0); sys.setprofile(lambda *_: 1 / 0)", "ZeroDivisionError"),
-    "a tiny recursion limit": ("sys.setrecursionlimit(len(__import__('inspect').stack()) + 5)", "RecursionError"),
+    "a tiny recursion limit": (
+        "sys.setrecursionlimit(len(__import__('inspect').stack()) + 5)\ndown = lambda n: n and down(n - 1)\ndown(9)",
+        "RecursionError",
+    ),
     "endless recursion": ("def down(): down()\ndown()", "RecursionError: maximum recursion depth exceeded"),
     "no collector": ("gc.disable()", ""),
     "modules replaced and an error": (
