@@ -311,4 +311,4 @@ def _curl_events(events: int) -> int:
 
 
 def _refusal(address: str) -> str:
-    return f"private address {address} refused after a redirect or link from a public page"
+    return f"private address {address} refused after a redirect from a public page"
