@@ -110,10 +110,18 @@ def test_a_processor_that_meets_its_memory_limit_says_so_and_retires():
         assert worker.process.wait(30) == 0
 
 
-def test_a_processor_retires_after_so_many_pages():
+def test_a_processor_retires_after_so_many_pages(tmp_path):
+    gate = tmp_path / "gate"  # shut until all pages were sent: the last one would find nobody
     with processor(recycle_tasks=2) as worker:
-        script = worker.send_script(STAR + "class H(BaseHandler):\n    def page(self): return 1\n")
+        script = worker.send_script(
+            STAR + "import os, time\n"
+            "class H(BaseHandler):\n"
+            "    def page(self):\n"
+            f"        while not os.path.exists({str(gate)!r}): time.sleep(0.01)\n"
+            "        return 1\n"
+        )
         numbers = [worker.send_page(script) for _ in range(3)]
+        gate.touch()
         assert [worker.outcome(number).results for number in numbers[:2]] == [[b"1"], [b"1"]]
         assert worker.receive() == Retired("2 pages (processor.recycle_tasks)")
         assert worker.process.wait(30) == 0
