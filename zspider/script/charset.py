@@ -68,7 +68,7 @@ def codec_of(label: str) -> str:
 
     "replacement" labels (hz, iso-2022-kr) count as unknown: browsers show such pages as one question mark.
     """
-    found = webencodings.lookup(label)
+    found = webencodings.lookup(label) if label.isascii() else None  # it raises for half a character
     if found is None or found.name == "replacement":
         return ""
     if found.name == "x-user-defined":

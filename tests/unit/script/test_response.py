@@ -149,6 +149,18 @@ def test_the_tree_says_what_the_text_says(charset):
     assert page.etree.text == page.text.removeprefix("<p>").removesuffix("</p>")
 
 
+@given(st.text("\ud800\udcffü\u212a\0=;\"' utf-8koi", max_size=8))
+def test_no_label_makes_a_response_raise(label):
+    page = response(b"<p>\xc3\xbc</p>", f"text/html; charset={label}")
+    assert isinstance(page.encoding, str)
+    assert isinstance(page.doc("p").text(), str)
+
+
+def test_a_label_with_half_a_character_is_none():
+    page = response(b"<p>\xc3\xbc</p>", "text/html; charset=utf-8\ud800")
+    assert (page.encoding, page.doc("p").text()) == ("utf-8", "ü")
+
+
 def test_fragments_get_a_wrapping_element():
     assert response(b"<p>a</p><p>b</p>").etree.tag == "div"
     assert response(b"<p>a</p>").etree.tag == "p"
