@@ -85,6 +85,11 @@ class Selection(PyQuery):  # type: ignore[misc] # pyquery has no types
 class Veiled(Selection):
     """A Selection whose tree may still have relative links; see the module."""
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """PyQuery's constructor: `type(response.doc)(...)` in a script makes an ordinary selection, of no page."""
+        self.__class__ = Selection
+        Selection.__init__(self, *args, **kwargs)
+
     def __getattribute__(self, name: str) -> Any:
         if name not in _HARMLESS:
             _unveil(self)

@@ -220,3 +220,10 @@ def test_a_comment_among_the_selected_has_nothing_below_it():
     assert [type(element.tag) is str for element in around] == [False, True]
     assert [a.get("href") for a in around("a[href]")] == ["http://site.example/z"]
     assert len(around("a")) == 1
+
+
+def test_the_class_of_the_document_makes_documents_of_their_own():
+    opened = page()
+    made = type(opened.doc)("<p><a href='x'>new</a></p>")
+    assert (made("a").text(), made("a").attr.href) == ("new", "x")  # a link of no page
+    assert [a.text() for a in opened.doc.__class__("a", opened.doc[0]).items()] == ["one"]
