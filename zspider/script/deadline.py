@@ -28,16 +28,18 @@ class Deadline:
         self._seconds = seconds
         self._text = text
         self._armed = False
-        self._outer: tuple[float, float] | None = None  # seconds that one had left, and when
+        self._is_over = False  # the time ended while this was not armed
+        self._outer = (0.0, 0.0)  # seconds that one had left, and when
 
     def __enter__(self) -> "Deadline":
         if self._seconds is None or threading.get_ident() != _MAIN:
             return self
         _handle_alarms()
-        _running.append(self)
+        has_outer = bool(_running)
         self._armed = True
+        _running.append(self)
         left, _ = signal.setitimer(signal.ITIMER_REAL, max(self._seconds, 1e-6), REPEAT_S)
-        self._outer = (left, monotonic())
+        self._outer = (left, monotonic()) if has_outer else (0.0, 0.0)  # else a timer that a script has left behind
         return self
 
     def __exit__(
@@ -48,12 +50,11 @@ class Deadline:
     def stop(self) -> None:
         """End the limit; again is harmless. Wanted after the block too: the last strike may have hit `__exit__`."""
         self._armed = False
-        if self._outer is None:
+        if self not in _running:
             return
+        signal.setitimer(signal.ITIMER_REAL, 0)  # first: the outer one must not answer for what this has raised
+        del _running[_running.index(self) :]
         left, since = self._outer
-        self._outer = None
-        _running.remove(self)
-        signal.setitimer(signal.ITIMER_REAL, 0)
         if left:  # an outer one: give it what it has left
             signal.setitimer(signal.ITIMER_REAL, max(left - (monotonic() - since), 1e-6), REPEAT_S)
 
@@ -61,6 +62,7 @@ class Deadline:
         """The time is over."""
         if self._armed:
             raise TimeoutError(self._text)
+        self._is_over = True
 
     @contextmanager
     def paused(self) -> Iterator[None]:
@@ -68,13 +70,16 @@ class Deadline:
         if not self._armed:
             yield
             return
-        self._armed = False
+        self._armed = self._is_over = False
         left, _ = signal.setitimer(signal.ITIMER_REAL, 0)
         try:
             yield
         finally:
             self._armed = True
-            signal.setitimer(signal.ITIMER_REAL, left or 1e-6, REPEAT_S)  # 0 left: it was about to strike
+            if self._is_over:
+                left = 1e-6
+            if left:  # else the script has stopped the timer
+                signal.setitimer(signal.ITIMER_REAL, left, REPEAT_S)
 
 
 def _handle_alarms() -> None:

@@ -11,7 +11,7 @@ import msgspec
 
 from zspider.script.arity import OF_A_RESULT, call
 from zspider.script.collector import FOLLOWS_MAX, OUTCOME_BYTES_MAX, Collector
-from zspider.script.deadline import Deadline
+from zspider.script.deadline import Deadline, standing_still
 from zspider.script.errors import reason_of, user_traceback
 from zspider.script.interpreter import kept
 from zspider.script.loader import LoadedScript
@@ -73,7 +73,7 @@ def run(
     handler = loaded.handler
     response = Response(fetch_result, content)
     deadline = Deadline(time_limit_of(task, time_limit_s))
-    collector = Collector(_pausing(deadline, on_follows), follows_max, outcome_bytes_max)
+    collector = Collector(_pausing(on_follows), follows_max, outcome_bytes_max)
     track = task.get("track") or {}
     handler.task, handler.response, handler._run = task, response, collector
     response._crawl = handler.crawl
@@ -157,15 +157,13 @@ def time_limit_of(task: Mapping[str, Any], default_s: float | None) -> float | N
     return float(own) if isinstance(own, int | float) and own > 0 else default_s
 
 
-def _pausing(
-    deadline: Deadline, on_follows: Callable[[list[Follow]], None] | None
-) -> Callable[[list[Follow]], None] | None:
+def _pausing(on_follows: Callable[[list[Follow]], None] | None) -> Callable[[list[Follow]], None] | None:
     """The same call with the script's time standing still: sending must not be torn, and may have to wait."""
     if on_follows is None:
         return None
 
     def hand_on(follows: list[Follow]) -> None:
-        with deadline.paused():
+        with standing_still():
             on_follows(follows)
 
     return hand_on

@@ -4,6 +4,7 @@ import os
 import signal
 
 import psutil
+import pytest
 from tests.integration.slave.conftest import SCRIPT
 from zspider.broker import messages as m
 from zspider.task import End
@@ -130,3 +131,32 @@ def test_a_machine_whose_processors_do_not_start_asks_for_no_work(world, monkeyp
     world.until(lambda: world.master.last_beat.window == 0, "no more, please")
     assert [back.numbers for back in world.master.said(m.GiveBack)] == [[grant.number]]
     assert len(slave.work.held) == 0
+
+
+@pytest.mark.parametrize("handler", ["signal.SIG_IGN", "signal.SIG_DFL", "lambda *_: None", "lambda *_: 1 / 0"])
+def test_a_handler_that_a_script_leaves_behind_keeps_no_limit_from_ending_the_next_ones_loop(
+    world, monkeypatch, handler
+):
+    monkeypatch.setattr("zspider.roles.processing.GRACE_S", 0.5)
+    world.slave(processor={"process_time_limit_s": 0.5})
+    script = world.master.project(
+        "import signal\n"
+        + SCRIPT
+        + f"""
+    def replace(self, response):
+        signal.signal(signal.SIGALRM, {handler})
+
+    def loop(self, response):
+        while True: pass
+"""
+    )
+    world.master.grant(script, world.site.url("/hello?replace"), callback="replace")
+    world.until(world.master.ended, "the handler is replaced")
+    (bad,) = world.master.grant(script, world.site.url("/hello?bad"), callback="loop")
+    good = world.master.grant(script, *[world.site.url(f"/hello?{i}") for i in range(10)])
+    world.until(lambda: len(world.master.ended()) == 12, "outcomes")
+    ended = world.master.ended()
+    assert all(ended[grant.taskid].end is End.SUCCESS for grant in good)
+    reason = "ZeroDivisionError: division by zero" if "1 / 0" in handler else "TimeoutError: process timeout"
+    assert (ended[bad.taskid].end, ended[bad.taskid].reason) == (End.FAILURE, reason)
+    assert len(world.site.paths()) == 12
