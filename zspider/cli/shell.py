@@ -65,7 +65,7 @@ def _loaded(script: Path) -> LoadedScript:
 
 
 class Shell:
-    """The page at hand. `names` is what the prompt sees; `fetch` changes it.
+    """The page at hand. `names` is what a typed line sees; `fetch` changes it.
 
     `failure` says why the last page that was fetched could not be ("" if it could), `about` what it is.
     """
