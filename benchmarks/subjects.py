@@ -147,9 +147,9 @@ class ZspiderSqlite(Subject):
     master_class: type[Master] = Master
 
     def run(self, base: str, pages: int, directory: Path) -> Run:
-        return self._crawl(base, pages, directory, "", [])
+        return self.crawl(base, pages, directory, "", [])
 
-    def _crawl(self, base: str, pages: int, directory: Path, database: str, others: list[int]) -> Run:
+    def crawl(self, base: str, pages: int, directory: Path, database: str, others: list[int]) -> Run:
         """others: processes that belong to the subject and are not started by the master."""
         settings = {"log": {"level": "warning"}}
         master = self.master_class(directory, database=database, master={"local_slave": True}, settings=settings)
@@ -174,7 +174,7 @@ class ZspiderMariadb(ZspiderSqlite):
     def run(self, base: str, pages: int, directory: Path) -> Run:
         with private_server() as server:
             pid = int(Path(server.query("SELECT @@pid_file")[0][0]).read_text())
-            return self._crawl(base, pages, directory, server.address(server.new_database()), [pid])
+            return self.crawl(base, pages, directory, server.address(server.new_database()), [pid])
 
 
 def admin_of(master: Master) -> AdminClient:
