@@ -20,6 +20,7 @@ RESULT_BYTES_MAX = 4 * 1024 * 1024  # half of MariaDB's default max_allowed_pack
 TRACK_BYTES_MAX = 1024 * 1024
 FOLLOWS_MAX = 20_000  # of one Outcome; what is more travels as PARTs
 RESULTS_MAX = 20_000
+ADD_URLS_MAX = 1000  # URLs of one request from outside: some 30 ms of the writer
 MESSAGES_MAX = 20_000  # of one Outcome
 MESSAGE_BYTES_MAX = 1024 * 1024  # of one message's packed body
 ATTEMPTS_MAX = 10  # deliveries of one run before it fails with "gave up"

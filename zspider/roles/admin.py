@@ -16,6 +16,7 @@ from zspider.broker import messages as m
 from zspider.broker.codec import unpack
 from zspider.broker.hub import Hub, Peer
 from zspider.errors import ConfigError, ScriptError, ZspiderError
+from zspider.roles.adding import read_request, told
 from zspider.roles.desk import Desk
 from zspider.roles.reader import ReaderThread
 from zspider.roles.writer import Writer, now_ms
@@ -101,6 +102,7 @@ class Admin:
             "project.rm": self._remove,
             "message.send": self._send_message,
             "tasks": self._tasks,
+            "tasks.add": self._add_tasks,
             "task": self._task,
             "results": self._results,
         }
@@ -277,6 +279,16 @@ class Admin:
             request.answer({"project": project.name, "status": project.status.value})
 
         self._writer.call(lambda storage: storage.submit(project.id, [follow], now_ms()), done, request.fail)
+
+    def _add_tasks(self, request: Request) -> None:
+        """Some URLs for a project; they are accepted when the answer comes."""
+        adding, project = read_request(request.args), self._state(request, "project").project
+
+        def done(report: Committed) -> None:
+            self._desk.apply(report)
+            request.answer(told(adding, report))
+
+        self._writer.call(lambda storage: storage.submit(project.id, adding.follows(), now_ms()), done, request.fail)
 
     def _remove(self, request: Request) -> None:
         """STOP, then delete a bounded number of rows; the command asks again until nothing is left."""

@@ -174,7 +174,12 @@ class TaskTable:
     _FINISHED = _BY_KEY.where(  # their zeros leave the frontier's index in order of the keys
         tasks.c.status == sa.bindparam("status"), tasks.c.due_ms == 0, tasks.c.rank == 0, tasks.c.seq == 0
     )
-    _ACTIVE_KEYS = sa.select(tasks.c.key).where(_PROJECT, tasks.c.status == int(Status.ACTIVE)).limit(_LIMIT)
+    _ACTIVE_KEYS = (  # the order is the index's: without it MariaDB may walk along all keys of the project
+        sa.select(tasks.c.key)
+        .where(_PROJECT, tasks.c.status == int(Status.ACTIVE))
+        .order_by(tasks.c.due_ms, tasks.c.rank, tasks.c.seq)
+        .limit(_LIMIT)
+    )
     _OF_KEYS = _DETAIL.where(_PROJECT, _KEYS).order_by(tasks.c.key)
     # `+ 0` keeps the index from being used: then the rows are met in the order of their keys.
     _ACTIVE_OF_MANY = _BY_KEY.where(tasks.c.status + 0 == int(Status.ACTIVE))
