@@ -4,7 +4,9 @@ A Batch is told the rows as the database has them, changes its copies in the ord
 at the end what is to be written and what the master is to be told.
 """
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 
 from zspider.storage.counters import CRON_TICK, DROPPED, ENDS, GAUGES, LATE, MESSAGES, NEW
 from zspider.storage.known import KnownKeys, packed
@@ -15,8 +17,12 @@ from zspider.storage.tasks import TaskRow
 from zspider.task import (
     ATTEMPTS_MAX,
     CRONJOB,
+    FETCH_MS,
+    FETCHED,
     INTERNAL,
     ON_FINISHED,
+    PROCESS_MS,
+    PROCESSED,
     SINCE_FINISHED,
     Accept,
     End,
@@ -33,7 +39,10 @@ from zspider.task import (
 )
 
 SEQ_PER_MS = 1_000_000
+HOST_BYTES_MAX = 262  # a name of 255 bytes, and a port
 _ON_FINISHED = ON_FINISHED.encode()
+_DATA = b"data:"
+_BEHIND_HOST = re.compile(rb"[?#\\]")
 NO_PROJECT = "no such project"  # why a message is dropped
 
 
@@ -62,7 +71,7 @@ class Batch:
         self._results: dict[Ref, list[ResultRow]] = {}
         self.rows: dict[Ref, TaskRow] = {}
         self.cron_ticks: dict[int, int] = {}  # CRON_TICK as it is, of the projects of `cron_senders`
-        self.report = Committed()
+        self.report = Committed(now_ms)
 
     # --- outcomes
 
@@ -82,6 +91,7 @@ class Batch:
         if outcome.end is not End.PART:
             self._store_results(row, outcome)
             self._finish(row, outcome.end, outcome.reason)
+            self._note_cost(row, outcome)
             row.track = outcome.track
             self._send(outcome)
         self.follow(outcome.project, outcome.follows)
@@ -140,6 +150,26 @@ class Batch:
         stored.lastcrawl_ms = self._now_ms
         row.reason = "" if end is End.SUCCESS else storable(reason)
         self.report.ended.append(Ended(row.ref, stored.run - 1, finish.status, late=False))
+
+    def _note_cost(self, row: TaskRow, outcome: Outcome) -> None:
+        """Add up what the run took; a failed one without any time was not timed, as when its processor died.
+
+        What was not fetched (messages, on_start and other data: URLs) would say nothing of the time that pages take.
+        """
+        counts = self.report.counts[row.ref.project]
+        is_timed = outcome.end is End.SUCCESS or outcome.fetch_ms or outcome.process_ms
+        if is_timed:
+            counts[PROCESSED] += 1
+            counts[PROCESS_MS] += outcome.process_ms
+        if row.url.startswith(_DATA) or row.is_message:
+            return
+        if is_timed:
+            counts[FETCHED] += 1
+            counts[FETCH_MS] += outcome.fetch_ms
+        runs = self.report.hosts[host_of(row.url)]
+        runs[0] += 1
+        runs[1] += outcome.end is not End.SUCCESS
+        runs[2] += outcome.fetch_ms
 
     def _move(self, row: TaskRow, status: Status) -> None:
         """Give the task a new status in a new run."""
@@ -276,6 +306,18 @@ def cron_senders(outcomes: Sequence[Outcome]) -> set[int]:
 def refs_of(outcomes: Sequence[Outcome]) -> Iterator[Ref]:
     """The tasks of outcomes that have a row."""
     return (Ref(outcome.project, task_key(outcome.taskid)) for outcome in outcomes if outcome.taskid not in INTERNAL)
+
+
+def host_of(url: bytes) -> str:
+    """The host of a URL, in lower case, with its port if one is named; "" if there is none."""
+    parts = url.split(b"/", 3)
+    return _host(parts[2]) if len(parts) > 2 else ""
+
+
+@lru_cache(4096)  # many pages, few hosts
+def _host(authority: bytes) -> str:
+    authority = _BEHIND_HOST.split(authority, 1)[0].rpartition(b"@")[2]
+    return authority[:HOST_BYTES_MAX].decode("utf-8", "replace").lower()
 
 
 def storable(text: str) -> str:
