@@ -3,10 +3,14 @@
 A mirror of what the database has: read at the start, then told what each transaction added.
 """
 
+from array import array
 from bisect import bisect_left
 from collections.abc import Iterable
 
 from zspider.task import ACTIVITY, WINDOWS, Activity, Window, WindowSlot
+
+WIDTH = len(ACTIVITY)
+_NOTHING = array("q", [0] * WIDTH)
 
 
 class SlidingSum:
@@ -20,8 +24,8 @@ class SlidingSum:
     def __init__(self, window: Window) -> None:
         self._window = window
         self._begins: list[int] = []  # ascending
-        self._slots: list[list[int]] = []  # what happened in each of them
-        self._total = [0] * len(ACTIVITY)
+        self._slots = array("q")  # what happened in each of them, one after the other: half of what lists take
+        self._total = [0] * WIDTH
 
     def __len__(self) -> int:
         return len(self._begins)
@@ -32,9 +36,10 @@ class SlidingSum:
         at = bisect_left(self._begins, slot)
         if at == len(self._begins) or self._begins[at] != slot:
             self._begins.insert(at, slot)
-            self._slots.insert(at, [0] * len(ACTIVITY))
-        _add(self._slots[at], activity, 1)
-        _add(self._total, activity, 1)
+            self._slots[at * WIDTH : at * WIDTH] = _NOTHING
+        for word, value in enumerate(activity):
+            self._slots[at * WIDTH + word] += value
+            self._total[word] += value
         self._forget(ms)
 
     def total(self, ms: int) -> Activity:
@@ -45,8 +50,10 @@ class SlidingSum:
     def _forget(self, ms: int) -> None:
         first = self._window.first(ms)
         while self._begins and (self._begins[0] < first or len(self._begins) > self._window.slots):
+            for word, value in enumerate(self._slots[:WIDTH]):
+                self._total[word] -= value
             del self._begins[0]
-            _add(self._total, self._slots.pop(0), -1)
+            del self._slots[:WIDTH]
 
 
 class Windows:
@@ -81,8 +88,3 @@ class Windows:
         if found is None:
             found = self._sums[project] = {window.step_s: SlidingSum(window) for window in WINDOWS}
         return found
-
-
-def _add(sums: list[int], activity: Activity, sign: int) -> None:
-    for at, value in enumerate(activity):
-        sums[at] += sign * value

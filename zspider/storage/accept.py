@@ -5,6 +5,7 @@ at the end what is to be written and what the master is to be told.
 """
 
 import re
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 
@@ -39,10 +40,10 @@ from zspider.task import (
 )
 
 SEQ_PER_MS = 1_000_000
-HOST_BYTES_MAX = 262  # a name of 255 bytes, and a port
 _ON_FINISHED = ON_FINISHED.encode()
-_DATA = b"data:"
-_BEHIND_HOST = re.compile(rb"[?#\\]")
+_ORIGIN_BYTES_MAX = 300  # of a URL that are looked at for its host: a name has 255 at most
+_HOST = re.compile(rb"https?://(?:[^/?#\\]*@)?([^/?#\\]+)", re.IGNORECASE)
+_COSTS = (PROCESSED, PROCESS_MS, FETCHED, FETCH_MS)
 NO_PROJECT = "no such project"  # why a message is dropped
 
 
@@ -70,6 +71,7 @@ class Batch:
         self._messages: list[tuple[int, str, Message]] = []  # (sending project, taskid it will have, message)
         self._results: dict[Ref, list[ResultRow]] = {}
         self.rows: dict[Ref, TaskRow] = {}
+        self._took: defaultdict[int, list[int]] = defaultdict(lambda: [0] * len(_COSTS))  # as _COSTS, by project
         self.cron_ticks: dict[int, int] = {}  # CRON_TICK as it is, of the projects of `cron_senders`
         self.report = Committed(now_ms)
 
@@ -156,17 +158,18 @@ class Batch:
 
         What was not fetched (messages, on_start and other data: URLs) would say nothing of the time that pages take.
         """
-        counts = self.report.counts[row.ref.project]
+        took = self._took[row.ref.project]
         is_timed = outcome.end is End.SUCCESS or outcome.fetch_ms or outcome.process_ms
         if is_timed:
-            counts[PROCESSED] += 1
-            counts[PROCESS_MS] += outcome.process_ms
-        if row.url.startswith(_DATA) or row.is_message:
+            took[0] += 1
+            took[1] += outcome.process_ms
+        host = host_of(row.url)
+        if not host or row.is_message:
             return
         if is_timed:
-            counts[FETCHED] += 1
-            counts[FETCH_MS] += outcome.fetch_ms
-        runs = self.report.hosts[host_of(row.url)]
+            took[2] += 1
+            took[3] += outcome.fetch_ms
+        runs = self.report.hosts[host]
         runs[0] += 1
         runs[1] += outcome.end is not End.SUCCESS
         runs[2] += outcome.fetch_ms
@@ -243,6 +246,11 @@ class Batch:
             elif row is not None:
                 self._replace(row, follow, verdict)
 
+    def count_costs(self) -> None:
+        """What the runs took becomes part of the counters; it is kept apart before because that is twice as fast."""
+        for project, took in self._took.items():
+            self.report.counts[project].update(dict(zip(_COSTS, took, strict=True)))
+
     def _add(self, ref: Ref, follow: Follow) -> None:
         stored = Stored(Status.ACTIVE, 0, 0, 0, 0, None, None, False, 0)
         row = self.rows[ref] = TaskRow(ref, follow.taskid.encode(), b"", stored)
@@ -309,15 +317,15 @@ def refs_of(outcomes: Sequence[Outcome]) -> Iterator[Ref]:
 
 
 def host_of(url: bytes) -> str:
-    """The host of a URL, in lower case, with its port if one is named; "" if there is none."""
-    parts = url.split(b"/", 3)
-    return _host(parts[2]) if len(parts) > 2 else ""
+    """The host of a URL, in lower case, with its port if one is named; "" for what is not on the web."""
+    end = url.find(b"/", len(b"https://"), _ORIGIN_BYTES_MAX)
+    return _host(url[:end] if end > 0 else url[:_ORIGIN_BYTES_MAX])
 
 
 @lru_cache(4096)  # many pages, few hosts
-def _host(authority: bytes) -> str:
-    authority = _BEHIND_HOST.split(authority, 1)[0].rpartition(b"@")[2]
-    return authority[:HOST_BYTES_MAX].decode("utf-8", "replace").lower()
+def _host(origin: bytes) -> str:
+    found = _HOST.match(origin)
+    return found[1].decode("utf-8", "replace").lower() if found else ""
 
 
 def storable(text: str) -> str:

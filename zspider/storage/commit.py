@@ -123,6 +123,7 @@ class Writer:
         self._tasks.delete(tx, batch.spent())
         for project, delta in self._results.write(tx, batch.results()).items():
             batch.report.counts[project][RESULTS] += delta
+        batch.count_costs()
         self._counters.add(tx, batch.report.counts)
         self._windows.add(tx, batch.report.counts, now_ms)
         batch.report.entered += self._tasks.as_tasks(tx, batch.waiting())
