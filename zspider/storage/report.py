@@ -35,7 +35,8 @@ class Committed:
     dropped: Counter[str] = field(default_factory=Counter)  # follows not accepted, by reason
     undelivered: Counter[str] = field(default_factory=Counter)  # messages to projects that are not there, by name
     counts: defaultdict[int, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))  # deltas, by project
-    hosts: defaultdict[str, list[int]] = field(default_factory=lambda: defaultdict(lambda: [0, 0, 0]))  # as `HostRates`
+    # By host: runs that ended, those that did not end well, their milliseconds of fetching.
+    hosts: defaultdict[str, list[int]] = field(default_factory=lambda: defaultdict(lambda: [0, 0, 0]))
     bad: list[tuple[int, str]] = field(default_factory=list)  # outcomes that the database refused, and why
 
     def add(self, other: "Committed") -> None:
