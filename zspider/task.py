@@ -72,17 +72,22 @@ _STATUS_WORDS = {
 
 
 class ProjectStatus(StrEnum):
-    """What a project may do (pyspider.md 4.3). Only DEBUG and RUNNING are worked on."""
+    """What a project may do (pyspider.md 4.3), as people set it; the core may pause one on its own, too."""
 
-    TODO = "TODO"
-    STOP = "STOP"
-    CHECKING = "CHECKING"
-    DEBUG = "DEBUG"
+    TODO = "TODO"  # made, never started
+    STOP = "STOP"  # nothing of it runs; what arrives is stored
+    CHECKING = "CHECKING"  # edited while it ran: as STOP, until somebody starts it
+    DEBUG = "DEBUG"  # as RUNNING, and its script can see that
     RUNNING = "RUNNING"
+    PAUSED = "PAUSED"  # pages wait; @every methods and messages go on
 
     @property
     def is_active(self) -> bool:
-        return self in (ProjectStatus.DEBUG, ProjectStatus.RUNNING)
+        """Whether its script runs at all."""
+        return self in _ACTIVE
+
+
+_ACTIVE = (ProjectStatus.DEBUG, ProjectStatus.RUNNING, ProjectStatus.PAUSED)
 
 
 class Ref(NamedTuple):
@@ -276,14 +281,27 @@ class Accept(StrEnum):
     KNOWN = "known"  # finished or waiting, and nothing asks for it again
     RUNNING = "running"  # ready or leased; only force_update restarts it
     NOTHING_TO_CANCEL = "nothing to cancel"
+    FULL = "queue full"  # as many tasks of its project wait as may: limits.waiting
 
     @property
     def is_drop(self) -> bool:
-        return self in (Accept.KNOWN, Accept.RUNNING, Accept.NOTHING_TO_CANCEL)
+        return self not in _ACCEPTED
+
+
+_ACCEPTED = (Accept.NEW, Accept.RESTART, Accept.CANCEL)
 
 
 class Rules(Protocol):
     """The scheduler's decisions that storage asks for within a transaction. Pure: same answer for same arguments."""
+
+    @property
+    def waiting_max(self) -> int:
+        """Most tasks that may wait in a project; 0: no limit, and `has_room` need not be asked."""
+        ...
+
+    def has_room(self, waiting: int, follow: Follow) -> bool:
+        """Whether a URL that is NEW finds room in its project, where so many wait."""
+        ...
 
     def accept(self, stored: Stored | None, follow: Follow, now_ms: int) -> Accept:
         """Decide about a submitted URL; `stored` is None when it is not known."""

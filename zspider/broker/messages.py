@@ -84,7 +84,8 @@ class GiveBack(Message, frozen=True, tag="giveback"):
 
     session: Session
     numbers: Numbers
-    reason: Short = ""
+    reason: Short = ""  # "script": it cannot be loaded on this machine, and `error` says why
+    error: Text = ""
 
 
 class NeedScript(Message, frozen=True, tag="needscript"):

@@ -167,12 +167,12 @@ class Processor:
             return
         loaded = self._script(page)
         self._leave_if_copy()
-        if page.taskid == GET_INFO:
+        if isinstance(loaded, LoadError) and loaded.is_missing_module:  # another machine may have it
+            self._pipe.queue(LoadFailed(page.number, page.script, str(loaded)[:ERROR_CHARS]))
+        elif page.taskid == GET_INFO:
             self._send_final(page, info_outcome(page, loaded))
         elif isinstance(loaded, LoadedScript):
             self._process(page, loaded)
-        elif loaded.is_missing_module:
-            self._pipe.queue(LoadFailed(page.number, page.script, str(loaded)[:ERROR_CHARS]))
         else:
             self._send_final(page, failed_to_load(page, loaded))
 

@@ -6,7 +6,7 @@ at the end what is to be written and what the master is to be told.
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from zspider.storage.counters import CRON_TICK, DROPPED, ENDS, GAUGES, LATE, MESSAGES, NEW
+from zspider.storage.counters import CRON_FAILED, CRON_RUNS, CRON_TICK, DROPPED, ENDS, GAUGES, LATE, MESSAGES, NEW
 from zspider.storage.known import KnownKeys, packed
 from zspider.storage.report import Committed, Ended
 from zspider.storage.results import ResultRow
@@ -61,7 +61,8 @@ class Batch:
         self._messages: list[tuple[int, str, Message]] = []  # (sending project, taskid it will have, message)
         self._results: dict[Ref, list[ResultRow]] = {}
         self.rows: dict[Ref, TaskRow] = {}
-        self.cron_ticks: dict[int, int] = {}  # CRON_TICK as it is, of the projects of `cron_senders`
+        self.waited: dict[int, int] = {}  # how many waited before, of the projects submitted to; for a limit only
+        self.cron_ticks: dict[int, int] = {}  # CRON_TICK as it is, of the projects of `cron_projects`
         self.report = Committed()
 
     # --- outcomes
@@ -102,7 +103,8 @@ class Batch:
         if outcome.end is not End.PART:
             status = Status.SUCCESS if outcome.end is End.SUCCESS else Status.FAILED
             self.report.ended.append(Ended(ref, outcome.run, status, late=False))
-            self._send_of_cron(outcome)
+            if outcome.taskid == CRONJOB:
+                self._end_cron(outcome)
         self.follow(outcome.project, outcome.follows)
 
     def _send(self, outcome: Outcome) -> None:
@@ -112,14 +114,15 @@ class Batch:
             (outcome.project, message_taskid(*sender, index), message) for index, message in enumerate(outcome.messages)
         )
 
-    def _send_of_cron(self, outcome: Outcome) -> None:
+    def _end_cron(self, outcome: Outcome) -> None:
         """An @every task has no row that tells a second outcome of its run from the first: a counter does."""
-        if not outcome.messages or outcome.taskid != CRONJOB:
-            return
-        last = self.cron_ticks.get(outcome.project, 0)
+        last = self.cron_ticks[outcome.project]
         if outcome.run > last:
             self.cron_ticks[outcome.project] = outcome.run
-            self.report.counts[outcome.project][CRON_TICK] += outcome.run - last
+            counts = self.report.counts[outcome.project]
+            counts[CRON_TICK] += outcome.run - last
+            counts[CRON_RUNS] += 1
+            counts[CRON_FAILED] += outcome.end is not End.SUCCESS
             self._send(outcome)
 
     def _finish(self, row: TaskRow, end: End, reason: str) -> None:
@@ -139,7 +142,8 @@ class Batch:
         stored.retried = finish.retried
         stored.lastcrawl_ms = self._now_ms
         row.reason = "" if end is End.SUCCESS else storable(reason)
-        self.report.ended.append(Ended(row.ref, stored.run - 1, finish.status, late=False))
+        is_success = None if row.is_message else end is End.SUCCESS
+        self.report.ended.append(Ended(row.ref, stored.run - 1, finish.status, False, is_success, row.reason))
 
     def _move(self, row: TaskRow, status: Status) -> None:
         """Give the task a new status in a new run."""
@@ -206,12 +210,18 @@ class Batch:
         for ref, follow in self._follows:
             row = self.rows.get(ref)
             verdict = self._rules.accept(row.stored if row else None, follow, self._now_ms)
+            if verdict is Accept.NEW and self._rules.waiting_max and not self._has_room(ref.project, follow):
+                verdict = Accept.FULL
             if verdict is Accept.NEW:
                 self._add(ref, follow)
             elif verdict.is_drop:
                 self._drop(ref.project, verdict, 1)
             elif row is not None:
                 self._replace(row, follow, verdict)
+
+    def _has_room(self, project: int, follow: Follow) -> bool:
+        waiting = self.waited[project] + self.report.counts[project][GAUGES[Status.ACTIVE]]
+        return self._rules.has_room(waiting, follow)
 
     def _add(self, ref: Ref, follow: Follow) -> None:
         stored = Stored(Status.ACTIVE, 0, 0, 0, 0, None, None, False, 0)
@@ -268,9 +278,9 @@ class Batch:
         ]
 
 
-def cron_senders(outcomes: Sequence[Outcome]) -> set[int]:
-    """Projects whose @every tasks have sent messages."""
-    return {outcome.project for outcome in outcomes if outcome.messages and outcome.taskid == CRONJOB}
+def cron_projects(outcomes: Sequence[Outcome]) -> set[int]:
+    """Projects whose @every tasks have ended."""
+    return {outcome.project for outcome in outcomes if outcome.taskid == CRONJOB}
 
 
 def refs_of(outcomes: Sequence[Outcome]) -> Iterator[Ref]:

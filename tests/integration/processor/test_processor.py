@@ -150,7 +150,6 @@ def test_get_info_tells_what_a_script_declares(worker):
     [
         ("def (", "SyntaxError: invalid syntax (line 1)"),
         ("x = 1", "need BaseHandler in project module"),
-        ("import not_here_at_all", "ModuleNotFoundError: No module named 'not_here_at_all'"),
         (STAR + "class H(BaseHandler): crawl_config = 5", "crawl_config or retry_delay: 'int' object is not a mapping"),
     ],
 )
@@ -168,9 +167,10 @@ def test_a_page_of_a_broken_script_fails_and_keeps_its_save(worker):
     assert 'File "<demo>", line 1' in track["process"]["logs"]
 
 
-def test_a_missing_module_is_this_slaves_problem(worker):
+@pytest.mark.parametrize("taskid", ["t", GET_INFO])
+def test_a_missing_module_is_this_slaves_problem(worker, taskid):
     script = worker.send_script("import not_here_at_all")
-    failure = worker.failure(worker.send_page(script))
+    failure = worker.failure(worker.send_page(script, taskid=taskid))
     assert (failure.script, failure.error) == (script, "ModuleNotFoundError: No module named 'not_here_at_all'")
 
 
