@@ -16,6 +16,7 @@ from msgspec import Meta, Struct
 TASKID_CHARS_MAX = 64  # pyspider.md 3.2
 URL_BYTES_MAX = 8190
 BODY_BYTES_MAX = 4 * 1024 * 1024  # a task's packed schedule, fetch and process options
+SCHEDULE_BYTES_MAX = 64 * 1024  # of one that a callback changed
 RESULT_BYTES_MAX = 4 * 1024 * 1024  # half of MariaDB's default max_allowed_packet, with room for escaping
 TRACK_BYTES_MAX = 1024 * 1024
 FOLLOWS_MAX = 20_000  # of one Outcome; what is more travels as PARTs
@@ -166,6 +167,21 @@ class Message(Struct, frozen=True, array_like=True):
         return Follow(taskid, self.url, self.body, priority=MESSAGE_PRIORITY)
 
 
+class NewSchedule(Struct, frozen=True, array_like=True):
+    """A task's schedule as its callback left it, if it changed it (pyspider.md 3.5).
+
+    `packed` takes the place of "schedule" in the task's body; the other fields are as those of a Follow.
+    """
+
+    packed: Annotated[bytes, Meta(max_length=SCHEDULE_BYTES_MAX)]
+    priority: Priority
+    retries: Count
+    retried: Count
+    age_ms: Millis | None
+    itag: Annotated[str, Meta(max_length=1024)] | None
+    auto_recrawl: bool
+
+
 class Outcome(Struct, frozen=True, array_like=True):
     """What one delivery of a task led to. The slave keeps it until the master says it is committed.
 
@@ -186,6 +202,7 @@ class Outcome(Struct, frozen=True, array_like=True):
     process_ms: Count = 0
     info: Annotated[bytes, Meta(max_length=256 * 1024)] | None = None  # GET_INFO only: msgpack of ScriptInfo
     messages: Annotated[list[Message], Meta(max_length=MESSAGES_MAX)] = []
+    schedule: NewSchedule | None = None  # counts when the task will be recrawled, tried again, or has failed
 
 
 class ScriptInfo(Struct, frozen=True):

@@ -6,6 +6,8 @@ at the end what is to be written and what the master is to be told.
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+from msgspec.structs import replace
+
 from zspider.storage.counters import CRON_FAILED, CRON_RUNS, CRON_TICK, DROPPED, ENDS, GAUGES, LATE, MESSAGES, NEW
 from zspider.storage.known import KnownKeys, packed
 from zspider.storage.report import Committed, Ended
@@ -20,8 +22,10 @@ from zspider.task import (
     SINCE_FINISHED,
     Accept,
     End,
+    Finish,
     Follow,
     Message,
+    NewSchedule,
     Outcome,
     Ref,
     Rules,
@@ -63,6 +67,7 @@ class Batch:
         self.rows: dict[Ref, TaskRow] = {}
         self.waited: dict[int, int] = {}  # how many waited before, of the projects submitted to; for a limit only
         self.cron_ticks: dict[int, int] = {}  # CRON_TICK as it is, of the projects of `cron_projects`
+        self.rescheduled: list[TaskRow] = []  # their `schedule` is to be written, before they are `placed`
         self.report = Committed()
 
     # --- outcomes
@@ -82,7 +87,7 @@ class Batch:
             return
         if outcome.end is not End.PART:
             self._store_results(row, outcome)
-            self._finish(row, outcome.end, outcome.reason)
+            self._finish(row, outcome.end, outcome.reason, outcome.schedule)
             row.track = outcome.track
             self._send(outcome)
         self.follow(outcome.project, outcome.follows)
@@ -125,9 +130,12 @@ class Batch:
             counts[CRON_FAILED] += outcome.end is not End.SUCCESS
             self._send(outcome)
 
-    def _finish(self, row: TaskRow, end: End, reason: str) -> None:
-        stored = row.stored
+    def _finish(self, row: TaskRow, end: End, reason: str, schedule: NewSchedule | None = None) -> None:
+        stored = row.stored if schedule is None else _rescheduled(row.stored, schedule)
         finish = self._rules.finish(row.ref.project, stored, end, self._now_ms)
+        if schedule is not None:
+            self._reschedule(row, finish, stored, schedule)
+            stored = row.stored
         counts = self.report.counts[row.ref.project]
         if row.is_message and finish.status is Status.SUCCESS:
             counts[MESSAGES] += 1
@@ -144,6 +152,12 @@ class Batch:
         row.reason = "" if end is End.SUCCESS else storable(reason)
         is_success = None if row.is_message else end is End.SUCCESS
         self.report.ended.append(Ended(row.ref, stored.run - 1, finish.status, False, is_success, row.reason))
+
+    def _reschedule(self, row: TaskRow, finish: Finish, stored: Stored, schedule: NewSchedule) -> None:
+        """A schedule that its callback changed has decided; it is kept unless the task is done (pyspider.md 3.5)."""
+        if finish.status is not Status.SUCCESS:
+            row.stored, row.priority, row.schedule = stored, schedule.priority, schedule
+            self.rescheduled.append(row)
 
     def _move(self, row: TaskRow, status: Status) -> None:
         """Give the task a new status in a new run."""
@@ -291,6 +305,18 @@ def refs_of(outcomes: Sequence[Outcome]) -> Iterator[Ref]:
 def storable(text: str) -> str:
     """A reason cut to the column's length, without what UTF-8 cannot say."""
     return text[:REASON_CHARS_MAX].encode("utf-8", "replace").decode()
+
+
+def _rescheduled(stored: Stored, schedule: NewSchedule) -> Stored:
+    """What the rules see of a task whose callback changed its schedule."""
+    return replace(
+        stored,
+        retries=schedule.retries,
+        retried=schedule.retried,
+        age_ms=schedule.age_ms,
+        itag=schedule.itag,
+        auto_recrawl=schedule.auto_recrawl,
+    )
 
 
 def _asks_nothing(follow: Follow) -> bool:

@@ -122,6 +122,7 @@ class Writer:
             projects = {ref.project for ref in undecided}
             batch.waited = {project: self._counters.value(tx, project, _WAITING) for project in projects}
         batch.accept()
+        self._tasks.reschedule(tx, batch.rescheduled)
         self._tasks.place(tx, batch.placed(), now_ms)
         self._tasks.settle(tx, batch.settled(), now_ms)
         self._tasks.delete(tx, batch.spent())
