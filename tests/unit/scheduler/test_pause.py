@@ -248,7 +248,8 @@ def test_pausing_by_hand_recalls_pages_and_leaves_what_goes_on():
     assert len(slave.held) == 4
     world.add_project(replace(project, status=ProjectStatus.PAUSED))
     world.settle(slave)
-    assert only(what for what, _ in slave.told) == "recall"
+    what, numbers = only(slave.told)
+    assert (what, len(numbers)) == ("recall", 3)
     assert names(slave) == [CRONJOB]
     assert_invariants(world.core, world.window)
 
