@@ -32,6 +32,13 @@ def test_a_known_project_may_get_another_status_with_its_script(crawl: Crawl) ->
     assert new.status is ProjectStatus.TODO
 
 
+def test_a_project_paused_by_hand_is_so_after_a_restart(crawl: Crawl) -> None:
+    crawl.storage.set_project(crawl.project.id, now_ms=2, status=ProjectStatus.PAUSED)
+    crawl.close()
+    crawl.open()
+    assert crawl.project.status is ProjectStatus.PAUSED
+
+
 def test_what_a_slave_told_about_a_script_is_kept_with_it(crawl: Crawl) -> None:
     info = ScriptInfo(b"\x80", {"0": 1.5}, 60, "")
     crawl.storage.save_info(crawl.project.script, info)
