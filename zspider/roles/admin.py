@@ -20,7 +20,6 @@ from zspider.roles.desk import Desk
 from zspider.roles.reader import ReaderThread
 from zspider.roles.writer import Writer, now_ms
 from zspider.scheduler.internal import entry_follow
-from zspider.scheduler.pause import Phase
 from zspider.scheduler.projects import ProjectState
 from zspider.scheduler.states import Verb, is_locked, status_after
 from zspider.settings import MasterFile
@@ -187,7 +186,7 @@ class Admin:
     def _paused(self, state: ProjectState) -> dict[str, Any] | None:
         """An auto-pause: why, until when, and whether the project is probed meanwhile."""
         pause = state.pause
-        if pause.phase is Phase.NORMAL:
+        if not pause.is_on:
             return None
         until_ms = now_ms() + int(1000 * (pause.until - time.monotonic()))
         return {"phase": pause.phase.value, "reason": pause.reason, "until_ms": until_ms}

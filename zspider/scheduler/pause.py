@@ -16,6 +16,7 @@ class Pausing(NamedTuple):
 
 
 NEVER = Pausing()
+_NO_LIMIT = 1 << 62
 
 
 class Phase(StrEnum):
@@ -35,14 +36,12 @@ class AutoPause:
     """
 
     def __init__(self, pausing: Pausing) -> None:
-        self.phase = Phase.NORMAL
         self.until = 0.0  # PAUSED: monotonic seconds
         self.reason = ""  # why it was paused last
         self._pausing = pausing
-        self._failures = 0  # in a row
-        self._has_success = False
         self._last_error = ""
         self._probes: set[Ref] = set()
+        self._enter(Phase.NORMAL)
 
     def ended(self, is_success: bool, error: str) -> None:
         """A page of it ended. error: why it failed."""
@@ -55,13 +54,15 @@ class AutoPause:
 
     def turn(self, now: float) -> bool:
         """Decide by what has ended and the time; whether the phase is another now."""
+        if not self.is_on and self._failures < self._limit:  # asked at each step, of each project
+            return False
         before = self.phase
         if self.phase is Phase.PAUSED:
             if now >= self.until:
                 self._enter(Phase.PROBING)
         elif self.phase is Phase.PROBING and self._has_success:
             self._enter(Phase.NORMAL)
-        elif self._limit and self._failures >= self._limit:
+        elif self._failures >= self._limit:
             self._pause(now)
         return self.phase is not before
 
@@ -77,13 +78,9 @@ class AutoPause:
         return len(self._probes) + self._failures < self._pausing.probe_num
 
     def granted(self, ref: Ref) -> None:
-        """A page was granted."""
-        if self.phase is Phase.PROBING:
+        """A page was granted, as it may be while the project is NORMAL or PROBING."""
+        if self.is_on:
             self._probes.add(ref)
-
-    @property
-    def _limit(self) -> int:
-        return self._pausing.probe_num if self.phase is Phase.PROBING else self._pausing.fail_num
 
     def _pause(self, now: float) -> None:
         error = f", the last: {self._last_error}" if self._last_error else ""
@@ -93,6 +90,8 @@ class AutoPause:
 
     def _enter(self, phase: Phase) -> None:
         self.phase = phase
-        self._failures = 0
+        self.is_on = phase is not Phase.NORMAL
+        self._limit = self._pausing.probe_num if phase is Phase.PROBING else self._pausing.fail_num or _NO_LIMIT
+        self._failures = 0  # in a row
         self._has_success = False
         self._probes.clear()

@@ -6,7 +6,7 @@ from zspider.scheduler.bucket import TokenBucket
 from zspider.scheduler.frontier import Frontier
 from zspider.scheduler.internal import cron_task, info_run, info_task
 from zspider.scheduler.leases import LeaseTable
-from zspider.scheduler.pause import AutoPause, Pausing, Phase
+from zspider.scheduler.pause import AutoPause, Pausing
 from zspider.scheduler.rules import is_finished
 from zspider.task import ATTEMPTS_MAX, GET_INFO, Project, ProjectStatus, ScriptInfo, Task
 
@@ -63,7 +63,7 @@ class ProjectState:
     @property
     def is_paused(self) -> bool:
         """Its pages have to wait, all or (while it is probed) all but a few."""
-        return self.pause.phase is not Phase.NORMAL or self.project.status is ProjectStatus.PAUSED
+        return self.pause.is_on or self.project.status is ProjectStatus.PAUSED
 
     def allows_page(self, leases: LeaseTable) -> bool:
         """Whether a page may be granted, for all that it is paused."""
