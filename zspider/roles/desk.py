@@ -1,6 +1,5 @@
 """The master's side of the conversation with its slaves: messages in, core, actions, messages out."""
 
-import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -13,10 +12,11 @@ from zspider.broker.codec import decode_outcome
 from zspider.broker.hub import Hub, Peer
 from zspider.broker.keys import MasterKeys, is_proof
 from zspider.errors import ProtocolError
+from zspider.roles.clock import SYSTEM_CLOCK, Clock
 from zspider.roles.granting import Granting
 from zspider.roles.project_news import ProjectNews
 from zspider.roles.script_texts import ScriptTexts
-from zspider.roles.writer import Delivery, Writer, now_ms
+from zspider.roles.writer import Delivery, Writer
 from zspider.scheduler import actions as a
 from zspider.scheduler.core import Core, Greeting, HeldLease
 from zspider.scheduler.host_rates import HostRates
@@ -63,15 +63,16 @@ class SlaveStats(msgspec.Struct):
 class Desk:
     """Everything slaves say and are told. `open` completes it once the database is ours."""
 
-    def __init__(self, hub: Hub, keys: MasterKeys, rules: SchedulerRules) -> None:
+    def __init__(self, hub: Hub, keys: MasterKeys, rules: SchedulerRules, clock: Clock = SYSTEM_CLOCK) -> None:
         self.stats: dict[bytes, SlaveStats] = {}
         self.committed_total = 0
         self.windows = Windows()
-        self.hosts = HostRates(time.monotonic())
+        self.hosts = HostRates(clock.monotonic())
         self.is_open = False
         self._hub = hub
         self._keys = keys
         self._rules = rules
+        self._clock = clock
         self._lacking: dict[str, set[int]] = {}  # name that nobody knows -> projects whose scripts import it
 
     def open(self, core: Core, writer: Writer, settings: MasterFile, cluster: bytes, epoch: int) -> None:
@@ -80,7 +81,7 @@ class Desk:
         self.core = core
         self.cluster = cluster
         self.epoch = epoch
-        self.started = time.monotonic()
+        self.started = self._clock.monotonic()
         self._writer = writer
         self._texts = ScriptTexts(writer)
         self._granting = Granting(self._hub, self._keys, core, epoch)
@@ -98,12 +99,12 @@ class Desk:
 
     def wait_s(self, now: float) -> float:
         """Seconds until `step` has something to do if nothing comes in."""
-        return self.core.wait_s(now, now_ms())
+        return self.core.wait_s(now, self._clock.wall_ms())
 
     def step(self, now: float) -> None:
         """Let time pass in the core, and grant; nothing is granted while the database is behind."""
         if not self.is_full:
-            self._perform(self.core.step(now, now_ms()))
+            self._perform(self.core.step(now, self._clock.wall_ms()))
 
     def say_beat(self) -> None:
         """Tell every slave that we live."""
@@ -115,12 +116,13 @@ class Desk:
         if self.is_open:
             self.core.reload()
             self._writer.call(lambda storage: storage.projects(), self._recount)
-            self._writer.call(lambda storage: storage.windows(now_ms()), self.windows.load)
+            self._writer.call(lambda storage: storage.windows(self._clock.wall_ms()), self.windows.load)
 
     def trim_windows(self) -> None:
         """Have the database forget what happened too long ago, a little in each transaction until nothing is left."""
         self._writer.call(
-            lambda storage: storage.trim_windows(now_ms()), lambda cut: self.trim_windows() if cut else None
+            lambda storage: storage.trim_windows(self._clock.wall_ms()),
+            lambda cut: self.trim_windows() if cut else None,
         )
 
     def goodbye(self) -> None:
@@ -135,7 +137,7 @@ class Desk:
     def status_line(self) -> str:
         """One line for systemd."""
         leased = len(self.core.leases)
-        if self.core.is_adopting(time.monotonic()):
+        if self.core.is_adopting(self._clock.monotonic()):
             return f"waiting for the slaves of before the restart ({len(self.core.sessions)} are back)"
         return f"{len(self.core.sessions)} slaves, {leased} tasks leased, {self.committed_total} outcomes committed"
 
@@ -146,7 +148,7 @@ class Desk:
         if project.info is not None:
             self._rules.set_retry_delays(project.id, project.info.retry_delay)
         project = self._unless_outdated(project)
-        self._perform(self.core.set_project(project, time.monotonic(), now_ms()))
+        self._perform(self.core.set_project(project, self._clock.monotonic(), self._clock.wall_ms()))
         for lacking in self._lacking.pop(project.name, ()):
             if (state := self.core.projects.get(lacking)) is not None:
                 self.set_project(state.project)
@@ -170,7 +172,7 @@ class Desk:
 
     def handle(self, peer: Peer, message: m.AnyMessage) -> None:
         """Act on one message of a slave."""
-        now = time.monotonic()
+        now = self._clock.monotonic()
         match message:
             case m.Outcomes():
                 self._on_outcomes(peer, message, now)
@@ -202,7 +204,7 @@ class Desk:
         else:
             held = [self._held(one) for one in hello.held if self._is_proof(one)]
             self._writer.call(
-                lambda storage: storage.add_session(hello.session, hello.host, now_ms()),
+                lambda storage: storage.add_session(hello.session, hello.host, self._clock.wall_ms()),
                 lambda _: self._admit(peer, hello, held),
             )
 
@@ -214,7 +216,7 @@ class Desk:
             return
         self.stats[hello.session] = SlaveStats(user=peer.user, pid=hello.pid, version=hello.version)
         greeting = Greeting(hello.session, peer.route, frozenset(hello.roles), hello.host, hello.window, hello.seen)
-        self._perform(self.core.hello(greeting, held, hello.pages_left == 0, time.monotonic()))
+        self._perform(self.core.hello(greeting, held, hello.pages_left == 0, self._clock.monotonic()))
 
     def _held(self, one: m.Held) -> HeldLease:
         return HeldLease(one.number, one.project, one.taskid, one.run, one.attempt)
@@ -336,9 +338,9 @@ class Desk:
                     counts[name] = counts.get(name, 0) + delta
                 self.windows.add(project, activity_of(deltas), report.at_ms)
                 if refused := deltas.get(_REFUSED):
-                    self._news.refused(state.project.name, refused, time.monotonic())
+                    self._news.refused(state.project.name, refused, self._clock.monotonic())
         if report.hosts:
-            self.hosts.add(report.hosts, time.monotonic())
+            self.hosts.add(report.hosts, self._clock.monotonic())
         for reason, number in report.dropped.items():
             log.debug("follows_dropped", reason=reason, number=number)
         if report.undelivered:
@@ -364,7 +366,7 @@ class Desk:
             self._learn(outcome)
         elif outcome.end is not End.PART:
             error = "" if outcome.end is End.SUCCESS else outcome.reason or "failed"
-            self.core.cron_ended(outcome.project, outcome.run, error, now_ms())
+            self.core.cron_ended(outcome.project, outcome.run, error, self._clock.wall_ms())
 
     def _learn(self, outcome: Outcome) -> None:
         """A script version has said what it declares."""
@@ -405,7 +407,7 @@ class Desk:
                     self._gone(session)
                 case a.Challenge(session):
                     if not self._hub.send(session.route, m.MasterBeat(self.epoch)):
-                        self._perform(self.core.route_is_gone(session.id, time.monotonic()))
+                        self._perform(self.core.route_is_gone(session.id, self._clock.monotonic()))
                 case a.AskHello(route):
                     self._hub.send(route, m.Unknown(self.epoch))
                 case a.RefuseClone(route):
@@ -413,7 +415,7 @@ class Desk:
                     self._hub.send(route, m.NewSession())
 
     def _charge(self, lost: Sequence[tuple[Ref, int, int]]) -> None:
-        self._writer.call(lambda storage: storage.charge(lost, now_ms()), self._charged)
+        self._writer.call(lambda storage: storage.charge(lost, self._clock.wall_ms()), self._charged)
 
     def _charged(self, report: Committed) -> None:
         for end in report.ended:
@@ -428,7 +430,7 @@ class Desk:
                 log.info("project_finished", project=state.project.name)
 
         follow = entry_follow(ON_FINISHED)
-        self._writer.call(lambda storage: storage.finish(project, follow, now_ms()), done)
+        self._writer.call(lambda storage: storage.finish(project, follow, self._clock.wall_ms()), done)
 
     def _welcome(self, session: Session) -> None:
         ports = self._hub.ports
@@ -456,7 +458,7 @@ class Desk:
     def _keep_if_back(self, session_id: bytes) -> None:
         """Its Hello was on the way while it was forgotten: remember it again."""
         if (session := self.core.sessions.get(session_id)) is not None:
-            self._writer.call(lambda storage: storage.add_session(session_id, session.host, now_ms()))
+            self._writer.call(lambda storage: storage.add_session(session_id, session.host, self._clock.wall_ms()))
 
     def _refill(self, project: int, kind: str, after: tuple[int, int] | None) -> None:
         limit = min(REFILL_ROWS, self._window)
