@@ -170,7 +170,8 @@ class FaultyDatabase(Database):
         if self._server.is_away:
             self.close()
             raise StorageUnavailable("the server is away")
-        self._step()
+        if self._plan.is_due("kill_in_calls"):
+            raise MasterKilled
         with super().transaction() as tx:
             watched = _Watched(tx, self._step)
             yield watched

@@ -344,4 +344,3 @@ def slave_settings(chance: random.Random) -> SlaveFile:
     window = chance.choice([concurrency, 2 * concurrency, 3 * concurrency])
     slave = SlaveSettings(fetch_concurrency=concurrency, window=window, drain_s=5.0)
     return SlaveFile(data_dir=Path("/nowhere"), slave=slave)
-

@@ -213,7 +213,9 @@ class Link:
         """Whether there is an outcomes socket, connected or not."""
         return self._wants_bulk
 
-    def open_bulk(self, welcome: m.Welcome | None = None, *, sends_pages: bool = False, takes_pages: bool = False) -> None:
+    def open_bulk(
+        self, welcome: m.Welcome | None = None, *, sends_pages: bool = False, takes_pages: bool = False
+    ) -> None:
         if not self._wants_bulk:
             self._wants_bulk = True
             self._dial(is_bulk=True, after_s=self.network.delay_s())
@@ -301,4 +303,3 @@ class Link:
         self._inbox.clear()
         for connection in connections:
             connection.break_(0.0, self.network.delay_s())
-

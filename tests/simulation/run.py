@@ -47,9 +47,16 @@ class Summary:
 
     def lines(self) -> list[str]:
         seconds = time.perf_counter() - self._began
-        yield_ = [f"{self.histories} histories held in {seconds:.1f} s ({1000 * seconds / max(1, self.histories):.0f} ms each)"]
-        yield_.append(f"{self.tasks} pages, {self.simulated_s / 3600:.1f} simulated hours, {self.faults.total()} faults:")
+        yield_ = [
+            f"{self.histories} histories held in {seconds:.1f} s ({1000 * seconds / max(1, self.histories):.0f} ms each)"
+        ]
+        yield_.append(
+            f"{self.tasks} pages, {self.simulated_s / 3600:.1f} simulated hours, {self.faults.total()} faults:"
+        )
         yield_ += [f"  {number:>7} {name}" for name, number in self.faults.most_common()]
         yield_.append("fetched twice, by mode:")
-        yield_ += [f"  {self.refetches[mode]:>7} in {number} histories of {mode!r}" for mode, number in self.modes.most_common()]
+        yield_ += [
+            f"  {self.refetches[mode]:>7} in {number} histories of {mode!r}"
+            for mode, number in self.modes.most_common()
+        ]
         return yield_

@@ -125,6 +125,8 @@ class World:
         master = self.serving()
         if master is None or master.loop is None:
             return "no master serves"
+        if master.desk.core.is_adopting(master.clock.monotonic()):
+            return "the master waits for slaves of before"
         waiting = self.server.rows("SELECT count(*) FROM tasks WHERE status = ?", int(Status.ACTIVE))[0][0]
         if waiting:
             return f"{waiting} tasks wait"

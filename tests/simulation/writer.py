@@ -62,7 +62,7 @@ class SimulatedWriter(Writer):
         self._free_at = self._machine.timeline.now + took_s
         try:
             self._work_once()
-        except StorageUnavailable:
+        except _Later:
             self._come(self._pause_s)
             self._pause_s = min(2 * self._pause_s, RETRY_S[1])
             return
@@ -103,7 +103,10 @@ class SimulatedWriter(Writer):
             self._group_ = [*self._group_, *self._jobs.popleft()]
 
     def _patiently(self, work: Callable[[], Any]) -> Any:
-        return self._once(work)
+        try:
+            return self._once(work)
+        except StorageUnavailable:
+            raise _Later from None
 
     def _post(self, consequence: Callable[[], None]) -> None:
         self._posted += 1
@@ -121,3 +124,7 @@ class SimulatedWriter(Writer):
         if not self._is_coming and not self._has_ended:
             self._is_coming = True
             self._machine.timeline.at(max(self._free_at, self._machine.timeline.now + seconds), self.turn)
+
+
+class _Later(Exception):
+    """The database is away: the same job is done again."""

@@ -29,9 +29,9 @@ class ScriptTexts:
         if text is not None:
             then(text)
             return
-        waiting = self._waiting.setdefault(script, {})
-        waiting[who] = then
-        if len(waiting) == 1:
+        is_asked = script in self._waiting
+        self._waiting.setdefault(script, {})[who] = then
+        if not is_asked:
             self._writer.call(
                 lambda storage: storage.script(script),
                 lambda found: self._read(script, found),
