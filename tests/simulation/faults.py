@@ -257,12 +257,13 @@ def processors_die(world: "World") -> str | None:
 MASTER = ["master_kill", "master_kill_at_database", "master_kill_after_commit", "master_kill_after_ack"]
 DATABASE = ["database_away", "database_slow", "commit_in_doubt", "connection_to_database_breaks"]
 SLAVES = ["slave_kill", "slave_stop", "slave_suspend", "slave_drain", "slave_clone", "processors_die"]
-# Which faults a history has. In the first five, nothing may be fetched twice.
+# Which faults a history has. In the first six, nothing may be fetched twice.
 MODES: dict[str, list[str]] = {
     "calm": ["slave_drain", "processors_die"],
     "master": MASTER,
     "hung master": ["master_stop", "master_clock_jump"],
     "database": DATABASE,
+    "master and database": [*MASTER, *DATABASE],
     "connections": ["connection_breaks"],
     "partitions": ["partition"],
     "slaves": SLAVES,

@@ -286,12 +286,20 @@ class SlaveMachine(Machine):
     def drain(self) -> None:
         """SIGTERM."""
         self.slave.stop(self.clock.monotonic())
+        self.timeline.after(self.settings.slave.drain_s, self._give_up)
         self.wake()
+
+    def _give_up(self) -> None:
+        """What still runs is given back now."""
+        if self.is_up:
+            self.world.touch(self)
 
     def end(self) -> None:
         """The process is gone."""
         if self.is_up:
             self.is_up = False
+            if len(self.slave.work.outbox):  # nobody has acknowledged it in time
+                self.world.touch(self)
             self.slave.close()
             self.world.slave_ended(self)
 

@@ -59,6 +59,10 @@ class Stream:
         self.is_broken = True
         self._queue.clear()
 
+    def end(self) -> None:
+        """The sender is gone; its kernel delivers what it has."""
+        self.is_broken = True
+
 
 class Connection:
     """Between one socket of a slave and the master. Each end learns at its own time that it is broken."""
@@ -72,6 +76,12 @@ class Connection:
         self.down = Stream(network, link.arrived, hwm)
         self.up.is_cut, self.down.is_cut = link.is_cut_up, link.is_cut_down
         self._link, self._hub, self._timeline = link, hub, network.timeline
+
+    def end(self) -> None:
+        """The slave's process has ended."""
+        self.up.end()
+        self.down.lose()
+        self._timeline.after(4 * self._link.network.latency_s, lambda: self._hub.lost(self))
 
     def break_(self, slave_learns_s: float, master_learns_s: float) -> None:
         """Whatever is on its way is lost."""
@@ -302,4 +312,4 @@ class Link:
         connections, self._control, self._bulk, self._wants_bulk = self.all(), None, None, False
         self._inbox.clear()
         for connection in connections:
-            connection.break_(0.0, self.network.delay_s())
+            connection.end()

@@ -141,6 +141,7 @@ class World:
         return "on_finished is to come" if self.site.has_on_finished and since and since[0][0] else ""
 
     def _close(self) -> None:
+        self.left = self.server.rows("select taskid,run,due_ms,attempt,seq from tasks where status=1")
         for machine in [*self.slaves, *self.masters]:
             self.is_healed = False
             machine.is_up = machine.is_up and False
@@ -156,6 +157,8 @@ class World:
         """At the one address; slaves find it there."""
         self._masters += 1
         machine = MasterMachine(self, f"master{self._masters}", self._settings)
+        if self.masters:
+            machine.clock.jumped_ms = self.masters[-1].clock.jumped_ms  # the same machine, or one that is right
         self.masters.append(machine)
         self.network.hub = machine.hub
         return machine

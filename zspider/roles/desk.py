@@ -410,9 +410,9 @@ class Desk:
                         self._perform(self.core.route_is_gone(session.id, self._clock.monotonic()))
                 case a.AskHello(route):
                     self._hub.send(route, m.Unknown(self.epoch))
-                case a.RefuseClone(route):
+                case a.RefuseClone(route, session_id):
                     log.warning("session_cloned", route=route.hex())
-                    self._hub.send(route, m.NewSession())
+                    self._hub.send(route, m.NewSession(session_id))
 
     def _charge(self, lost: Sequence[tuple[Ref, int, int]]) -> None:
         self._writer.call(lambda storage: storage.charge(lost, self._clock.wall_ms()), self._charged)

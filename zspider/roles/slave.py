@@ -324,6 +324,8 @@ class Slave:
                 if member.is_news(reason):
                     log.error("refused", master=str(self._address), reason=reason, advice=text)
                 member.refused(reason, boottime)
+            case m.NewSession(session=session) if session and session != self.session:
+                pass  # the answer to a Hello from before the last NewSession
             case m.NewSession():
                 undone = self.work.drop_leases()
                 member.new_session(boottime)

@@ -31,6 +31,7 @@ class RefuseClone(NamedTuple):
     """Tell the newer holder of a session to draw a new one."""
 
     route: bytes
+    session: bytes
 
 
 class AskHello(NamedTuple):

@@ -137,7 +137,7 @@ class Core:
         actions: list[Action] = []
         if claim is not None:
             self._members.end_claim(session_id)
-            actions.append(RefuseClone(claim.greeting.route))
+            actions.append(RefuseClone(claim.greeting.route, session_id))
         self.heard(session, now)
         session.window = window
         session.seen = max(session.seen, min(seen, session.next_number - 1))
