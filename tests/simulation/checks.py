@@ -158,7 +158,7 @@ class Checks:
             if len(state.frontier):
                 raise Violation(f"{len(state.frontier)} tasks in the frontier")
             counts = {name: value for name, value in state.project.counts.items() if value and name in _GAUGES}
-            told = {name: value for name, value in world.server.rows("SELECT name, value FROM counters")}
+            told = dict(world.server.rows("SELECT name, value FROM counters"))
             if counts != {name: value for name, value in told.items() if value and name in _GAUGES}:
                 raise Violation(f"the master counts {counts}, its database {told}")
         persisted = {row[0] for row in world.server.rows("SELECT session FROM sessions")}

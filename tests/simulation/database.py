@@ -14,6 +14,8 @@ import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.engine import make_url
 from sqlalchemy.pool import NullPool
+from tests.simulation.site import PROJECT, SCRIPT
+from tests.simulation.timeline import START_MS
 from zspider.errors import StorageUnavailable
 from zspider.scheduler.internal import entry_follow
 from zspider.scheduler.rules import SchedulerRules
@@ -22,9 +24,6 @@ from zspider.storage.database import Database, Transaction
 from zspider.storage.engine import Sqlite, Upsert
 from zspider.storage.migrations import migrate
 from zspider.task import ON_START
-
-from tests.simulation.site import PROJECT, SCRIPT
-from tests.simulation.timeline import START_MS
 
 KNOWN = 60  # URLs that the storage remembers: fewer than there are
 FAST = 1e6  # tasks per second: politeness is somebody else's test

@@ -8,7 +8,10 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zspider.broker import messages as m
+from tests.simulation.database import KNOWN, FaultyDatabase, MasterKilled, Plan
+from tests.simulation.network import Hub, Link
+from tests.simulation.timeline import Machine
+from tests.simulation.writer import SimulatedWriter
 from zspider.broker.keys import MasterKeys
 from zspider.errors import OwnedElsewhere
 from zspider.fetch import Fetched
@@ -24,11 +27,6 @@ from zspider.roles.work import Work
 from zspider.scheduler.rules import SchedulerRules
 from zspider.settings import FrontierSettings, MasterFile, MasterSettings, SchedulerSettings, SlaveFile, SlaveSettings
 from zspider.storage import Storage
-
-from tests.simulation.database import KNOWN, FaultyDatabase, MasterKilled, Plan
-from tests.simulation.network import Hub, Link
-from tests.simulation.timeline import Machine
-from tests.simulation.writer import SimulatedWriter
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -331,11 +329,11 @@ class SlaveMachine(Machine):
 def master_settings(chance: random.Random) -> MasterFile:
     """Short times in most histories, the shipped ones in some."""
     short = {
-        "heartbeat_s": 1.0,
-        "suspect_s": 3.0,
-        "lease_s": 10.0,
-        "quiet_s": 6.0,
-        "rebuild_s": 3.0,
+        "heartbeat_s": 2.0,
+        "suspect_s": 5.0,
+        "lease_s": 12.0,
+        "quiet_s": 8.0,
+        "rebuild_s": 4.0,
         "adopt_s": 8.0,
     }
     return MasterFile(

@@ -8,13 +8,12 @@ import random
 from collections import Counter, deque
 from collections.abc import Callable, Collection
 
+from tests.simulation.timeline import Machine, Timeline
 from zspider.broker import messages as m
 from zspider.broker.codec import decode, decode_outcomes, decode_to_master, encode
 from zspider.broker.hub import OUTCOMES_BATCH, Peer, Ports, Received
 from zspider.broker.link import CONTROL_BATCH, Polled
 from zspider.broker.sockets import BULK, CONTROL
-
-from tests.simulation.timeline import Machine, Timeline
 
 PORTS = Ports(5570, 5571, 5572, 5573)
 RECONNECT_S = (0.05, 2.0)  # ZeroMQ's pauses between two tries

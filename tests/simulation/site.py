@@ -53,6 +53,7 @@ class Site:
         for page in self.pages:
             if page.fails <= RETRIES:
                 page.links.extend(chance.choices(range(len(self.pages)), k=chance.randint(0, 4)))
+        self._taskids = {result_taskid(page_url(number)): page for number, page in enumerate(self.pages)}
         self._delays = {"0": chance.uniform(0.2, 2.0), "": chance.uniform(0.2, 4.0)}
 
     def _page(self, number: int, chance: random.Random) -> Page:
@@ -70,7 +71,7 @@ class Site:
 
     def taskids(self) -> dict[str, Page]:
         """All tasks that have a row at the end, but for on_start and on_finished."""
-        return {result_taskid(page_url(number)): page for number, page in enumerate(self.pages)}
+        return self._taskids
 
     def forced(self) -> Counter[str]:
         """How often each of these tasks is restarted by a page, if it was known then."""

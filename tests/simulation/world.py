@@ -15,7 +15,7 @@ from tests.simulation.timeline import Timeline
 from zspider.broker import messages as m
 from zspider.task import SINCE_FINISHED, Status
 
-FAULTS_S = (10.0, 60.0)  # how long things go wrong
+FAULTS_S = (10.0, 45.0)  # how long things go wrong
 IDLE_S = 2.5  # nothing is left for so long: it is over
 HEAL_S = 600.0  # in which everything must come to its end
 
@@ -52,7 +52,7 @@ class World:
         self.asked: Counter[str] = Counter()  # tasks that somebody wants crawled once more
         self.is_healed = False
         self._say = say
-        self._mean_fetch_s = self.chance.choice([0.1, 0.5, 1.5])
+        self._mean_fetch_s = self.chance.choice([0.3, 1.0, 2.5])
         self._settings = master_settings(self.chance)
         self._masters = 0
         self._slaves = 0

@@ -5,13 +5,12 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from tests.simulation.database import MasterKilled, Server
+from tests.simulation.timeline import Machine
 from zspider.errors import StorageUnavailable
 from zspider.roles.writer import RETRY_S, Delivery, Writer
 from zspider.roles.writer import _Call as Call
 from zspider.roles.writer import _raise as reraise
-
-from tests.simulation.database import MasterKilled, Server
-from tests.simulation.timeline import Machine
 
 COMMIT_S = (0.001, 0.03)  # what a job takes
 
@@ -29,7 +28,7 @@ class _Jobs(deque):
 
 
 class SimulatedWriter(Writer):
-    """`deliver`, `call`, `finished` and what a job does are the real ones. A job that needs the database again waits."""
+    """`deliver`, `call`, `finished` and what a job does are the real ones. A job waits while the database is away."""
 
     def __init__(self, machine: Machine, server: Server, killed: Callable[[], None], *args: Any) -> None:
         super().__init__(*args)

@@ -83,7 +83,7 @@ def test_a_slave_that_is_let_in_at_its_second_hello_is_not_taken_for_a_clone_of_
     world.advance(3.0)
     slave.hello()
     world.settle(slave)
-    assert not world.core.sessions[session].route == slave.route  # the old route is asked
+    assert world.core.sessions[session].route != slave.route  # the old route is asked
     world.advance(3.5)  # shorter than it has to answer, but it has been silent for too long by now
     slave.hello()
     world.settle(slave)
