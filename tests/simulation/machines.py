@@ -25,7 +25,15 @@ from zspider.roles.scripts_kept import ScriptsKept
 from zspider.roles.slave import Slave
 from zspider.roles.work import Work
 from zspider.scheduler.rules import SchedulerRules
-from zspider.settings import FrontierSettings, MasterFile, MasterSettings, SchedulerSettings, SlaveFile, SlaveSettings
+from zspider.settings import (
+    FrontierSettings,
+    MasterFile,
+    MasterSettings,
+    SchedulerSettings,
+    SlaveFile,
+    SlaveSettings,
+    StorageSettings,
+)
 from zspider.storage import Storage
 
 if TYPE_CHECKING:
@@ -341,6 +349,7 @@ def master_settings(chance: random.Random) -> MasterFile:
         master=MasterSettings(security="none", **(short if chance.random() < 0.9 else {})),
         frontier=FrontierSettings(window=100, known=KNOWN),
         scheduler=SchedulerSettings(fail_pause_num=0),
+        storage=StorageSettings(commit_ms=chance.choice([20, 200, 500])),
     )
 
 

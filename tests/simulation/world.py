@@ -10,13 +10,14 @@ from tests.simulation.database import Server
 from tests.simulation.faults import FAULTS, MODES
 from tests.simulation.machines import MasterMachine, SlaveMachine, master_settings, slave_settings
 from tests.simulation.network import Network
-from tests.simulation.site import RETRIES, SECOND, Site, follow
+from tests.simulation.site import SECOND, Site, follow
 from tests.simulation.timeline import Timeline
 from zspider.broker import messages as m
-from zspider.task import SINCE_FINISHED, Status
+from zspider.task import SINCE_FINISHED, Follow, Status
 
 FAULTS_S = (10.0, 45.0)  # how long things go wrong
 IDLE_S = 2.5  # nothing is left for so long: it is over
+ASK_AGAIN_S = 5.0
 HEAL_S = 600.0  # in which everything must come to its end
 
 
@@ -29,7 +30,6 @@ class Told(NamedTuple):
     tasks: int
     faults: Counter[str]
     refetches: int
-    late: int  # outcomes that came when their run was over
 
 
 class World:
@@ -78,7 +78,6 @@ class World:
             len(self.site.pages),
             self.faults,
             self.refetches,
-            sum(machine.desk.core.lost_leases for machine in self.masters if machine.loop is not None),
         )
 
     def _begin(self) -> None:
@@ -141,10 +140,6 @@ class World:
         return "on_finished is to come" if self.site.has_on_finished and since and since[0][0] else ""
 
     def _close(self) -> None:
-        self.left = self.server.rows("select taskid,run,due_ms,attempt,seq from tasks where status=1")
-        for machine in [*self.slaves, *self.masters]:
-            self.is_healed = False
-            machine.is_up = machine.is_up and False
         for slave in self.slaves:
             slave.slave.close()
         for master in self.masters:
@@ -254,31 +249,27 @@ class World:
     # --- the operator
 
     def _ask_again(self) -> None:
-        """Somebody asks for another visit of a page that is done, until the database has it."""
-        master = self.serving()
+        """Somebody wants a page that is done to be crawled again."""
         done = {row[0].decode() for row in self.server.rows("SELECT taskid FROM tasks WHERE status = 2")}
+        forced = self.site.forced()
         pages = [
             number
             for number, (taskid, page) in enumerate(self.site.taskids().items())
-            if taskid in done and page.fails <= RETRIES and not page.message and page.forces is None
+            if taskid in done and taskid not in forced and not page.message and page.forces is None
         ]
-        forced = self.site.forced()
-        pages = [number for number in pages if follow(number).taskid not in forced]
-        if self.is_healed or master is None or master.loop is None or not pages:
-            return
-        wanted = follow(self.chance.choice(pages), visit=SECOND)
-        self._submit(wanted)
+        if pages:
+            wanted = follow(self.chance.choice(pages), visit=SECOND)
+            self.asked[wanted.taskid] = 1
+            self._submit(wanted)
 
-    def _submit(self, wanted: object) -> None:
-        self.asked[wanted.taskid] = 1  # type: ignore[attr-defined]
-        key_rows = self.server.rows("SELECT itag FROM tasks WHERE taskid = ?", wanted.taskid.encode())  # type: ignore[attr-defined]
-        if key_rows[0][0] == SECOND:
+    def _submit(self, wanted: Follow) -> None:
+        """Again and again, until it is in the database."""
+        if self.server.rows("SELECT 1 FROM tasks WHERE taskid = ? AND itag = ?", wanted.taskid.encode(), SECOND):
             return
         master = self.serving()
         if master is not None and master.loop is not None:
-            project = next(iter(master.desk.core.projects))
-            self.say(f"somebody asks for {wanted.url} again")  # type: ignore[attr-defined]
-            master.writer.call(
-                lambda storage: storage.submit(project, [wanted], master.clock.wall_ms()), master.desk.apply
-            )
-        self.timeline.after(5.0, lambda: self._submit(wanted))
+            self.say(f"somebody asks for {wanted.url} again")
+            (project,) = master.desk.core.projects
+            clock = master.clock
+            master.writer.call(lambda storage: storage.submit(project, [wanted], clock.wall_ms()), master.desk.apply)
+        self.timeline.after(ASK_AGAIN_S, lambda: self._submit(wanted))
