@@ -1,17 +1,18 @@
 """Outcomes to rows: everything that a batch led to, in one transaction; one bad datum harms its own task only."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from zspider.storage.accept import ArrivalNumbers, Batch, cron_senders, refs_of, storable
 from zspider.storage.counters import CRON_TICK, RESULTS, CounterTable
 from zspider.storage.database import Database, Transaction
 from zspider.storage.engine import BadDatum
+from zspider.storage.kept import KeptRows
 from zspider.storage.known import KnownKeys
 from zspider.storage.ownership import Fence
 from zspider.storage.projects import ProjectTable
 from zspider.storage.report import Committed
 from zspider.storage.results import ResultTable
-from zspider.storage.tasks import TaskTable
+from zspider.storage.tasks import TaskRow, TaskTable
 from zspider.task import End, Follow, Outcome, Ref, Rules
 
 
@@ -27,6 +28,7 @@ class Writer:
         projects: Collection[int],
         numbers: ArrivalNumbers,
         known: KnownKeys,
+        kept: KeptRows,
     ) -> None:
         self._db = db
         self._fence = fence
@@ -34,6 +36,7 @@ class Writer:
         self._projects = projects
         self._numbers = numbers
         self._known = known
+        self._kept = kept
         self._tasks = TaskTable(db.engine)
         self._project_table = ProjectTable(db.engine)
         self._results = ResultTable(db.engine)
@@ -71,7 +74,7 @@ class Writer:
         batch = self._batch(now_ms)
         with self._db.transaction() as tx:
             self._fence.enter(tx)
-            batch.rows = self._tasks.find(tx, {ref for ref, _, _ in deliveries if ref.project in self._projects})
+            batch.rows = self._find(tx, {ref for ref, _, _ in deliveries if ref.project in self._projects})
             charged = [row for delivery in deliveries if (row := batch.charge(*delivery))]
             again = list({row.ref: row for row in charged}.values())
             self._tasks.charge(tx, again, now_ms)
@@ -95,7 +98,7 @@ class Writer:
         batch = self._batch(now_ms)
         with self._db.transaction() as tx:
             self._fence.enter(tx)
-            batch.rows = self._tasks.find(tx, set(refs_of(outcomes)))
+            batch.rows = self._find(tx, set(refs_of(outcomes)))
             batch.cron_ticks = {
                 project: self._counters.value(tx, project, CRON_TICK) for project in cron_senders(outcomes)
             }
@@ -110,11 +113,16 @@ class Writer:
         found = {name: self._project_table.find(tx, name) for name in sorted(names)}
         return {name: project for name, project in found.items() if project is not None and project in self._projects}
 
+    def _find(self, tx: Transaction, refs: Iterable[Ref]) -> dict[Ref, TaskRow]:
+        """The rows of those tasks that exist, kept or read."""
+        rows, unknown = self._kept.take(refs)
+        return rows | self._tasks.find(tx, unknown)
+
     def _batch(self, now_ms: int) -> Batch:
         return Batch(self._rules, self._known, self._numbers, now_ms)
 
     def _accept_and_write(self, tx: Transaction, batch: Batch, now_ms: int) -> None:
-        batch.rows |= self._tasks.find(tx, batch.undecided())
+        batch.rows |= self._find(tx, batch.undecided())
         batch.accept()
         self._tasks.place(tx, batch.placed(), now_ms)
         self._tasks.settle(tx, batch.settled(), now_ms)
@@ -127,6 +135,7 @@ class Writer:
     def _done(self, batch: Batch) -> Committed:
         """After COMMIT: the rows are certain now."""
         self._known.update(batch.linkable())
+        self._kept.put(batch.rows.values())
         return batch.report
 
 

@@ -8,13 +8,14 @@ from zspider.storage.accept import ArrivalNumbers
 from zspider.storage.commit import Writer
 from zspider.storage.database import Database, Transaction
 from zspider.storage.engine import Engine, engine_of
+from zspider.storage.kept import KeptRows
 from zspider.storage.known import KnownKeys
 from zspider.storage.migrations import SchemaState, migrate, state_of
 from zspider.storage.ownership import WATCH_S, Fence
 from zspider.storage.projects import ProjectTable, Removal, SessionTable
 from zspider.storage.report import Committed, Ownership
 from zspider.storage.results import ResultTable, StoredResult
-from zspider.storage.tasks import TaskDetail, TaskTable
+from zspider.storage.tasks import TaskDetail, TaskTable, Waiting
 from zspider.task import (
     Follow,
     Outcome,
@@ -29,6 +30,7 @@ from zspider.task import (
 )
 
 SEQ_SLACK = 3600 * 1000 * 1_000_000  # an hour of `seq`: far more than a master uses between two renewals
+KEPT_ROWS = 20_000  # as many as two frontier windows; some 10 MB
 REMOVE_ROWS = 1000  # deleted in one transaction: some 20 ms
 
 
@@ -102,7 +104,16 @@ class Storage:
         self._numbers = ArrivalNumbers()
         self._known = KnownKeys(known)
         self._writable: set[int] = set()
-        self._writer = Writer(db, self._fence, rules, projects=self._writable, numbers=self._numbers, known=self._known)
+        self._kept = KeptRows(KEPT_ROWS)
+        self._writer = Writer(
+            db,
+            self._fence,
+            rules,
+            projects=self._writable,
+            numbers=self._numbers,
+            known=self._known,
+            kept=self._kept,
+        )
         self._tasks = TaskTable(db.engine)
         self._projects = ProjectTable(db.engine)
         self._sessions = SessionTable(db.engine)
@@ -120,7 +131,7 @@ class Storage:
         if seq:
             self._numbers.last = max(self._numbers.last, seq + SEQ_SLACK)
         self._numbers.next(now_ms)
-        self._known.clear()
+        self._forget()
         with self._db.transaction() as tx:
             self._writable.clear()
             self._writable.update(project.id for project in self._projects.all(tx))
@@ -175,12 +186,12 @@ class Storage:
     def ready(self, project: int, after: tuple[int, int] | None, limit: int) -> list[Task]:
         """Tasks that may be granted now, by (-priority, seq), strictly after `after`."""
         with self._db.transaction() as tx:
-            return self._tasks.ready(tx, project, after, limit)
+            return self._keep(self._tasks.ready(tx, project, after, limit))
 
     def delayed(self, project: int, after: tuple[int, int] | None, limit: int) -> list[Task]:
         """Tasks that wait for their due_ms (it may have come), by (due_ms, seq), strictly after `after`."""
         with self._db.transaction() as tx:
-            return self._tasks.delayed(tx, project, after, limit)
+            return self._keep(self._tasks.delayed(tx, project, after, limit))
 
     # --- projects
 
@@ -247,7 +258,7 @@ class Storage:
             if project is None:
                 return 0
             self._writable.discard(project)
-            self._known.clear()
+            self._forget()
             left = self._removal.step(tx, project, batch, keep_results=keep_results)
         if keep_results and not left:
             self._writable.add(project)
@@ -279,6 +290,16 @@ class Storage:
         """Forget a slave that holds nothing any more."""
         with self._write() as tx:
             self._sessions.drop(tx, session)
+
+    def _keep(self, waiting: Sequence[Waiting]) -> list[Task]:
+        """What was read for the frontier will be decided about soon."""
+        self._kept.put(one.row for one in waiting)
+        return [one.task for one in waiting]
+
+    def _forget(self) -> None:
+        """Rows are deleted, or another master may have written: nothing in memory is certain any more."""
+        self._known.clear()
+        self._kept.clear()
 
     @contextmanager
     def _write(self) -> Iterator[Transaction]:
