@@ -30,8 +30,8 @@ class EchoSlave:
 
     def __init__(self, address: Address, token: Token) -> None:
         self.first_grant_s = 0.0  # time.monotonic() at which the first task came
-        self.last_ack_s = 0.0
         self.acknowledged = 0  # tasks
+        self._acks: list[tuple[int, float]] = []  # so many were acknowledged at this time
         self._link = Link(address, token)
         self._session = secrets.token_bytes(16)
         self._epoch = 0
@@ -48,13 +48,21 @@ class EchoSlave:
         end = time.monotonic() + DEADLINE_S
         try:
             while self._left or self._outbox:
-                assert time.monotonic() < end, f"{self.acknowledged} tasks done in {DEADLINE_S} s, wanted {tasks}"
+                assert time.monotonic() < end, self._state(tasks)
                 self._step()
             while not self._link.send(m.Leave(self._session)):
                 self._step()
             self._link.poll(POLL_S)
         finally:
             self._link.close()
+
+    def rate(self, tasks: int) -> float:
+        """Tasks per second from the first grant until so many were acknowledged."""
+        return tasks / (next(at for number, at in self._acks if number >= tasks) - self.first_grant_s)
+
+    def _state(self, wanted: int) -> str:
+        where = self._link.refusal or ("joined" if self._is_joined else "not joined")
+        return f"{where}; {self.acknowledged} tasks done in {DEADLINE_S} s, wanted {wanted}"
 
     def _step(self) -> None:
         polled = self._link.poll(POLL_S)
@@ -63,9 +71,12 @@ class EchoSlave:
         for message in polled.messages:
             self._hear(message)
         self._push()
-        if self._is_joined and time.monotonic() >= self._beat_at:
+        if time.monotonic() >= self._beat_at:
             self._beat_at = time.monotonic() + BEAT_S
-            self._link.send(self._beat())
+            if self._is_joined:
+                self._link.send(self._beat())
+            else:
+                self._say_hello()
 
     def _say_hello(self) -> None:
         roles, window = ["fetcher", "processor"], WINDOW
@@ -81,6 +92,8 @@ class EchoSlave:
             case m.Welcome():
                 self._epoch, self._is_joined = message.epoch, True
                 self._link.open_bulk(message)
+            case m.Unknown():
+                self._is_joined = False
             case m.Grants():
                 self._answer(message.grants)
             case m.Ack():
@@ -120,7 +133,7 @@ class EchoSlave:
             del self._unsent[:BATCH]
 
     def _forget(self, ids: Iterable[int]) -> None:
-        self.last_ack_s = time.monotonic()
         for number in ids:
             if self._outbox.pop(number, None) is not None:
                 self.acknowledged += 1
+        self._acks.append((self.acknowledged, time.monotonic()))
