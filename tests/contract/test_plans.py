@@ -31,6 +31,7 @@ class Filled(NamedTuple):
 
     def sent(self, work: Callable[[], object], table: str, *verbs: str) -> list[Sent]:
         """What `work` sends to a table, of these verbs."""
+        self.crawl.storage._forget()  # what is in memory needs no statement
         found = [sent for sent in self.recorder.of(work, table) if sent.verb in verbs]
         assert found, f"no {'/'.join(verbs)} of {table} was sent"
         return found

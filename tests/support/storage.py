@@ -1,12 +1,13 @@
 """A master's view of storage for tests: one owned database, one project, a clock moved by hand."""
 
+from collections import Counter
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
 from zspider.scheduler.rules import SchedulerRules
 from zspider.storage import Committed, Reader, Storage, TaskDetail, open_storage
-from zspider.task import End, Follow, Outcome, Project, Task
+from zspider.task import ACTIVITY, WINDOWS, End, Follow, Outcome, Project, Task
 
 START_MS = 1_700_000_000_000
 OPTIONS = b"\x83\xa8schedule\x80\xa5fetch\x80\xa7process\x80"
@@ -86,6 +87,15 @@ class Crawl:
         """Every counter of the project."""
         (project,) = (project for project in self.reader.projects() if project.id == self.project.id)
         return project.counts
+
+    def lately(self) -> dict[str, dict[str, int]]:
+        """What the database says of the project's activity, by window and word; without zeros."""
+        names = {window.step_s: window.name for window in WINDOWS}
+        found: dict[str, Counter[str]] = {}
+        for step_s, _, project, activity in self.storage.windows(self.now_ms):
+            if project == self.project.id:
+                found.setdefault(names[step_s], Counter()).update(dict(zip(ACTIVITY, activity, strict=True)))
+        return {name: {word: value for word, value in sums.items() if value} for name, sums in found.items()}
 
     def results(self) -> dict[str, list[str]]:
         """All stored results by taskid."""

@@ -20,20 +20,24 @@ from zspider.roles.adding import read_request, told
 from zspider.roles.desk import Desk
 from zspider.roles.reader import ReaderThread
 from zspider.roles.writer import Writer, now_ms
+from zspider.scheduler.host_rates import HostRate
 from zspider.scheduler.internal import entry_follow
 from zspider.scheduler.projects import ProjectState
 from zspider.settings import MasterFile
 from zspider.storage import Committed, StoredResult, TaskDetail
 from zspider.task import (
+    ACTIVITY,
     MESSAGE_BYTES_MAX,
     MESSAGE_PREFIX,
     MESSAGE_URL,
     ON_START,
+    Activity,
     Message,
     Project,
     ProjectStatus,
     Ref,
     Status,
+    activity_of,
     message_options,
     task_key,
 )
@@ -124,6 +128,8 @@ class Admin:
     # --- status ---------------------------------------------------------------------------------
 
     def _status(self, request: Request) -> None:
+        """hosts: how many of the busiest are shown, 0 if absent."""
+        hosts = min(PAGE_MAX, request.optional("hosts", int) or 0)
         now = time.monotonic()
         core = self._desk.core
         slaves: list[dict[str, Any]] = []
@@ -140,7 +146,7 @@ class Admin:
                     "outbox": stats.outbox,
                     "fetched": stats.fetched,
                     "processed": stats.processed,
-                    "rate": round(stats.rate, 1),
+                    "rate": round(stats.rate.per_s, 1),
                     "silent_s": round(now - session.heard, 1),
                 }
             )
@@ -155,6 +161,7 @@ class Admin:
                 "rate": round(sum(one["rate"] for one in slaves), 1),
                 "slaves": slaves,
                 "projects": [self._row(state) for state in core.projects.values()],
+                "hosts": [_host_row(rate) for rate in self._desk.hosts.busiest(hosts, now)] if hosts else [],
             }
         )
 
@@ -171,12 +178,18 @@ class Admin:
             "script_error": project.info.error if project.info else "",
             "is_script_known": project.info is not None,
             "counts": {**_shown(project.counts), "leased": self._desk.core.leases.count(project.id)},
+            "windows": self._windows(project),
             "limited": state.is_limited,
             "finishing": state.is_finishing,
             "ready": state.frontier.has_ready(now_ms()),
             "loaded": state.frontier.is_loaded,
             "next_due_ms": state.frontier.next_due_ms(),
         }
+
+    def _windows(self, project: Project) -> dict[str, dict[str, Any]]:
+        """What happened lately and in all, by name of the window."""
+        totals = self._desk.windows.totals(project.id, now_ms())
+        return {name: _readable(total) for name, total in {**totals, "all": activity_of(project.counts)}.items()}
 
     # --- projects -------------------------------------------------------------------------------
 
@@ -353,6 +366,24 @@ class Admin:
 def _shown(counts: Mapping[str, int]) -> dict[str, int]:
     """The counters without those that the storage keeps for itself."""
     return {name: value for name, value in counts.items() if not name.startswith("_")}
+
+
+def _readable(activity: Activity) -> dict[str, Any]:
+    """Sums, with mean times in place of summed ones; None where nothing was timed."""
+    row: dict[str, Any] = dict(zip(ACTIVITY, activity, strict=True))
+    for total, number in (("fetch_ms", "fetched"), ("process_ms", "processed")):
+        row[total] = round(row[total] / row[number], 1) if row[number] else None
+    return row
+
+
+def _host_row(rate: HostRate) -> dict[str, Any]:
+    return {
+        "host": rate.host,
+        "pages": rate.pages,
+        "failed": rate.failed,
+        "fetch_ms": round(rate.fetch_ms / rate.pages, 1),
+        "rate": round(rate.pages_per_s, 1),
+    }
 
 
 def _after(request: Request) -> bytes:

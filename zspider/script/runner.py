@@ -107,8 +107,8 @@ def run(
             reason=collector.fatal or (reason_of(error) if error else ""),
             logs=text(tail.tail()),
             save=save,
-            fetch_ms=min(int(response.time * 1000), _MAX_INT),
-            process_ms=min(int(process_s * 1000), _MAX_INT),
+            fetch_ms=min(round(response.time * 1000), _MAX_INT),
+            process_ms=min(round(process_s * 1000), _MAX_INT),
         )
         if getattr(_callback(handler, task), "_not_send_status", False):
             ran.end, ran.reason = End.SUCCESS, ""

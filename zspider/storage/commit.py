@@ -13,6 +13,7 @@ from zspider.storage.projects import ProjectTable
 from zspider.storage.report import Committed
 from zspider.storage.results import ResultTable
 from zspider.storage.tasks import TaskRow, TaskTable
+from zspider.storage.windows import WindowTable
 from zspider.task import End, Follow, Outcome, Ref, Rules
 
 
@@ -41,13 +42,14 @@ class Writer:
         self._project_table = ProjectTable(db.engine)
         self._results = ResultTable(db.engine)
         self._counters = CounterTable(db.engine)
+        self._windows = WindowTable(db.engine)
 
     def commit(self, outcomes: Sequence[Outcome], now_ms: int) -> Committed:
         """Write outcomes; halves of a batch that the database refuses are tried by themselves.
 
         The lone offender ends its task as FATAL with the database's reason.
         """
-        report = Committed()
+        report = Committed(now_ms)
         self._commit(outcomes, 0, now_ms, report)
         return report
 
@@ -129,7 +131,9 @@ class Writer:
         self._tasks.delete(tx, batch.spent())
         for project, delta in self._results.write(tx, batch.results()).items():
             batch.report.counts[project][RESULTS] += delta
+        batch.count_costs()
         self._counters.add(tx, batch.report.counts)
+        self._windows.add(tx, batch.report.counts, now_ms)
         batch.report.entered += self._tasks.as_tasks(tx, batch.waiting())
 
     def _done(self, batch: Batch) -> Committed:
@@ -140,7 +144,7 @@ class Writer:
 
 
 def _refused(outcome: Outcome, exc: BadDatum) -> Outcome:
-    """What is left of an outcome that cannot be stored: that its task failed, and why."""
+    """What is left of an outcome that cannot be stored: that its task failed, why, and what it took."""
     return Outcome(
         outcome.project,
         outcome.taskid,
@@ -149,4 +153,6 @@ def _refused(outcome: Outcome, exc: BadDatum) -> Outcome:
         outcome.proof,
         End.FATAL,
         reason=storable(f"the database refused what it led to: {exc}"),
+        fetch_ms=outcome.fetch_ms,
+        process_ms=outcome.process_ms,
     )

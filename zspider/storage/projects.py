@@ -12,6 +12,7 @@ from zspider.storage.counters import GAUGES, RESULTS, CounterTable
 from zspider.storage.database import Transaction
 from zspider.storage.engine import Engine
 from zspider.storage.schema import NAME_CHARS_MAX, counters, master, projects, results, scripts, sessions, tasks
+from zspider.storage.windows import WindowTable
 from zspider.task import Project, ProjectStatus, ScriptInfo, Status
 
 NAME = re.compile(rf"[A-Za-z0-9_]{{1,{NAME_CHARS_MAX}}}", re.ASCII)
@@ -129,6 +130,7 @@ class Removal:
 
     def __init__(self, engine: Engine) -> None:
         self._counters = CounterTable(engine)
+        self._windows = WindowTable(engine)
 
     def step(self, tx: Transaction, project: int, batch: int, *, keep_results: bool) -> int:
         """Delete up to `batch` rows; how many are left, 0 when all that was to go is gone."""
@@ -145,6 +147,7 @@ class Removal:
 
     def _finish(self, tx: Transaction, project: int, keep_results: bool) -> None:
         """The project goes last, with its counters. Kept results need its name and their own counter."""
+        self._windows.forget(tx, project)
         spent = sa.delete(counters).where(counters.c.project_id == project)
         if keep_results:
             tx.change(spent.where(counters.c.name != RESULTS))

@@ -16,6 +16,7 @@ from zspider.storage.projects import ProjectTable, Removal, SessionTable
 from zspider.storage.report import Committed, Ownership
 from zspider.storage.results import ResultTable, StoredResult
 from zspider.storage.tasks import TaskDetail, TaskTable, Waiting
+from zspider.storage.windows import WindowTable
 from zspider.task import (
     Follow,
     Outcome,
@@ -26,11 +27,13 @@ from zspider.task import (
     ScriptInfo,
     Status,
     Task,
+    WindowSlot,
     task_key,
 )
 
 SEQ_SLACK = 3600 * 1000 * 1_000_000  # an hour of `seq`: far more than a master uses between two renewals
 KEPT_ROWS = 20_000  # as many as two frontier windows; some 10 MB
+TRIM_ROWS = 500  # of each window, in one transaction
 REMOVE_ROWS = 1000  # deleted in one transaction: some 20 ms
 
 
@@ -125,6 +128,7 @@ class Storage:
         self._tasks = TaskTable(db.engine)
         self._projects = ProjectTable(db.engine)
         self._sessions = SessionTable(db.engine)
+        self._windows = WindowTable(db.engine)
         self._removal = Removal(db.engine)
 
     # --- ownership
@@ -281,6 +285,18 @@ class Storage:
         """Note what a slave told about a script."""
         with self._write() as tx:
             self._projects.save_info(tx, digest, info)
+
+    # --- activity
+
+    def windows(self, now_ms: int) -> list[WindowSlot]:
+        """What happened in each project in the slots of time that are in a window now, oldest first."""
+        with self._db.transaction() as tx:
+            return self._windows.newest(tx, now_ms)
+
+    def trim_windows(self, now_ms: int) -> int:
+        """Delete some slots that are in no window any more; call it until it returns 0."""
+        with self._write() as tx:
+            return self._windows.trim(tx, now_ms, TRIM_ROWS)
 
     # --- sessions
 
