@@ -22,12 +22,14 @@ from zspider.broker.hub import Hub, Received
 from zspider.broker.keys import MasterKeys, check_exposure
 from zspider.errors import ExitCode
 from zspider.roles.admin import Admin
+from zspider.roles.deletions import LOOK_S, Deletions
 from zspider.roles.desk import Desk
 from zspider.roles.local_slave import LocalSlave
 from zspider.roles.notify import Notifier
 from zspider.roles.reader import ReaderThread
 from zspider.roles.writer import Writer, now_ms
 from zspider.scheduler.core import Core, Timing
+from zspider.scheduler.pause import Pausing
 from zspider.scheduler.rules import SchedulerRules
 from zspider.settings import MasterFile
 from zspider.storage import Reader, Storage, open_storage
@@ -81,7 +83,7 @@ class Master:
             hub.close()
 
     def _serve(self, hub: Hub, keys: MasterKeys) -> ExitCode:
-        rules = SchedulerRules(has_recrawl=not self._is_oneshot)
+        rules = SchedulerRules(has_recrawl=not self._is_oneshot, waiting_max=self._settings.limits.waiting)
         desk = Desk(hub, keys, rules)
         writer = Writer(
             lambda: self._open(rules), self._settings.storage, desk.committed, desk.reload_frontier, hub.wake
@@ -93,6 +95,7 @@ class Master:
             return ExitCode.OK
         reader.start()
         now = time.monotonic()
+        scheduler = self._settings.scheduler
         timing = Timing(
             suspect_s=self._settings.master.suspect_s,
             lease_s=self._settings.master.lease_s,
@@ -105,12 +108,14 @@ class Master:
             expected=boot.sessions,
             now=now,
             has_cron=not self._is_oneshot,
+            pausing=Pausing(scheduler.fail_pause_num, scheduler.pause_s, scheduler.unpause_check_num),
         )
         desk.open(core, writer, self._settings, boot.cluster, boot.epoch)
         for project in boot.projects:
             desk.set_project(project)
         desk.windows.load(boot.windows)
         admin = Admin(desk, hub, writer, reader, self._settings)
+        deletions = Deletions(desk, writer, scheduler.delete_s)
         local = LocalSlave(self._settings, hub.ports.control) if self._has_local_slave else None
         self._write_ports(hub)
         log.info(
@@ -125,7 +130,7 @@ class Master:
         gc.freeze()
         gc.set_threshold(*GARBAGE_THRESHOLDS)
         try:
-            return _Loop(self, hub, desk, admin, writer, reader, local).run()
+            return _Loop(self, hub, desk, admin, writer, reader, local, deletions).run()
         finally:
             if local is not None:
                 local.kill()
@@ -195,6 +200,7 @@ class _Loop:
         writer: Writer,
         reader: ReaderThread,
         local: LocalSlave | None,
+        deletions: Deletions,
     ) -> None:
         self._master = master
         self._hub = hub
@@ -209,6 +215,7 @@ class _Loop:
             _Every(RENEW_S, self._renew, now),
             _Every(STATUS_S, self._status, now),
             _Every(TRIM_S, desk.trim_windows, now),
+            _Every(LOOK_S, deletions.look, now),
         ]
 
     def run(self) -> ExitCode:

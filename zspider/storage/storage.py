@@ -219,14 +219,16 @@ class Storage:
         *,
         now_ms: int,
         status: ProjectStatus | None = None,
+        known_status: ProjectStatus | None = None,
         rate: float | None = None,
         burst: float | None = None,
         group: str | None = None,
     ) -> Project:
         """Give a project a script version, and make the project if it is new.
 
-        status: of a new project, RUNNING if None; a known one keeps its own. rate, burst, group: None keeps what
-        is, or means task.Project's default. ConfigError for a name that is not allowed.
+        status: of a new project, RUNNING if None. known_status: of one that is known; None keeps its own.
+        rate, burst, group: None keeps what is, or means task.Project's default. ConfigError for a name that is
+        not allowed.
         """
         with self._write() as tx:
             project = self._projects.find(tx, name)
@@ -235,7 +237,7 @@ class Storage:
             elif project not in self._writable:
                 raise StorageError(f"project {name} is being removed; push it again when it is gone")
             else:
-                status = None
+                status = known_status
             script = self._projects.save_script(tx, text, now_ms)
             fields = {"status": status and status.value, "rate": rate, "burst": burst, "group": group, "script": script}
             self._projects.change(tx, project, now_ms, fields)
