@@ -1,7 +1,7 @@
 """What the master keeps: `Storage` for its writer thread, `Reader` for those who only look."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 
 from zspider.errors import ConfigError, StorageError
 from zspider.storage.accept import ArrivalNumbers
@@ -11,7 +11,7 @@ from zspider.storage.engine import Engine, engine_of
 from zspider.storage.kept import KeptRows
 from zspider.storage.known import KnownKeys
 from zspider.storage.migrations import SchemaState, migrate, state_of
-from zspider.storage.ownership import WATCH_S, Fence
+from zspider.storage.ownership import WATCH_S, Fence, Keeper
 from zspider.storage.projects import ProjectTable, Removal, SessionTable
 from zspider.storage.report import Committed, Ownership
 from zspider.storage.results import ResultTable, StoredResult
@@ -59,13 +59,21 @@ def open_storage(address: str, *, rules: Rules, known: int, create: bool = True)
         raise
 
 
-def upgrade(address: str) -> None:
-    """Make the tables, or bring them to this version; no master may run."""
+def upgrade(address: str, progress: Callable[[str], None] = lambda _: None, *, watch_s: float = WATCH_S) -> None:
+    """Make the tables, or bring them to this version. Safe to interrupt, and to repeat until it is through.
+
+    progress: told in a few words what is being done. watch_s: how long a master that did not stop cleanly is watched.
+    Raises OwnedElsewhere while a master lives: of whichever version it is, it would write rows of the wrong one.
+    """
     engine = engine_of(address)
     engine.lock()
     try:
-        with _opened(engine, writes=True) as db, db.connection() as conn:
-            migrate(conn)
+        with _opened(engine, writes=True, patient=True) as db, db.connection() as conn:
+            state = state_of(conn)
+            if state == "newer":
+                _check_schema(state, create=True)
+            with Keeper(engine, watch_s) if state == "older" and not engine.locked else nullcontext():
+                migrate(conn, progress)
     finally:
         engine.unlock()
 
@@ -77,8 +85,8 @@ def schema_state(address: str) -> SchemaState:
 
 
 @contextmanager
-def _opened(engine: Engine, *, writes: bool) -> Iterator[Database]:
-    db = Database(engine, writes=writes)
+def _opened(engine: Engine, *, writes: bool, patient: bool = False) -> Iterator[Database]:
+    db = Database(engine, writes=writes, patient=patient)
     try:
         db.connect(create=writes)
         yield db
