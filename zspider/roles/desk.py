@@ -18,6 +18,7 @@ from zspider.roles.script_texts import ScriptTexts
 from zspider.roles.writer import Delivery, Writer, now_ms
 from zspider.scheduler import actions as a
 from zspider.scheduler.core import Core, Greeting, HeldLease
+from zspider.scheduler.host_queues import Stretch
 from zspider.scheduler.internal import entry_follow, info_run
 from zspider.scheduler.leases import Session
 from zspider.scheduler.rules import SchedulerRules
@@ -190,7 +191,7 @@ class Desk:
         self._perform(self.core.hello(greeting, held, hello.pages_left == 0, time.monotonic()))
 
     def _held(self, one: m.Held) -> HeldLease:
-        return HeldLease(one.number, one.project, one.taskid, one.run, one.attempt)
+        return HeldLease(one.number, one.project, one.taskid, one.run, one.attempt, one.host)
 
     def _is_proof(self, one: m.Held | m.Took | Outcome) -> bool:
         return is_proof(self._keys.secret, one.project, one.taskid, one.run, one.attempt, one.proof)
@@ -258,7 +259,8 @@ class Desk:
                 refused.append(item.id)
                 continue
             if outcome.end is not End.PART:
-                self.core.arrived(Ref(outcome.project, task_key(outcome.taskid)), outcome.run)
+                ref = Ref(outcome.project, task_key(outcome.taskid))
+                self.core.arrived(ref, outcome.run, outcome.answer, outcome.fetch_ms / 1000, now)
             deliveries.append(Delivery(message.session, item.id, outcome))
         self._writer.deliver(deliveries)
         if refused:
@@ -352,6 +354,8 @@ class Desk:
                     self._hub.send(session.route, _TELLING[what](list(numbers)))
                 case a.Refill(project, kind, after):
                     self._refill(project, kind, after)
+                case a.Sweep(project, stretch):
+                    self._sweep(project, stretch)
                 case a.Charge(lost):
                     log.warning("leases_expired", tasks=len(lost))
                     self._charge(lost)
@@ -426,6 +430,13 @@ class Desk:
             self.core.refilled(project, kind, after, tasks, len(tasks) < limit)  # type: ignore[arg-type]
 
         self._writer.call(read, done)
+
+    def _sweep(self, project: int, stretch: Stretch) -> None:
+        limit = min(REFILL_ROWS, stretch.limit)
+        self._writer.call(
+            lambda storage: storage.sift(project, stretch._replace(limit=limit)),
+            lambda sifted: self.core.swept(project, stretch, sifted.tasks, sifted.reached),
+        )
 
 
 _TELLING: dict[str, Callable[[list[int]], m.AnyMessage]] = {

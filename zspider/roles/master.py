@@ -103,6 +103,7 @@ class Master:
             expected=boot.sessions,
             now=now,
             has_cron=not self._is_oneshot,
+            politeness=self._settings.politeness,
         )
         desk.open(core, writer, self._settings, boot.cluster, boot.epoch)
         for project in boot.projects:
