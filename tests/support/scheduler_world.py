@@ -416,6 +416,10 @@ class World:
             before = self.attempts.get((task.ref, task.run), 0)
             assert before <= lease.attempt <= ATTEMPTS_MAX, (before, lease.attempt)
             self.attempts[task.ref, task.run] = lease.attempt
+            if lease.host:
+                figures = self.core.hosts.figures(lease.host)
+                assert figures is not None
+                assert figures.leased <= figures.concurrency or not figures.concurrency
             batch.append(Delivery(lease.number, task.ref, task.taskid, task.run, lease.attempt, start_ms))
             self.granted.append((self.now + start_ms / 1000, session.id, batch[-1]))
         assert len(session.leases) - session.arrived <= session.window
