@@ -274,3 +274,14 @@ def test_stretches_serve_all_hosts_in_one_way_and_begin_anew_behind_the_last():
     passed.was_read({2}, (0, 499), (0, 900))
     assert 2 not in passed
     assert passed.stretch([1]) == ((0, 19), (0, 30), {1})
+
+
+def test_a_task_passed_over_before_a_stretch_while_that_is_read_is_not_taken_for_read():
+    passed = Passed()
+    passed.add(1, (0, 10), (0, 50))
+    hosts = {1, 2}  # nothing of 2 is passed over any more when the answer comes
+    assert passed.stretch([1, 2]) == ((0, 9), (0, 50), {1})
+    passed.add(1, (-1, 3), (-1, 3))
+    passed.was_read(hosts, (0, 9), (0, 50))
+    assert passed.covers(1, (-1, 3))
+    assert 2 not in passed
