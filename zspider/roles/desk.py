@@ -432,9 +432,10 @@ class Desk:
         self._writer.call(read, done)
 
     def _sweep(self, project: int, stretch: Stretch) -> None:
-        limit = min(REFILL_ROWS, stretch.limit)
+        kind, after, until, hosts, is_others, limit = stretch
+        limit = min(REFILL_ROWS, limit)
         self._writer.call(
-            lambda storage: storage.sift(project, stretch._replace(limit=limit)),
+            lambda storage: storage.sift(project, kind, after, until, hosts, is_others=is_others, limit=limit),
             lambda sifted: self.core.swept(project, stretch, sifted.tasks, sifted.reached),
         )
 

@@ -1,7 +1,8 @@
 """What the master keeps: `Storage` for its writer thread, `Reader` for those who only look."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Literal
 
 from zspider.errors import ConfigError, StorageError
 from zspider.storage.accept import ArrivalNumbers
@@ -14,6 +15,7 @@ from zspider.storage.ownership import WATCH_S, Fence
 from zspider.storage.projects import ProjectTable, Removal, SessionTable
 from zspider.storage.report import Committed, Ownership
 from zspider.storage.results import ResultTable, StoredResult
+from zspider.storage.sift import Sieve, Sifted
 from zspider.storage.tasks import TaskDetail, TaskTable
 from zspider.task import (
     Follow,
@@ -29,6 +31,7 @@ from zspider.task import (
 )
 
 SEQ_SLACK = 3600 * 1000 * 1_000_000  # an hour of `seq`: far more than a master uses between two renewals
+SIFT_ENTRIES = 10_000  # of the frontier's index, looked at in one go: commits wait meanwhile
 REMOVE_ROWS = 1000  # deleted in one transaction: some 20 ms
 
 
@@ -104,6 +107,7 @@ class Storage:
         self._writable: set[int] = set()
         self._writer = Writer(db, self._fence, rules, projects=self._writable, numbers=self._numbers, known=self._known)
         self._tasks = TaskTable(db.engine)
+        self._sieve = Sieve(self._tasks)
         self._projects = ProjectTable(db.engine)
         self._sessions = SessionTable(db.engine)
         self._removal = Removal(db.engine)
@@ -181,6 +185,28 @@ class Storage:
         """Tasks that wait for their due_ms (it may have come), by (due_ms, seq), strictly after `after`."""
         with self._db.transaction() as tx:
             return self._tasks.delayed(tx, project, after, limit)
+
+    def sift(
+        self,
+        project: int,
+        kind: Literal["ready", "delayed"],
+        after: tuple[int, int] | None,
+        until: tuple[int, int],
+        hosts: Collection[int],
+        *,
+        is_others: bool,
+        limit: int,
+        entries: int = SIFT_ENTRIES,
+    ) -> Sifted:
+        """The first waiting tasks of these hosts (task.host_hash), or of all but these, behind `after` up to `until`.
+
+        hosts: not empty, some 1,000 at most. At most `limit` tasks are returned and some 2 * `entries` entries of the
+        index looked at; `reached` tells how far that led: it is `until` when it led to the end.
+        """
+        with self._db.transaction() as tx:
+            return self._sieve.sift(
+                tx, project, kind, after, until, hosts, is_others=is_others, limit=limit, entries=entries
+            )
 
     # --- projects
 
