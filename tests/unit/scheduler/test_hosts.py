@@ -1,5 +1,7 @@
 """Limits per host: stories, and any history against what was promised."""
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -259,7 +261,7 @@ def test_in_any_history_a_host_is_asked_no_more_than_its_limits_allow(steps, con
             figures = hosts.figures(host)
             assert len(begun) == (0 if figures is None else figures.leased)
             assert not concurrency or len(begun) <= concurrency
-            gaps = [b - a for a, b in zip(starts[host], starts[host][1:], strict=False)]
+            gaps = [b - a for a, b in pairwise(starts[host])]
             assert all(gap >= delay_s - 1e-6 for gap in gaps)
     for host, begun in running.items():  # whoever waits is told when the time has come
         waits = host in hosts._waited
