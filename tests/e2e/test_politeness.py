@@ -1,5 +1,6 @@
 """Limits per host, kept by all slaves together: what the sites themselves saw."""
 
+import signal
 from itertools import pairwise
 
 import pytest
@@ -88,3 +89,17 @@ def test_a_limit_holds_across_a_restart_of_the_master(cluster: Cluster) -> None:
         master.wait_done("polite", 12)
         assert max(visit.at_once for visit in site.visits) == 2
         assert len(site.visits) == 12
+
+
+def test_sighup_reads_the_limits_again_and_a_mistake_leaves_them_as_they_are(cluster: Cluster) -> None:
+    with PoliteSite() as site:
+        master = crawl(cluster, {"concurrency": 1, "delay_s": 60}, [(site, 10)])
+        eventually(lambda: len(site.visits) == 1, 30, "the first page is fetched")
+        good = master.config.read_text()
+        master.config.write_text(good.replace("delay_s: 60", "delay_s: soon"))
+        master.process.signal(signal.SIGHUP)
+        master.process.wait_for("reload_refused.*politeness.delay_s")
+        master.config.write_text(good.replace("delay_s: 60", "delay_s: 0.2"))
+        master.process.signal(signal.SIGHUP)
+        master.wait_done("polite", 10, 20)
+        assert min(gaps(site.times)) >= 0.2 - EARLY_S

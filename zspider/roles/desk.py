@@ -22,7 +22,7 @@ from zspider.scheduler.host_queues import Stretch
 from zspider.scheduler.internal import entry_follow, info_run
 from zspider.scheduler.leases import Session
 from zspider.scheduler.rules import SchedulerRules
-from zspider.settings import MasterFile
+from zspider.settings import MasterFile, PolitenessSettings
 from zspider.storage import Committed
 from zspider.task import GET_INFO, ON_FINISHED, End, Outcome, Project, Ref, ScriptInfo, task_key
 
@@ -102,9 +102,10 @@ class Desk:
         """The last messages are sent; slaves keep what is not acknowledged and wait for the next master."""
         log.info("slaves_left_waiting", slaves=len(self.core.sessions))
 
-    def reload(self) -> None:
-        """SIGHUP: token files are read again."""
+    def reload(self, politeness: PolitenessSettings) -> None:
+        """SIGHUP: token files are read again, and hosts are treated by these settings from now on."""
         self._keys.reload()
+        self.core.hosts.change(politeness)
         log.info("reloaded", tokens=len(self._keys.list_tokens()))
 
     def status_line(self) -> str:
