@@ -29,6 +29,7 @@ from zspider.task import GET_INFO, ON_FINISHED, End, Outcome, Project, Ref, Scri
 log = structlog.get_logger(__name__)
 BACKLOG_MAX = 2000  # outcomes waiting for the database; above it the outcomes socket is not read
 REFILL_ROWS = 2000
+SWEEP_ROWS = 500  # they lie scattered
 NAMES_SHOWN = 5  # in one line of the log
 
 
@@ -434,7 +435,7 @@ class Desk:
 
     def _sweep(self, project: int, stretch: Stretch) -> None:
         kind, after, until, hosts, is_others, limit = stretch
-        limit = min(REFILL_ROWS, limit)
+        limit = min(SWEEP_ROWS, limit)
         self._writer.call(
             lambda storage: storage.sift(project, kind, after, until, hosts, is_others=is_others, limit=limit),
             lambda sifted: self.core.swept(project, stretch, sifted.tasks, sifted.reached),

@@ -64,6 +64,7 @@ class Core:
         self._has_cron = has_cron
         self._expire_at = now
         self._holds = 0  # tasks set aside in this step
+        self._asks_hosts = False  # in this step: something limits some host
         self._grants = 0  # counts; the order in which projects had their turns
         self._is_cut_short = False  # the last step had more to grant
         self._stepped_ms = 0  # wall-clock time of the last step
@@ -408,7 +409,7 @@ class Core:
         turns = Turns(self.sessions.values())
         sources = deque(sorted((x for x in self.projects.values() if x.is_active), key=lambda state: state.turn))
         until = self._grants + GRANTS_PER_TURN
-        self._holds = 0
+        self._holds, self._asks_hosts = 0, self.hosts.is_used
         while sources and turns and self._grants < until:
             state = sources.popleft()
             task = self._next(state, now, now_ms)
@@ -417,7 +418,7 @@ class Core:
                 continue
             actions += self._end_all([older]) if (older := self.leases.get(task.ref)) is not None else []
             start_ms = self._take(state, task, now, now_ms)
-            host = host_of(task.url) if self.hosts.is_used and _takes_token(task) else ""
+            host = host_of(task.url) if self._asks_hosts and _takes_token(task) else ""
             lease = self.leases.add(task, session, now, host, now + start_ms / 1000)
             turns.served(session)
             given.setdefault(session.id, (session, []))[1].append((lease, start_ms))
@@ -443,12 +444,11 @@ class Core:
 
     def _first(self, state: ProjectState, now: float, now_ms: int) -> Task | None:
         """The first task whose host may be asked; those before it are set aside, and their hosts awaited."""
-        is_used = self.hosts.is_used
         while (found := state.frontier.peek(now_ms)) is not None:
             if self._is_outrun(found):
                 state.frontier.next(now_ms)
                 continue
-            name = host_of(found.url) if is_used and _takes_token(found) else ""
+            name = host_of(found.url) if self._asks_hosts and _takes_token(found) else ""
             if not name or self.hosts.wait_s(name, now) <= AHEAD_S:
                 return found
             self.hosts.await_(name, now)
@@ -472,7 +472,7 @@ class Core:
         if not _takes_token(task):
             return 0
         wait_s = state.bucket.reserve(now, AHEAD_S) or 0.0
-        if self.hosts.is_used:
+        if self._asks_hosts:
             wait_s = max(wait_s, self.hosts.wait_s(host_of(task.url), now))
         return ceil(1000 * wait_s)
 

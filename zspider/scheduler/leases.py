@@ -113,14 +113,16 @@ class LeaseTable:
         lease.session.arrived -= lease.has_arrived
         del self._by_ref[lease.task.ref]
         self._per_project[lease.task.ref.project] -= 1
-        self._uncount(lease)
+        if lease.host:
+            self._uncount(lease)
 
     def arrive(self, lease: Lease) -> None:
         """Its outcome is here: it takes no more room at the slave."""
         if not lease.has_arrived:
             lease.has_arrived = True
             lease.session.arrived += 1
-            self._uncount(lease)
+            if lease.host:
+                self._uncount(lease)
 
     def of_project(self, project: int) -> list[Lease]:
         """All leases of a project."""
@@ -140,9 +142,8 @@ class LeaseTable:
             lease.host, lease.start = host, start
 
     def _uncount(self, lease: Lease) -> None:
-        if lease.host:
-            self._hosts.end(lease.host)
-            lease.host = ""
+        self._hosts.end(lease.host)
+        lease.host = ""
 
     def _put(self, lease: Lease) -> None:
         project = lease.task.ref.project

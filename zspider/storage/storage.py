@@ -31,7 +31,7 @@ from zspider.task import (
 )
 
 SEQ_SLACK = 3600 * 1000 * 1_000_000  # an hour of `seq`: far more than a master uses between two renewals
-SIFT_ENTRIES = 10_000  # of the frontier's index, looked at in one go: commits wait meanwhile
+SIFT_ENTRIES = 5_000  # of the frontier's index, looked at in one go: commits wait meanwhile
 REMOVE_ROWS = 1000  # deleted in one transaction: some 20 ms
 
 

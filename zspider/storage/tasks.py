@@ -148,7 +148,7 @@ class TaskTable:
         tasks.c.lastcrawl_ms,
         tasks.c.track,
     ).limit(_LIMIT)
-    _OF_FRONTIER = _FRONTIER.where(_PROJECT, tasks.c.status == int(Status.ACTIVE), _KEYS)
+    _OF_FRONTIER = _FRONTIER.where(_PROJECT, _KEYS)
     # Two queries for a page: (a, b) > (x, y) in one does not use the index on every database.
     _READY_SAME = _FRONTIER.where(
         *_DUE_READY, tasks.c.rank == sa.bindparam("first"), tasks.c.seq > sa.bindparam("seq")
@@ -260,7 +260,7 @@ class TaskTable:
         return _page(tx, self._LATER_SAME, self._LATER_NEXT, project, after or (0, 1 << 62), limit)
 
     def of_keys(self, tx: Transaction, project: int, keys: Sequence[bytes]) -> dict[bytes, Task]:
-        """Waiting tasks by their keys."""
+        """Tasks by their keys, as the frontier holds them; all of them wait."""
         found: dict[bytes, Task] = {}
         for _, some in _chunks(Ref(project, key) for key in keys):
             rows = tx.rows(self._OF_FRONTIER, {"project": project, "keys": some, "limit": len(some)})
