@@ -76,7 +76,7 @@ class FetchSettings(Section):
     )
     private_networks: Literal["allow", "deny"] = Field(
         "deny",
-        description="deny: no redirect from a public page leads to loopback, link-local or private addresses",
+        description="deny: no redirect or link from a public page leads to loopback, link-local or private addresses",
     )
 
 

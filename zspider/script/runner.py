@@ -18,7 +18,7 @@ from zspider.script.loader import LoadedScript
 from zspider.script.logs import LOG_CHARS, Tail, captured
 from zspider.script.plain import plain, text
 from zspider.script.response import Response
-from zspider.task import TRACK_BYTES_MAX, End, Follow, Message
+from zspider.task import GUARDED, TRACK_BYTES_MAX, End, Follow, Message
 
 FAILED_CONTENT_CHARS = 500  # of a failed page, kept in its track
 RESULT_CHARS = 10  # of what the callback returned, kept in the track
@@ -73,7 +73,7 @@ def run(
     handler = loaded.handler
     response = Response(fetch_result, content)
     deadline = Deadline(time_limit_of(task, time_limit_s))
-    collector = Collector(_pausing(on_follows), follows_max, outcome_bytes_max)
+    collector = Collector(_pausing(on_follows), follows_max, outcome_bytes_max, guarded=bool(task.get(GUARDED)))
     track = task.get("track") or {}
     handler.task, handler.response, handler._run = task, response, collector
     response._crawl = handler.crawl
