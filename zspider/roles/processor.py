@@ -34,6 +34,7 @@ from zspider.broker.messages import (
 from zspider.broker.pipe import Pipe
 from zspider.roles.limits import (
     die_with_parent,
+    give_up_rights,
     lift_memory_limit,
     limit_memory,
     own_session,
@@ -331,6 +332,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = msgspec.json.decode(given.options, type=ProcessorOptions)
     die_with_parent(given.parent)
     own_session()
+    give_up_rights()
     shim.install()
     pipe = Pipe.inherited(given.pipe)
     running = Running(given.running)
