@@ -15,7 +15,7 @@ import structlog
 from zspider.broker import messages as m
 from zspider.broker.codec import unpack
 from zspider.broker.hub import Hub, Peer
-from zspider.errors import ConfigError, ScriptError, ZspiderError
+from zspider.errors import ConfigError, ProtocolError, ScriptError, ZspiderError
 from zspider.roles.desk import Desk
 from zspider.roles.reader import ReaderThread
 from zspider.roles.writer import Writer, now_ms
@@ -370,6 +370,14 @@ def _task_row(task: TaskDetail) -> dict[str, Any]:
 def _task_detail(task: TaskDetail) -> dict[str, Any]:
     row = task._asdict()
     del row["key"]
-    body = msgpack.unpackb(row.pop("body"))
-    track = msgpack.unpackb(task.track) if task.track else {}
+    body, track = _unpacked(row.pop("body")), _unpacked(task.track or b"\x80")
     return {**row, **body, "status": task.status.word, "track": track}
+
+
+def _unpacked(packed: bytes) -> dict[str, Any]:
+    """What a script packed, through a slave that may have damaged it."""
+    try:
+        value = unpack(packed)
+    except ProtocolError as exc:
+        return {"unreadable": str(exc)}
+    return value if isinstance(value, dict) else {"unreadable": f"a {type(value).__name__}"}
