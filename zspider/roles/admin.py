@@ -13,9 +13,9 @@ import msgpack
 import structlog
 
 from zspider.broker import messages as m
-from zspider.broker.codec import unpack
+from zspider.broker.codec import unpack, unpack_to_show
 from zspider.broker.hub import Hub, Peer
-from zspider.errors import ConfigError, ProtocolError, ScriptError, ZspiderError
+from zspider.errors import ConfigError, ScriptError, ZspiderError
 from zspider.roles.desk import Desk
 from zspider.roles.reader import ReaderThread
 from zspider.roles.writer import Writer, now_ms
@@ -370,14 +370,5 @@ def _task_row(task: TaskDetail) -> dict[str, Any]:
 def _task_detail(task: TaskDetail) -> dict[str, Any]:
     row = task._asdict()
     del row["key"]
-    body, track = _unpacked(row.pop("body")), _unpacked(task.track or b"\x80")
+    body, track = unpack_to_show(row.pop("body")), unpack_to_show(task.track or b"\x80")
     return {**row, **body, "status": task.status.word, "track": track}
-
-
-def _unpacked(packed: bytes) -> dict[str, Any]:
-    """What a script packed, through a slave that may have damaged it."""
-    try:
-        value = unpack(packed)
-    except ProtocolError as exc:
-        return {"unreadable": str(exc)}
-    return value if isinstance(value, dict) else {"unreadable": f"a {type(value).__name__}"}
