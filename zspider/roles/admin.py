@@ -13,7 +13,7 @@ import msgpack
 import structlog
 
 from zspider.broker import messages as m
-from zspider.broker.codec import unpack
+from zspider.broker.codec import unpack, unpack_to_show
 from zspider.broker.hub import Hub, Peer
 from zspider.errors import ConfigError, ScriptError, ZspiderError
 from zspider.roles.adding import read_request, told
@@ -443,6 +443,5 @@ def _task_row(task: TaskDetail) -> dict[str, Any]:
 def _task_detail(task: TaskDetail) -> dict[str, Any]:
     row = task._asdict()
     del row["key"]
-    body = msgpack.unpackb(row.pop("body"))
-    track = msgpack.unpackb(task.track) if task.track else {}
+    body, track = unpack_to_show(row.pop("body")), unpack_to_show(task.track or b"\x80")
     return {**row, **body, "status": task.status.word, "track": track}
