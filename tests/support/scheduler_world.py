@@ -44,7 +44,7 @@ NO_CRON = ScriptInfo()
 
 def make_project(id: int = 1, *, rate: float = 1e6, burst: float = 1e6, **changes: Any) -> Project:
     """A project that runs a script without @every methods, as fast as it can."""
-    fields = {"status": ProjectStatus.RUNNING, "script": bytes([id]) * 32, "info": NO_CRON} | changes
+    fields = {"status": ProjectStatus.RUNNING, "script": id.to_bytes(4, "big") * 8, "info": NO_CRON} | changes
     return Project(id, f"project{id}", rate=rate, burst=burst, **fields)
 
 

@@ -38,6 +38,7 @@ class Session(Struct, eq=False):
     told: set[tuple[int, bytes, int]] = set()  # (project, script, updated_ms) it was told about
     barred: set[tuple[int, bytes]] = set()  # (project, script) it cannot load
     served: int = 0  # order of the last grant, for turns
+    turn: "tuple[int, int, bytes, int, Session] | None" = None  # its place among the slaves with room
 
     @property
     def room(self) -> int:
@@ -51,6 +52,7 @@ class LeaseTable:
     """All leases, by task and by session. A task has at most one."""
 
     def __init__(self) -> None:
+        self.changed: set[Session] = set()  # whose leases have changed; who looks at them empties it
         self._by_ref: dict[Ref, Lease] = {}
         self._per_project: dict[int, int] = {}
 
@@ -91,6 +93,7 @@ class LeaseTable:
         if lease.session.leases.pop(lease.number, None) is None:
             return
         lease.session.arrived -= lease.has_arrived
+        self.changed.add(lease.session)
         del self._by_ref[lease.task.ref]
         self._per_project[lease.task.ref.project] -= 1
 
@@ -99,6 +102,7 @@ class LeaseTable:
         if not lease.has_arrived:
             lease.has_arrived = True
             lease.session.arrived += 1
+            self.changed.add(lease.session)
 
     def of_project(self, project: int) -> list[Lease]:
         """All leases of a project."""
@@ -117,4 +121,5 @@ class LeaseTable:
         project = lease.task.ref.project
         self._by_ref[lease.task.ref] = lease
         lease.session.leases[lease.number] = lease
+        self.changed.add(lease.session)
         self._per_project[project] = self._per_project.get(project, 0) + 1

@@ -130,7 +130,7 @@ class Crawl(RuleBasedStateMachine):
     @rule()
     def the_master_steps(self):
         self.world.step()
-        wait_s = self.world.core.wait_s(self.world.now, self.world.now_ms)
+        wait_s = self.world.core.wait_s(self.world.now)
         assert 0 <= wait_s <= 1
 
     @rule(seconds=st.sampled_from([0.05, 1.0, 3.0, 7.0, 16.0, 31.0]), steps=st.sampled_from([0, 1, 10]))
