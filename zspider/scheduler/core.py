@@ -153,7 +153,7 @@ class Core:
         lease = self.leases.get(ref)
         if lease is None or lease.task.run != run:
             return []
-        lease.taken_by = session_id
+        self.leases.take(lease, session_id)
         return [Tell("taken", lease.session, [lease.number])]
 
     # --- outcomes -------------------------------------------------------------------------------
@@ -327,10 +327,7 @@ class Core:
 
     def _resend_taken(self, session_id: bytes) -> list[Action]:
         """Relayed pages that a vanished slave was processing."""
-        leases = [lease for lease in self.leases if lease.taken_by == session_id]
-        for lease in leases:
-            lease.taken_by = None
-        return _tell_holders("resend", leases)
+        return _tell_holders("resend", self.leases.untake(session_id))
 
     def _end_all(self, leases: Sequence[Lease]) -> list[Action]:
         for lease in leases:

@@ -1,6 +1,7 @@
 """Who holds what: sessions of slaves, and the leases lent to them."""
 
 from collections.abc import Iterable, Iterator
+from itertools import chain
 
 from msgspec import Struct
 
@@ -49,30 +50,31 @@ class Session(Struct, eq=False):
 
 
 class LeaseTable:
-    """All leases, by task and by session. A task has at most one."""
+    """All leases, by task, by session and by who processes its page. A task has at most one."""
 
     def __init__(self) -> None:
         self.changed: set[Session] = set()  # whose leases have changed; who looks at them empties it
-        self._by_ref: dict[Ref, Lease] = {}
-        self._per_project: dict[int, int] = {}
+        self._by_project: dict[int, dict[Ref, Lease]] = {}
+        self._taken: dict[bytes, set[Lease]] = {}  # by the session that has the relayed page
 
     def __len__(self) -> int:
-        return len(self._by_ref)
+        return sum(map(len, self._by_project.values()))
 
     def __iter__(self) -> Iterator[Lease]:
-        return iter(self._by_ref.values())
+        return chain.from_iterable(leases.values() for leases in self._by_project.values())
 
     def get(self, ref: Ref) -> Lease | None:
         """The lease on this task, if there is one."""
-        return self._by_ref.get(ref)
+        leases = self._by_project.get(ref.project)
+        return None if leases is None else leases.get(ref)
 
     def count(self, project: int) -> int:
         """How many tasks of this project are leased."""
-        return self._per_project.get(project, 0)
+        return len(self._by_project.get(project, ()))
 
     def is_leased(self, task: Task) -> bool:
         """Whether this run of the task is leased."""
-        lease = self._by_ref.get(task.ref)
+        lease = self.get(task.ref)
         return lease is not None and lease.task.run == task.run
 
     def add(self, task: Task, session: Session, now: float) -> Lease:
@@ -94,8 +96,9 @@ class LeaseTable:
             return
         lease.session.arrived -= lease.has_arrived
         self.changed.add(lease.session)
-        del self._by_ref[lease.task.ref]
-        self._per_project[lease.task.ref.project] -= 1
+        del self._by_project[lease.task.ref.project][lease.task.ref]
+        if lease.taken_by is not None:
+            self._untake(lease, lease.taken_by)
 
     def arrive(self, lease: Lease) -> None:
         """Its outcome is here: it takes no more room at the slave."""
@@ -106,7 +109,21 @@ class LeaseTable:
 
     def of_project(self, project: int) -> list[Lease]:
         """All leases of a project."""
-        return [lease for lease in self._by_ref.values() if lease.task.ref.project == project]
+        return list(self._by_project.get(project, {}).values())
+
+    def take(self, lease: Lease, session_id: bytes) -> None:
+        """A processing slave has the page of this lease, from whomever it was before."""
+        if lease.taken_by is not None:
+            self._untake(lease, lease.taken_by)
+        lease.taken_by = session_id
+        self._taken.setdefault(session_id, set()).add(lease)
+
+    def untake(self, session_id: bytes) -> list[Lease]:
+        """A processing slave is gone: the leases whose pages it had, by session and number."""
+        leases = sorted(self._taken.pop(session_id, ()), key=lambda lease: (lease.session.id, lease.number))
+        for lease in leases:
+            lease.taken_by = None
+        return leases
 
     def lost(self, session: Session, seen: int, named: Iterable[int], granted_by: float) -> list[Lease]:
         """Leases that the slave does not name, of those delivered or overtaken, and of those granted by this time."""
@@ -118,8 +135,12 @@ class LeaseTable:
         ]
 
     def _put(self, lease: Lease) -> None:
-        project = lease.task.ref.project
-        self._by_ref[lease.task.ref] = lease
+        self._by_project.setdefault(lease.task.ref.project, {})[lease.task.ref] = lease
         lease.session.leases[lease.number] = lease
         self.changed.add(lease.session)
-        self._per_project[project] = self._per_project.get(project, 0) + 1
+
+    def _untake(self, lease: Lease, session_id: bytes) -> None:
+        leases = self._taken[session_id]
+        leases.discard(lease)
+        if not leases:
+            del self._taken[session_id]
