@@ -145,7 +145,6 @@ class Core:
             project = lease.task.ref.project
             if bar and (state := self.projects.get(project)) is not None:
                 session.barred.add((project, state.project.script))
-            self._refund(lease)
             self._put_back(lease)
 
     def took(self, session_id: bytes, ref: Ref, run: int) -> list[Action]:
@@ -299,7 +298,6 @@ class Core:
         """These grants did not reach their slave."""
         for lease in leases:
             self.lost_leases += 1
-            self._refund(lease)
             self._put_back(lease)
 
     def _put_back(self, lease: Lease, *, is_charged: bool = False) -> None:
@@ -315,15 +313,6 @@ class Core:
             state.frontier.offer(task)
         elif not is_charged:
             state.frontier.reset()  # only the database knows where it belongs
-
-    def _refund(self, lease: Lease) -> None:
-        """Its token was not used."""
-        if (
-            lease.is_known
-            and _takes_token(lease.task)
-            and (state := self.projects.get(lease.task.ref.project)) is not None
-        ):
-            state.bucket.refund()
 
     def _resend_taken(self, session_id: bytes) -> list[Action]:
         """Relayed pages that a vanished slave was processing."""

@@ -185,24 +185,6 @@ def test_messages_of_a_project_that_may_start_nothing_are_heard(world):
     assert names(slave) == ["_on_message:1"]
 
 
-def test_a_message_that_is_given_back_gives_no_token_back(world):
-    world.add_project(make_project(rate=0.001, burst=1))
-    world.submit("page")
-    slave = world.slave(2)
-    world.settle(slave)
-    world.submit("_on_message:1", "_on_message:2", "_on_message:3", priority=MESSAGE_PRIORITY)
-    world.submit("other")
-    world.settle(slave)
-    given = next(number for number, held in slave.held.items() if held.taskid != "page")
-    slave.give_back([given])
-    world.settle(slave)
-    slave.finish_all()
-    world.settle(slave)
-    slave.finish_all()
-    world.settle(slave)
-    assert "other" not in names(slave)
-
-
 def test_a_message_waits_while_its_project_is_stopped(world):
     world.add_project(make_project(status=ProjectStatus.STOP))
     world.submit("_on_message:1", priority=MESSAGE_PRIORITY)
