@@ -402,8 +402,9 @@ class World:
         for lease, start_ms in grants:
             task = lease.task
             before = self.attempts.get((task.ref, task.run), 0)
-            assert before <= lease.attempt <= ATTEMPTS_MAX, (before, lease.attempt)
-            self.attempts[task.ref, task.run] = lease.attempt
+            assert lease.attempt <= ATTEMPTS_MAX
+            assert lease.attempt >= before or task.taskid in INTERNAL  # theirs are forgotten by a restart
+            self.attempts[task.ref, task.run] = max(before, lease.attempt)
             batch.append(Delivery(lease.number, task.ref, task.taskid, task.run, lease.attempt, start_ms))
             self.granted.append((self.now + start_ms / 1000, session.id, batch[-1]))
             if task.taskid not in INTERNAL and not is_message(task.taskid):
