@@ -10,6 +10,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 from heapq import heappop, heappush
 from itertools import count, islice
+from math import inf
 from random import Random
 from typing import Any, Literal, NamedTuple
 
@@ -372,6 +373,16 @@ class Simulation:
         slave.granted += 1
 
     # --- figures ----------------------------------------------------------------------------------
+
+    def idle_step_us(self, steps: int = 200) -> float:
+        """CPU microseconds of a step to which nothing was told, at best. Only after the last `run`."""
+        best_s = inf
+        for _ in range(steps):
+            self.now += TURN_S
+            began = time.thread_time()
+            self.core.step(self.now, self.now_ms)
+            best_s = min(best_s, time.thread_time() - began)
+        return 1e6 * best_s
 
     def figures(self) -> Figures:
         """How it went."""
