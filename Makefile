@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check --no-input
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check fmt fault fuzz bench bench-graph bench-large bench-parsing clean
+.PHONY: help run test check fmt fault fuzz bench bench-graph bench-large bench-parsing bench-scheduler clean
 
 help:  ## list these commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1\t\2/' | expand -t 18
@@ -50,6 +50,9 @@ bench-large: $(VENV)/.with-test  ## ten million waiting tasks in SQLite and in M
 bench-parsing: $(VENV)/.with-test  ## measure what reading a page costs, beside lxml, parsel and pyquery
 	@scripts/install-test-packages
 	@$(BIN)/python -m benchmarks.parsing $(BENCH)
+
+bench-scheduler: $(VENV)/.with-test  ## an hour of 1,000 slaves on a simulated clock: shares, rates, cost of a decision
+	@$(BIN)/python -m benchmarks.scheduler $(BENCH)
 
 clean:  ## remove what was built, and .venv
 	rm -rf $(VENV) benchmarks/.venv-* benchmarks/.work build dist docs/_build

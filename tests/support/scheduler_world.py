@@ -5,11 +5,12 @@ test says so, which is how reads come late, messages cross each other and outcom
 """
 
 from collections import Counter, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from itertools import count
 from typing import Any
 
 from msgspec import Struct
+from msgspec.structs import replace
 from zspider.scheduler.actions import (
     AskHello,
     Challenge,
@@ -31,6 +32,7 @@ from zspider.scheduler.pause import NEVER, Pausing, Phase
 from zspider.settings import PolitenessSettings
 from zspider.task import (
     ATTEMPTS_MAX,
+    GET_INFO,
     INTERNAL,
     Answer,
     Project,
@@ -53,7 +55,7 @@ NO_CRON = ScriptInfo()
 
 def make_project(id: int = 1, *, rate: float = 1e6, burst: float = 1e6, **changes: Any) -> Project:
     """A project that runs a script without @every methods, as fast as it can."""
-    fields = {"status": ProjectStatus.RUNNING, "script": bytes([id]) * 32, "info": NO_CRON} | changes
+    fields = {"status": ProjectStatus.RUNNING, "script": id.to_bytes(4, "big") * 8, "info": NO_CRON} | changes
     return Project(id, f"project{id}", rate=rate, burst=burst, **fields)
 
 
@@ -140,8 +142,9 @@ class Slave:
 
     def hello(self) -> None:
         held = [
-            HeldLease(x.number, x.ref.project, x.taskid, x.run, x.attempt, host_of(self.world.rows[x.ref].url))
+            HeldLease(x.number, x.ref.project, x.taskid, x.run, x.attempt, row and host_of(row.url) or "")
             for x in self.held.values()
+            for row in [self.world.rows.get(x.ref)]
         ]
         held += [HeldLease(x.number, x.ref.project, x.taskid, x.run, x.attempt) for x in self.outbox.values()]
         greeting = Greeting(self.session, self.route, self.roles, "host", self.window, self.seen)
@@ -170,6 +173,10 @@ class Slave:
     def finish_all(self) -> None:
         for number in list(self.held):
             self.finish(number)
+
+    def take(self, delivery: Delivery) -> None:
+        """It processes the page of another slave's lease."""
+        self.world.say(self.route, ("took", self.session, delivery.ref, delivery.run))
 
     def push_again(self) -> None:
         self.world.outcomes.extend((self.session, outcome) for outcome in self.outbox.values())
@@ -257,6 +264,7 @@ class World:
         self.finished: deque[Callable[[], None]] = deque()
         self.attempts: dict[tuple[Ref, int], int] = {}  # the highest ever granted
         self.granted: list[tuple[float, bytes, Delivery]] = []
+        self.starts: dict[int, list[tuple[float, bytes, int]]] = {}  # by project: when, and whose grant
         self.late = 0
         self.finish_asked: list[int] = []  # projects
         self.pauses: list[tuple[float, Phase, str]] = []
@@ -281,6 +289,9 @@ class World:
 
     def add_project(self, project: Project) -> None:
         """Make or change one."""
+        before = self.projects.get(project.id)
+        if before is not None and (before.rate, before.burst) != (project.rate, project.burst):
+            self.starts.pop(project.id, None)
         self.projects[project.id] = project
         self.perform(self.core.set_project(project, self.now, self.now_ms))
 
@@ -290,10 +301,15 @@ class World:
         slave.hello()
         return slave
 
-    def submit(self, *names: str, project: int = 1, priority: int = 0) -> None:
-        """URLs that somebody outside asks for."""
+    def submit(self, *names: str, project: int = 1, priority: int = 0, in_s: float = 0.0) -> None:
+        """URLs that somebody outside asks for. in_s: not before then; 0: at once."""
         follows = tuple((project, name, priority) for name in names)
-        self.writer.append(lambda: self._committed([], self._accept(follows, ())))
+        due_ms = self.now_ms + int(1000 * in_s) if in_s else 0
+        self.writer.append(lambda: self._committed([], self._accept(follows, (), due_ms)))
+
+    def cancel(self, name: str, project: int = 1) -> None:
+        """Nobody need work on this task any more."""
+        self.writer.append(lambda: self._cancel(Ref(project, task_key(name))))
 
     def advance(self, seconds: float) -> None:
         """Time passes, nothing else."""
@@ -302,7 +318,11 @@ class World:
 
     def step(self) -> None:
         """The master's loop decides."""
-        self.perform(self.core.step(self.now, self.now_ms))
+        actions = self.core.step(self.now, self.now_ms)
+        if not self.core.is_adopting(self.now):
+            self._assert_order(actions)
+            self._assert_nobody_oversleeps()
+        self.perform(actions)
 
     def write(self, n: int = 1_000_000) -> None:
         """The database works."""
@@ -359,6 +379,7 @@ class World:
         self.outcomes.clear()
         self.writer.clear()
         self.finished.clear()
+        self.starts.clear()  # buckets begin anew
         self.core = self._new_core()
 
     # --- connections
@@ -423,14 +444,18 @@ class World:
         for lease, start_ms in grants:
             task = lease.task
             before = self.attempts.get((task.ref, task.run), 0)
-            assert before <= lease.attempt <= ATTEMPTS_MAX, (before, lease.attempt)
-            self.attempts[task.ref, task.run] = lease.attempt
+            assert lease.attempt <= ATTEMPTS_MAX
+            assert lease.attempt >= before or task.taskid in INTERNAL  # theirs are forgotten by a restart
+            self.attempts[task.ref, task.run] = max(before, lease.attempt)
             if lease.host:
                 figures = self.core.hosts.figures(lease.host)
                 assert figures is not None
                 assert figures.leased <= figures.concurrency or not figures.concurrency
             batch.append(Delivery(lease.number, task.ref, task.taskid, task.run, lease.attempt, start_ms))
             self.granted.append((self.now + start_ms / 1000, session.id, batch[-1]))
+            if task.taskid not in INTERNAL and not is_message(task.taskid):
+                start = (self.now + start_ms / 1000, session.id, lease.number)
+                self.starts.setdefault(task.ref.project, []).append(start)
         assert len(session.leases) - session.arrived <= session.window
         if not self.send(session.route, "grants", batch):
             self.core.give_back(session.id, [x.number for x in batch], bar=False)
@@ -447,6 +472,8 @@ class World:
         elif what == "give_back":
             session_id, numbers, bar, error = said
             self.core.give_back(session_id, numbers, bar=bar, error=error)
+        elif what == "took":
+            self.perform(self.core.took(*said))
         else:
             self.perform(self.core.leave(said[0]))
 
@@ -528,10 +555,19 @@ class World:
 
         def acknowledge() -> None:
             consequence()
+            if outcome.taskid == GET_INFO and (project := self.projects[outcome.ref.project]).info is None:
+                self.add_project(replace(project, info=NO_CRON))
             if (session := self.core.sessions.get(sender)) is not None:
                 self.send(session.route, "ack", (outcome.ref, outcome.run))
 
         return acknowledge
+
+    def _cancel(self, ref: Ref) -> Callable[[], None]:
+        row = self.rows.get(ref)
+        if row is None or row.status is not Status.ACTIVE:
+            return lambda: None
+        row.run, row.status = row.run + 1, Status.BAD
+        return self._committed([], ([], [ref]))
 
     def _end(self, row: Row, is_success: bool) -> None:
         row.run += 1
@@ -544,12 +580,12 @@ class World:
             row.retried += 1
             row.seq, row.due_ms = next(self._seq), self.now_ms + RETRY_MS
 
-    def _accept(self, follows: Any, forces: Any) -> tuple[list[Row], list[Ref]]:
+    def _accept(self, follows: Any, forces: Any, due_ms: int = 0) -> tuple[list[Row], list[Ref]]:
         entered, gone = [], []
         for project, taskid, priority in follows:
             ref = Ref(project, task_key(taskid))
             if ref not in self.rows:
-                self.rows[ref] = Row(ref, taskid, next(self._seq), priority)
+                self.rows[ref] = Row(ref, taskid, next(self._seq), priority, due_ms=due_ms)
                 entered.append(self.rows[ref])
         for project, taskid in forces:
             row = self.rows.get(Ref(project, task_key(taskid)))
@@ -586,6 +622,41 @@ class World:
         if not self.writer and not self.finished:
             self._assert_nothing_is_forgotten()
 
+    def assert_rates(self) -> None:
+        """No window of time, however long, has more starts than rate * t + burst."""
+        for id, starts in self.starts.items():
+            rate, burst = self.projects[id].rate, self.projects[id].burst
+            level, before = 0.0, 0.0
+            for at, _, _ in sorted(starts):
+                level = max(0.0, level - rate * (at - before)) + 1
+                before = at
+                assert level <= burst + 0.001 * rate + 1e-6, (id, level)  # starts are told in whole milliseconds
+
+    def _assert_order(self, actions: Sequence[Any]) -> None:
+        """What was granted comes before what was ready, in memory and was not; each slave got it in this order."""
+        last: dict[int, tuple[int, int]] = {}
+        for action in actions:
+            if not isinstance(action, Give):
+                continue
+            begun: dict[int, tuple[int, int]] = {}
+            for lease, _ in action.grants:
+                project, position = lease.task.ref.project, ready_position(lease.task)
+                if lease.task.taskid not in INTERNAL:
+                    assert begun.get(project, position) <= position
+                    begun[project] = position
+                    last[project] = max(last.get(project, position), position)
+        for project, position in last.items():
+            frontier = self.core.projects[project].frontier
+            heads = [frontier.ready.tasks.peek(), frontier._due.peek()]
+            assert all(position < ready_position(head) for head in heads if head is not None)
+
+    def _assert_nobody_oversleeps(self) -> None:
+        """Each project that has a task for a slave with room is looked at in the next step."""
+        agenda = self.core._agenda
+        for id, state in self.core.projects.items():
+            if state.is_active and id not in agenda._awake | agenda._touched and not state.is_limited:
+                assert self.core._next(state, self.now, self.now_ms) is None, id
+
     def _assert_nothing_is_forgotten(self) -> None:
         for row in self.waiting:
             state = self.core.projects[row.ref.project]
@@ -604,12 +675,14 @@ class World:
 
 def assert_invariants(core: Core, size: int) -> None:
     """What is true of a core after each event. size: of its windows."""
+    _assert_turns(core)
     leases = list(core.leases)
     assert len({lease.task.ref for lease in leases}) == len(leases)
     for lease in leases:
         assert core.leases.get(lease.task.ref) is lease
         assert lease.session.leases[lease.number] is lease
         assert core.sessions.get(lease.session.id) is lease.session or lease.has_arrived
+        assert lease.taken_by is None or lease in core.leases._taken[lease.taken_by]
     for id, session in core.sessions.items():
         assert session.id == id
         assert session.arrived == sum(lease.has_arrived for lease in session.leases.values())
@@ -634,6 +707,13 @@ def _assert_hosts(core: Core, leases: Iterable[Any]) -> None:
     for state in core.projects.values():
         aside = state.frontier.aside
         assert set(aside.hosts) - aside._open <= awaited
+
+
+def _assert_turns(core: Core) -> None:
+    """Whoever has room stands in the row, or will before the next is looked for."""
+    row = {id(entry) for entry in core._turns._heap}
+    for session in core.sessions.values():
+        assert session.room <= 0 or session in core.leases.changed or id(session.turn) in row
 
 
 def _assert_frontier(core: Core, state: Any, size: int) -> None:

@@ -105,7 +105,7 @@ class Desk:
 
     def wait_s(self, now: float) -> float:
         """Seconds until `step` has something to do if nothing comes in."""
-        return self.core.wait_s(now, now_ms())
+        return self.core.wait_s(now)
 
     def step(self, now: float) -> None:
         """Let time pass in the core, and grant; nothing is granted while the database is behind."""

@@ -4,9 +4,8 @@
 `step`, which grants what can be granted and says by when it wants to be called again.
 """
 
-from collections import deque
 from collections.abc import Iterable, Sequence
-from math import ceil
+from math import ceil, inf
 from typing import Literal
 
 from zspider.scheduler.actions import (
@@ -24,6 +23,7 @@ from zspider.scheduler.actions import (
     Tell,
     Welcome,
 )
+from zspider.scheduler.agenda import Agenda
 from zspider.scheduler.host_queues import Stretch
 from zspider.scheduler.hosts import HostLimits
 from zspider.scheduler.leases import Lease, LeaseTable, Session
@@ -74,6 +74,8 @@ class Core:
         self.projects: dict[int, ProjectState] = {}
         self.lost_leases = 0
         self._members = Membership(timing, expected, now)
+        self._turns = Turns(self._members.sessions, self.leases.changed)
+        self._agenda = Agenda()
         self._lease_s = timing.lease_s
         self._window = window
         self._has_cron = has_cron
@@ -83,7 +85,6 @@ class Core:
         self._asks_hosts = False  # in this step: something limits some host
         self._grants = 0  # counts; the order in which projects had their turns
         self._is_cut_short = False  # the last step had more to grant
-        self._stepped_ms = 0  # wall-clock time of the last step
 
     @property
     def sessions(self) -> dict[bytes, Session]:
@@ -94,6 +95,7 @@ class Core:
 
     def set_project(self, project: Project, now: float, now_ms: int) -> list[Action]:
         """A project is new or was changed. One that is not worked on any more gets its leases recalled."""
+        self._agenda.touch(project.id)
         state = self.projects.get(project.id)
         if state is None:
             self.projects[project.id] = ProjectState(
@@ -113,6 +115,7 @@ class Core:
     def unpause(self, project: int) -> None:
         """Somebody says that a project may go on: what failed before does not count any more."""
         self.projects[project].pause.clear()
+        self._agenda.touch(project)
 
     def unloadable(self, project: int) -> str:
         """Why no slave can load a project's script; "" if one may be able to, or nobody is there."""
@@ -160,13 +163,17 @@ class Core:
             self._members.end_claim(session_id)
             actions.append(RefuseClone(claim.greeting.route))
         self.heard(session, now)
-        session.window = window
+        if session.window != window:
+            session.window = window
+            self.leases.changed.add(session)
         session.seen = max(session.seen, min(seen, session.next_number - 1))
         self._miss(self.leases.lost(session, session.seen, named, now - self._lease_s))
         return actions
 
     def heard(self, session: Session, now: float) -> None:
         """Any word of a slave shows that it lives."""
+        if session.is_silent:
+            self.leases.changed.add(session)
         self._members.heard(session, now)
 
     def leave(self, session_id: bytes) -> list[Action]:
@@ -198,7 +205,7 @@ class Core:
         lease = self.leases.get(ref)
         if lease is None or lease.task.run != run:
             return []
-        lease.taken_by = session_id
+        self.leases.take(lease, session_id)
         return [Tell("taken", lease.session, [lease.number])]
 
     # --- outcomes -------------------------------------------------------------------------------
@@ -223,6 +230,7 @@ class Core:
         is_late: it had ended before; the task may wait for its next run already. is_success: of a page; None for
         what says nothing about the project's pages. error: why it failed.
         """
+        self._agenda.touch(ref.project)
         if not is_late and (state := self.projects.get(ref.project)) is not None:
             state.frontier.take(ref)
             if is_success is not None:
@@ -242,6 +250,7 @@ class Core:
         """These runs were cancelled or replaced: nobody need work on them."""
         actions: list[Action] = []
         for ref in refs:
+            self._agenda.touch(ref.project)
             if (state := self.projects.get(ref.project)) is not None:
                 state.frontier.take(ref)
             if (lease := self.leases.get(ref)) is not None:
@@ -254,6 +263,7 @@ class Core:
             state = self.projects.get(task.ref.project)
             if state is not None and not self.leases.is_leased(task):
                 state.frontier.offer(task)
+                self._agenda.touch(task.ref.project)
 
     def refilled(
         self,
@@ -266,27 +276,30 @@ class Core:
         """The answer to a Refill."""
         if (state := self.projects.get(project)) is not None:
             state.frontier.refill(kind, after, tasks, is_last, self.leases.is_leased)
+            self._agenda.touch(project)
 
     def swept(self, project: int, stretch: Stretch, tasks: Sequence[Task], reached: tuple[int, int]) -> None:
         """The answer to a Sweep. reached: everything up to there was looked at."""
         if (state := self.projects.get(project)) is not None:
             state.frontier.swept(stretch, tasks, reached, self.leases.is_leased)
+            self._agenda.touch(project)
 
     def finish_answered(self, project: int) -> None:
         """A Finish was done; what it led to has entered."""
         if (state := self.projects.get(project)) is not None:
             state.is_finish_asked = False
+            self._agenda.touch(project)
 
     def reload(self) -> None:
         """What is known of the waiting tasks may be wrong: ask the database again."""
         for state in self.projects.values():
             state.frontier.reset()
+            self._agenda.touch(state.project.id)
 
     # --- time -----------------------------------------------------------------------------------
 
     def step(self, now: float, now_ms: int) -> list[Action]:
         """Let time pass, then grant what can be granted."""
-        self._stepped_ms = now_ms
         actions: list[Action] = []
         for claim in self._members.unanswered(now):
             actions += self.route_is_gone(claim.greeting.session, now)
@@ -294,35 +307,24 @@ class Core:
         if self.is_adopting(now):
             return actions
         actions += [Gone(session) for session in self._members.missing(now)]
-        actions += self._pauses(now)
-        actions += self._finishes()
         self._open_hosts(now)
-        actions += self._refills()
+        self._agenda.wake(self.projects, now)
+        actions += self._pauses(now)
         actions += self._grant(now, now_ms)
+        actions += self._ask()
         return actions
 
     def is_adopting(self, now: float) -> bool:
         """After a restart: waiting for the slaves of before, whose leases must not be given twice."""
         return self._members.is_adopting(now)
 
-    def wait_s(self, now: float, now_ms: int) -> float:
+    def wait_s(self, now: float) -> float:
         """Seconds until `step` has something to do, if nothing happens; at most one."""
         if self._is_cut_short:
             return 0.0
-        wait_s = 1.0
-        if not any(session.room > 0 for session in self.sessions.values()):
-            return wait_s
+        wait_s = self._agenda.wait_s(now)
         if (host_s := self.hosts.next_s(now)) < wait_s:
-            wait_s = RATE_TURN_S + max(0.0, host_s - AHEAD_S)
-        for state in self.projects.values():
-            if not state.is_active:
-                continue
-            if state.is_limited:
-                token_s = state.bucket.wait_s(now)
-                wait_s = min(wait_s, 1.0 if token_s is None else RATE_TURN_S + max(0.0, token_s - AHEAD_S))
-            for at_ms in (state.frontier.next_due_ms(), state.next_tick_ms(now_ms)):
-                if at_ms is not None and at_ms > self._stepped_ms:  # else something other than time holds it back
-                    wait_s = min(wait_s, max(0.001, (at_ms - now_ms) / 1000))
+            wait_s = min(wait_s, RATE_TURN_S + max(0.0, host_s - AHEAD_S))
         return wait_s
 
     # --- inside ---------------------------------------------------------------------------------
@@ -332,6 +334,7 @@ class Core:
         known = self.sessions.get(greeting.session)
         is_same_route = known is not None and known.route == greeting.route
         session = self._members.admit(greeting, now)
+        self.leases.changed.add(session)
         session.next_number = max([session.next_number, greeting.seen + 1, *(one.number + 1 for one in held)])
         # What was granted on a connection that is no more will not arrive; on this one it may be on its way.
         came = greeting.seen if is_same_route else session.next_number
@@ -376,12 +379,12 @@ class Core:
         """These grants did not reach their slave."""
         for lease in leases:
             self.lost_leases += 1
-            self._refund(lease)
             self._put_back(lease)
 
     def _put_back(self, lease: Lease, *, is_charged: bool = False) -> None:
         """End a lease whose task waits again: now, or, if it is charged, once that is written and it enters."""
         self.leases.end(lease)
+        self._agenda.touch(lease.task.ref.project)
         task, state = lease.task, self.projects.get(lease.task.ref.project)
         if state is None:
             return
@@ -393,22 +396,13 @@ class Core:
             state.frontier.reset()  # only the database knows where it belongs
 
     def _refund(self, lease: Lease) -> None:
-        """Its token was not used, nor was its turn at its host."""
+        """Its turn at its host was not used. (Its token is spent: given back late, more would start than may.)"""
         if lease.host:
             self.hosts.refund(lease.host, lease.start)
-        if (
-            lease.is_known
-            and _takes_token(lease.task)
-            and (state := self.projects.get(lease.task.ref.project)) is not None
-        ):
-            state.bucket.refund()
 
     def _resend_taken(self, session_id: bytes) -> list[Action]:
         """Relayed pages that a vanished slave was processing."""
-        leases = [lease for lease in self.leases if lease.taken_by == session_id]
-        for lease in leases:
-            lease.taken_by = None
-        return _tell_holders("resend", leases)
+        return _tell_holders("resend", self.leases.untake(session_id))
 
     def _end_all(self, leases: Sequence[Lease]) -> list[Action]:
         for lease in leases:
@@ -418,37 +412,35 @@ class Core:
     def _pauses(self, now: float) -> list[Action]:
         """Pause projects whose pages all fail, and let paused ones try again."""
         actions: list[Action] = []
-        for state in self.projects.values():
-            if state.pause.turn(now):
-                project, pause = state.project.id, state.pause
-                actions.append(Paused(project, pause.phase, pause.reason))
-                actions += self._recall_pages(project) if pause.phase is Phase.PAUSED else []
+        for project in self._agenda.touched:
+            state = self.projects.get(project)
+            if state is not None and state.pause.turn(now):
+                actions.append(Paused(project, state.pause.phase, state.pause.reason))
+                actions += self._recall_pages(project) if state.pause.phase is Phase.PAUSED else []
         return actions
 
     def _recall_pages(self, project: int) -> list[Action]:
         """What no slave has begun shall wait here; what goes on while a project is paused stays."""
         return _tell_holders("recall", [one for one in self.leases.of_project(project) if _takes_token(one.task)])
 
-    def _finishes(self) -> list[Action]:
+    def _ask(self) -> list[Action]:
+        """What the database is asked for projects that were looked at: more tasks, or on_finished."""
         actions: list[Action] = []
-        for state in self.projects.values():
+        for project in self._agenda.looked_at():
+            state = self.projects.get(project)
+            if state is None or not state.is_active:
+                continue
             if state.is_finishing and not state.is_finish_asked:
                 state.is_finish_asked = True
-                actions.append(Finish(state.project.id))
-        return actions
-
-    def _refills(self) -> list[Action]:
-        actions: list[Action] = []
-        for state in self.projects.values():
-            if state.is_active and state.has_script:
-                for kind, window in state.frontier.wants():
-                    window.is_refilling = True
-                    beyond = state.frontier.stretch_beyond() if kind == "ready" else None
-                    actions.append(
-                        Sweep(state.project.id, beyond) if beyond else Refill(state.project.id, kind, window.after)
-                    )
-                if (stretch := state.frontier.stretch()) is not None:
-                    actions.append(Sweep(state.project.id, stretch))
+                actions.append(Finish(project))
+            if not state.has_script:
+                continue
+            for kind, window in state.frontier.wants():
+                window.is_refilling = True
+                beyond = state.frontier.stretch_beyond() if kind == "ready" else None
+                actions.append(Sweep(project, beyond) if beyond else Refill(project, kind, window.after))
+            if (stretch := state.frontier.stretch()) is not None:
+                actions.append(Sweep(project, stretch))
         return actions
 
     def _open_hosts(self, now: float) -> None:
@@ -456,7 +448,9 @@ class Core:
         for name in self.hosts.freed(now, AHEAD_S):
             host = host_hash(name)
             for state in self.projects.values():
-                state.frontier.open(host)
+                if state.frontier.has_aside:
+                    state.frontier.open(host)
+                    self._agenda.touch(state.project.id)
 
     def _hear_host(self, lease: Lease, answer: Answer | None, fetch_s: float, now: float) -> None:
         name = lease.host or host_of(lease.task.url)
@@ -467,27 +461,45 @@ class Core:
         """Hand out tasks, one of each project after the other, to whoever has the least to do."""
         actions: list[Action] = []
         given: dict[bytes, tuple[Session, list[tuple[Lease, int]]]] = {}
-        turns = Turns(self.sessions.values())
-        sources = deque(sorted((x for x in self.projects.values() if x.is_active), key=lambda state: state.turn))
+        unable: list[ProjectState] = []  # nobody who has room can load their scripts
         until = self._grants + GRANTS_PER_TURN
         self._holds, self._asks_hosts = 0, self.hosts.is_used
-        while sources and turns and self._grants < until:
-            state = sources.popleft()
-            task = self._next(state, now, now_ms)
-            session = turns.next((state.project.id, state.project.script)) if task is not None else None
-            if task is None or session is None:
+        while self._grants < until and self._turns and (project := self._agenda.next()) is not None:
+            state = self.projects.get(project)
+            task = self._next(state, now, now_ms) if state is not None and state.is_active else None
+            if state is None or task is None:
+                self._agenda.sleep(project, self._asleep_until(state, now, now_ms), now)
+                continue
+            session = self._turns.next((project, state.project.script))
+            if session is None:
+                unable.append(state)
                 continue
             actions += self._end_all([older]) if (older := self.leases.get(task.ref)) is not None else []
             start_ms = self._take(state, task, now, now_ms)
             host = host_of(task.url) if self._asks_hosts and _takes_token(task) else ""
             lease = self.leases.add(task, session, now, host, now + start_ms / 1000)
-            turns.served(session)
+            self._turns.served(session)
             given.setdefault(session.id, (session, []))[1].append((lease, start_ms))
             self._grants += 1
             state.turn = self._grants
-            sources.append(state)
-        self._is_cut_short = bool((self._grants == until and sources and turns) or self._holds > HOLDS_PER_TURN)
+            self._agenda.touch(project)
+            self._agenda.stay(project, state.turn)
+        self._is_cut_short = bool((self._grants == until and self._turns) or self._holds > HOLDS_PER_TURN)
+        for state in unable:
+            self._agenda.stay(state.project.id, state.turn)
         return [*actions, *(Give(session, grants) for session, grants in given.values())]
+
+    def _asleep_until(self, state: ProjectState | None, now: float, now_ms: int) -> float:
+        """When a project without a task may have one, if nothing happens to it; inf: never."""
+        if state is None or not state.is_active:
+            return inf
+        until = state.pause.until if state.pause.phase is Phase.PAUSED else inf
+        if state.is_limited and (token_s := state.bucket.wait_s(now)) is not None:
+            until = now + RATE_TURN_S + max(0.0, token_s - AHEAD_S)
+        for at_ms in (state.frontier.next_due_ms(), state.next_tick_ms(now_ms)):
+            if at_ms is not None and at_ms > now_ms:  # else something other than time holds it back
+                until = min(until, now + (at_ms - now_ms) / 1000)
+        return until
 
     def _next(self, state: ProjectState, now: float, now_ms: int) -> Task | None:
         """The task that the project wants done next; None if it has to wait."""
@@ -516,7 +528,10 @@ class Core:
                 return found
             self.hosts.await_(name, now)
             self._holds += 1
-            if self._holds > HOLDS_PER_TURN or not state.frontier.hold(now_ms):
+            if self._holds > HOLDS_PER_TURN:
+                self._agenda.touch(state.project.id)  # it is looked at again at once
+                return None
+            if not state.frontier.hold(now_ms):
                 return None
         return None
 

@@ -189,6 +189,11 @@ class Frontier:
             return False
         return True
 
+    @property
+    def has_aside(self) -> bool:
+        """Some tasks wait for their hosts, here or in the database only."""
+        return bool(len(self.aside)) or self.aside.has_passed
+
     def open(self, host: int) -> None:
         """Tasks of this host that were set aside stand in the order again."""
         self.aside.open(host)

@@ -80,7 +80,8 @@ class Membership:
         session = self.sessions.get(greeting.session)
         if session is None or session.route == greeting.route or now - session.heard >= self._timing.suspect_s:
             return arrival
-        self._claims[greeting.session] = arrival
+        older = self._claims.get(greeting.session)  # two clones in turn must not put the end off for ever
+        self._claims[greeting.session] = arrival if older is None else arrival._replace(at=older.at)
         return Challenge(session)
 
     def admit(self, greeting: Greeting, now: float) -> Session:
