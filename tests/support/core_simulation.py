@@ -142,7 +142,7 @@ class Simulation:
         self.core = Core(Timing(), window=10_000, expected=(), now=self.now)
         self.slaves: dict[bytes, Slave] = {}
         self.rows = {id: Rows(id) for id in range(1, plan.projects + 1)}
-        self._held: dict[Ref, Task] = {}  # as they were granted last
+        self._held: dict[Ref, Task] = {}  # as they were granted last, until their runs end
         self._running: set[Ref] = set()  # nobody else may have these
         self._entered: dict[int, float] = {}  # seq of a waiting task -> since when
         self._outcomes: list[tuple[Slave, Lease]] = []  # of the group that is committed next
@@ -303,6 +303,7 @@ class Simulation:
             task = lease.task
             rows = self.rows[task.ref.project]
             rows.remove(task)
+            del self._held[task.ref]
             if self.random.random() < FAILS:
                 retry = {"run": task.run + 1, "attempt": 0, "due_ms": self.now_ms + RETRY_MS}
                 entered.append(self._enter(rows, replace(task, seq=next(self._seq), **retry)))
@@ -359,8 +360,9 @@ class Simulation:
         self.starts[project].append(start)
         self.longest_gap_s = max(self.longest_gap_s, self.now - self._granted_at[project])
         self._granted_at[project] = self.now
+        is_first = task.ref not in self._held
         self._held[task.ref] = task
-        if task.priority == 0 and not task.due_ms:
+        if is_first and task.priority == 0 and not task.due_ms:
             self.longest_wait_s = max(self.longest_wait_s, self.now - self._entered.pop(task.seq, BEGIN_S))
         if slave is None:
             return  # crashed a moment ago, and nobody knows yet

@@ -6,7 +6,7 @@ from itertools import count
 
 from zspider.scheduler.leases import Session
 
-LEVELS = 16  # how finely slaves' loads are told apart
+LEVELS = 8  # how finely the loads of slaves are told apart
 _STALE_MAX = 64  # entries that count no more and are not worth cleaning up
 _Entry = tuple[int, int, bytes, int, Session]
 
@@ -14,7 +14,7 @@ _Entry = tuple[int, int, bytes, int, Session]
 class Turns:
     """Slaves with room: the one with the least to do first, and among equals the one that waits longest.
 
-    How much a slave has to do is told apart in sixteenths of its window: below one sixteenth all take turns, so
+    How much a slave has to do is told apart in eighths of its window: below one eighth all take turns, so
     that a slave whose pages are slow gets its share as long as it has room to fetch beside them.
     """
 
