@@ -275,7 +275,7 @@ class Simulation:
         if slave.is_up:
             del slave.held[lease.number]
             self._running.remove(lease.task.ref)
-            self._tell(self.core.arrived, lease.task.ref, lease.task.run)
+            self._tell(self.core.arrived, lease.task.ref, lease.task.run, None, 0.0, self.now)
             if not self._outcomes:
                 self._at(COMMIT_S, self._commit)
             self._outcomes.append((slave, lease))

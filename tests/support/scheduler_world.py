@@ -142,7 +142,7 @@ class Slave:
 
     def hello(self) -> None:
         held = [
-            HeldLease(x.number, x.ref.project, x.taskid, x.run, x.attempt, row and host_of(row.url) or "")
+            HeldLease(x.number, x.ref.project, x.taskid, x.run, x.attempt, (row and host_of(row.url)) or "")
             for x in self.held.values()
             for row in [self.world.rows.get(x.ref)]
         ]

@@ -104,8 +104,8 @@ class Desk:
         return self._writer.backlog > BACKLOG_MAX
 
     def wait_s(self, now: float) -> float:
-        """Seconds until `step` has something to do if nothing comes in."""
-        return self.core.wait_s(now)
+        """Seconds until `step` has something to do if nothing comes in; a commit comes in, too."""
+        return 1.0 if self.is_full else self.core.wait_s(now)
 
     def step(self, now: float) -> None:
         """Let time pass in the core, and grant; nothing is granted while the database is behind."""
