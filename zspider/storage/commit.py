@@ -1,6 +1,6 @@
 """Outcomes to rows: everything that a batch led to, in one transaction; one bad datum harms its own task only."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from zspider.storage.accept import ArrivalNumbers, Batch, cron_senders, refs_of, storable
 from zspider.storage.counters import CRON_TICK, RESULTS, CounterTable
@@ -16,7 +16,9 @@ from zspider.task import End, Follow, Outcome, Ref, Rules
 
 
 class Writer:
-    """Writes batches. `projects`: ids of those that may be written to, kept by the caller."""
+    """Writes batches. `projects`: those that may be written to, and the run with which their new tasks begin; kept by
+    the caller.
+    """
 
     def __init__(
         self,
@@ -24,7 +26,7 @@ class Writer:
         fence: Fence,
         rules: Rules,
         *,
-        projects: Collection[int],
+        projects: Mapping[int, int],
         numbers: ArrivalNumbers,
         known: KnownKeys,
     ) -> None:
@@ -50,7 +52,7 @@ class Writer:
 
     def submit(self, project: int, follows: Sequence[Follow], now_ms: int) -> Committed:
         """Accept URLs that no task led to."""
-        batch = self._batch(now_ms)
+        batch = self.batch(now_ms)
         with self._db.transaction() as tx:
             self._fence.enter(tx)
             batch.follow(project, follows)
@@ -59,7 +61,7 @@ class Writer:
 
     def finish(self, project: int, follow: Follow, now_ms: int) -> Committed:
         """Accept on_finished if no task is left."""
-        batch = self._batch(now_ms)
+        batch = self.batch(now_ms)
         with self._db.transaction() as tx:
             self._fence.enter(tx)
             batch.finish(project, follow, self._counters.read(tx).get(project, {}))
@@ -68,7 +70,7 @@ class Writer:
 
     def charge(self, deliveries: Sequence[tuple[Ref, int, int]], now_ms: int) -> Committed:
         """Note (task, run, attempt) of deliveries that came to nothing."""
-        batch = self._batch(now_ms)
+        batch = self.batch(now_ms)
         with self._db.transaction() as tx:
             self._fence.enter(tx)
             batch.rows = self._tasks.find(tx, {ref for ref, _, _ in deliveries if ref.project in self._projects})
@@ -78,6 +80,10 @@ class Writer:
             self._accept_and_write(tx, batch, now_ms)
             batch.report.entered += self._tasks.as_tasks(tx, again)
         return self._done(batch)
+
+    def batch(self, now_ms: int) -> Batch:
+        """An empty one, for one transaction."""
+        return Batch(self._rules, self._known, self._numbers, now_ms, self._projects)
 
     def _commit(self, outcomes: Sequence[Outcome], first: int, now_ms: int, report: Committed) -> None:
         try:
@@ -92,7 +98,7 @@ class Writer:
             self._commit(outcomes[half:], first + half, now_ms, report)
 
     def _write(self, outcomes: Sequence[Outcome], now_ms: int) -> Committed:
-        batch = self._batch(now_ms)
+        batch = self.batch(now_ms)
         with self._db.transaction() as tx:
             self._fence.enter(tx)
             batch.rows = self._tasks.find(tx, set(refs_of(outcomes)))
@@ -109,9 +115,6 @@ class Writer:
         """Those of these projects that exist and are not being removed."""
         found = {name: self._project_table.find(tx, name) for name in sorted(names)}
         return {name: project for name, project in found.items() if project is not None and project in self._projects}
-
-    def _batch(self, now_ms: int) -> Batch:
-        return Batch(self._rules, self._known, self._numbers, now_ms)
 
     def _accept_and_write(self, tx: Transaction, batch: Batch, now_ms: int) -> None:
         batch.rows |= self._tasks.find(tx, batch.undecided())

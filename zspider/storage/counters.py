@@ -20,6 +20,7 @@ DROPPED = "dropped:"  # ... and why: follows and messages not accepted
 MESSAGES = "messages"  # done, since the project was made
 # Names that begin with "_" are for ourselves: nobody is shown them.
 CRON_TICK = "_cron_tick"  # run of the last @every task whose messages were accepted
+FIRST_RUN = "_first_run"  # of new tasks: above every run of a task that was deleted, so that nothing of it is heard
 
 
 class CounterTable:
