@@ -20,7 +20,7 @@ _projects = count()
 
 
 def steps(
-    crawl: Crawl, change: Change, *statuses: Status, url: str = "", rows: int = 3, most: int = 1000
+    crawl: Crawl, change: Change, *statuses: Status, url: str = "", rows: int = 3, most: int | None = None
 ) -> Iterator[Step]:
     """The steps of one bulk verb, as the master makes them."""
     cursor: Cursor | None = None
@@ -30,7 +30,7 @@ def steps(
             change, crawl.project.id, Selection(statuses, url), cursor, now_ms=crawl.now_ms, rows=rows, most=most
         )
         yield step
-        most -= step.changed
+        most = None if most is None else most - step.changed
         cursor = step.next
         if cursor is None:
             return

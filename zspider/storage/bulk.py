@@ -29,6 +29,7 @@ class Step(NamedTuple):
 
     report: Committed
     changed: int
+    looked: int  # at so many rows
     next: Cursor | None  # None: this was the last
 
 
@@ -46,16 +47,24 @@ class Bulk:
         self._walk = Walk(db.engine)
 
     def step(
-        self, change: Change, project: int, selection: Selection, cursor: Cursor, *, rows: int, most: int, now_ms: int
+        self,
+        change: Change,
+        project: int,
+        selection: Selection,
+        cursor: Cursor,
+        *,
+        rows: int,
+        most: int | None,
+        now_ms: int,
     ) -> Step:
-        """Look at the next `rows` tasks and change those that fit, `most` of them at most."""
+        """Look at the next `rows` tasks and change those that fit; most: of them at most, None for all."""
         batch = self._batch(now_ms)
         with self._db.transaction() as tx:
             self._fence.enter(tx)
             page = self._walk.page(tx, project, selection, cursor, rows)
             chosen = page.rows[:most]
             self._change(tx, batch, change, chosen, now_ms)
-        return Step(batch.report, len(chosen), None if len(chosen) == most else page.next)
+        return Step(batch.report, len(chosen), page.looked, None if len(chosen) == most else page.next)
 
     def restart_one(self, project: int, taskid: str, now_ms: int) -> Committed:
         """Let a task run anew now; StorageError when there is none, or it may be running."""

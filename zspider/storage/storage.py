@@ -35,7 +35,7 @@ from zspider.task import (
 
 SEQ_SLACK = 3600 * 1000 * 1_000_000  # an hour of `seq`: far more than a master uses between two renewals
 REMOVE_ROWS = 1000  # deleted in one transaction: some 20 ms
-BULK_ROWS = 500  # looked at in one transaction
+BULK_ROWS = 300  # looked at, and perhaps changed, in one transaction: no longer than a group of outcomes takes
 
 
 def open_storage(address: str, *, rules: Rules, known: int, create: bool = True) -> "Storage":
@@ -203,11 +203,12 @@ class Storage:
         *,
         now_ms: int,
         rows: int = BULK_ROWS,
-        most: int = BULK_ROWS,
+        most: int | None = None,
     ) -> Step:
-        """Look at the next `rows` tasks and change those selected, `most` at most; safe to repeat.
+        """Look at the next `rows` tasks and change those selected; safe to repeat.
 
-        cursor: of the step before; None begins with what there is now. Leases of what changed are void (`gone`).
+        cursor: of the step before; None begins with what there is now. most: the last step is the one that has changed
+        so many. Leases of what changed are void (`gone`).
         StorageError when there is no such project, or it is being removed.
         """
         self._check_writable(project)
@@ -226,6 +227,7 @@ class Storage:
 
     def clear_results(self, project: int, after: bytes = b"", rows: int = BULK_ROWS) -> tuple[Committed, bytes | None]:
         """Delete the results of the next tasks by key; also the last key, None when there are no more."""
+        self._check_writable(project)
         report = Committed()
         with self._write() as tx:
             cut, last = self._results.cut(tx, project, after, rows)
