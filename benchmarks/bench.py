@@ -1,6 +1,6 @@
 """zspider, the bare machine, the reference and Scrapy, doing one job in alternating runs; see README.md here.
 
-python -m benchmarks.bench [--rounds 3] [--pages 11110] [--name NAME] [SUBJECT ...]
+python -m benchmarks.bench [--job article|graph] [--rounds 3] [--pages N] [--name NAME] [SUBJECT ...]
 """
 
 import argparse
@@ -15,24 +15,60 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import median
+from typing import NamedTuple
 
 from tests.support.nginx import Nginx
 from tests.support.nginx import Request as Answered
-from zspider.roles.demo_site import PAGES, export_site
+from zspider.roles.demo_site import PAGES, Site, export_site
 
-from benchmarks.subjects import SUBJECTS, Run, Subject
+from benchmarks.subjects import GRAPH_SUBJECTS, SUBJECTS, Run, Subject
 
 RESULTS = Path(__file__).resolve().parent / "results"
 
-# subject, other, least ratio of the medians that the project set itself (None: only shown)
-RATIOS: tuple[tuple[str, str, float | None], ...] = (
-    ("zspider-sqlite", "scrapy", 4.0),
-    ("zspider-mariadb", "scrapy", 3.0),
-    ("zspider-sqlite", "reference", 0.35),
-    ("zspider-sqlite", "scrapy-jobdir", None),
-    ("zspider-sqlite", "bare", None),
-    ("zspider-mariadb", "zspider-sqlite", None),
+
+class Job(NamedTuple):
+    """What all subjects do in one set of runs."""
+
+    name: str
+    articles: int  # of the demo site
+    rounds: int
+    subjects: tuple[Subject, ...]
+    # subject, other, least ratio of the medians that the project set itself (None: only shown)
+    ratios: tuple[tuple[str, str, float | None], ...]
+    is_graph: bool = False
+
+    def pages(self, articles: int) -> int:
+        """How many pages are to be stored, of a site with so many articles."""
+        return len(Site(articles).paths()) - 1 if self.is_graph else articles  # no page links to robots.txt
+
+
+ARTICLE_JOB = Job(
+    "article",
+    articles=PAGES,
+    rounds=3,
+    subjects=SUBJECTS,
+    ratios=(
+        ("zspider-sqlite", "scrapy", 4.0),
+        ("zspider-mariadb", "scrapy", 3.0),
+        ("zspider-sqlite", "reference", 0.35),
+        ("zspider-sqlite", "scrapy-jobdir", None),
+        ("zspider-sqlite", "bare", None),
+        ("zspider-mariadb", "zspider-sqlite", None),
+    ),
 )
+GRAPH_JOB = Job(
+    "graph",
+    articles=49_504,  # and 496 shelves: with the start page 50,001 pages of 30 links
+    rounds=2,
+    subjects=GRAPH_SUBJECTS,
+    ratios=(
+        ("zspider-sqlite", "scrapy", 8.0),
+        ("zspider-sqlite", "reference", 0.4),
+        ("zspider-mariadb", "zspider-sqlite", None),
+    ),
+    is_graph=True,
+)
+JOBS = {job.name: job for job in (ARTICLE_JOB, GRAPH_JOB)}
 MASTER_RSS_MB_MAX = 150
 
 
@@ -87,12 +123,13 @@ def _fill(measured: Measured, run: Run, log: Sequence[Answered], pages: int) -> 
         measured.processes[cost.name] = measured.processes.get(cost.name, 0) + 1
 
 
-def measure_all(subjects: Sequence[Subject], rounds: int, pages: int, keep: bool) -> list[Measured]:
+def measure_all(job: Job, subjects: Sequence[Subject], rounds: int, articles: int, keep: bool) -> list[Measured]:
     """All subjects, round by round: what the machine does meanwhile meets each of them."""
+    pages = job.pages(articles)
     work = Path(tempfile.mkdtemp(prefix="zspider-bench-"))
     runs = []
     try:
-        export_site(work / "site", pages)
+        export_site(work / "site", articles)
         for number in range(1, rounds + 1):
             for subject in subjects:
                 directory = work / f"{number}-{subject.name}"
@@ -145,7 +182,7 @@ def _roles(runs: Sequence[Measured]) -> str:
     return "; ".join(parts)
 
 
-def ratios(runs: Sequence[Measured]) -> list[tuple[str, float, float | None]]:
+def ratios(job: Job, runs: Sequence[Measured]) -> list[tuple[str, float, float | None]]:
     """(what, ratio of the medians, the least that is wanted) for every pair that was measured."""
     rates: dict[str, list[float]] = {}
     for run in runs:
@@ -153,15 +190,20 @@ def ratios(runs: Sequence[Measured]) -> list[tuple[str, float, float | None]]:
             rates.setdefault(run.subject, []).append(run.pages_per_s)
     return [
         (f"{one} / {other}", median(rates[one]) / median(rates[other]), wanted)
-        for one, other, wanted in RATIOS
+        for one, other, wanted in job.ratios
         if one in rates and other in rates
     ]
 
 
-def report(runs: Sequence[Measured], rounds: int, pages: int) -> str:
+def report(job: Job, runs: Sequence[Measured], rounds: int, pages: int) -> str:
     """Everything, as text."""
-    lines = ["", f"{pages:,} pages, medians of {rounds} alternating runs on {os.cpu_count()} cores", table(runs), ""]
-    for what, ratio, wanted in ratios(runs):
+    lines = [
+        "",
+        f"{job.name} job: {pages:,} pages, medians of {rounds} alternating runs on {os.cpu_count()} cores",
+        table(runs),
+        "",
+    ]
+    for what, ratio, wanted in ratios(job, runs):
         verdict = "" if wanted is None else f"  (goal {wanted:g}: {'met' if ratio >= wanted else 'MISSED'})"
         lines.append(f"{what:<36} {ratio:>6.2f}{verdict}")
     masters = [run.rss_mb["master"] for run in runs if run.subject.startswith("zspider") and "master" in run.rss_mb]
@@ -171,7 +213,7 @@ def report(runs: Sequence[Measured], rounds: int, pages: int) -> str:
     return "\n".join(lines)
 
 
-def save(runs: Sequence[Measured], rounds: int, pages: int, name: str) -> Path:
+def save(job: Job, runs: Sequence[Measured], rounds: int, pages: int, name: str) -> Path:
     """Write everything that was measured to results/NAME.json."""
     RESULTS.mkdir(exist_ok=True)
     file = RESULTS / f"{name}.json"
@@ -179,9 +221,10 @@ def save(runs: Sequence[Measured], rounds: int, pages: int, name: str) -> Path:
     content = {
         "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "machine": machine,
+        "job": job.name,
         "pages": pages,
         "rounds": rounds,
-        "ratios": {what: round(ratio, 3) for what, ratio, _ in ratios(runs)},
+        "ratios": {what: round(ratio, 3) for what, ratio, _ in ratios(job, runs)},
         "runs": [asdict(run) for run in runs],
     }
     file.write_text(json.dumps(content, indent=1) + "\n")
@@ -190,24 +233,36 @@ def save(runs: Sequence[Measured], rounds: int, pages: int, name: str) -> Path:
 
 def main() -> int:
     """Exit code 1 when any run failed; a missed goal is only said."""
-    names = [subject.name for subject in SUBJECTS]
-    arguments = argparse.ArgumentParser(prog="benchmarks.bench", description="Compare crawlers on one job.")
-    arguments.add_argument("subjects", nargs="*", metavar="SUBJECT", help=f"of: {', '.join(names)} (default: all)")
-    arguments.add_argument("--rounds", type=int, default=3, help="alternating runs of each subject")
-    arguments.add_argument("--pages", type=int, default=PAGES, help="size of the site")
-    arguments.add_argument("--name", default=time.strftime("%Y-%m-%d"), help="of the file in benchmarks/results/")
-    arguments.add_argument("--keep", action="store_true", help="keep logs and databases of good runs too")
-    given = arguments.parse_args()
-    if unknown := set(given.subjects) - set(names):
-        arguments.error(f"no such subject: {', '.join(sorted(unknown))}; there are: {', '.join(names)}")
-    subjects = [subject for subject in SUBJECTS if not given.subjects or subject.name in given.subjects]
-
+    given = _arguments()
+    job = JOBS[given.job]
+    articles, rounds = given.pages or job.articles, given.rounds or job.rounds
+    subjects = [subject for subject in job.subjects if not given.subjects or subject.name in given.subjects]
     for subject in subjects:
         subject.prepare()
-    runs = measure_all(subjects, given.rounds, given.pages, given.keep)
-    print(report(runs, given.rounds, given.pages))
-    print(f"\nwritten to {save(runs, given.rounds, given.pages, given.name)}")
+    runs = measure_all(job, subjects, rounds, articles, given.keep)
+    print(report(job, runs, rounds, job.pages(articles)))
+    print(f"\nwritten to {save(job, runs, rounds, job.pages(articles), given.name or _name(job))}")
     return 1 if any(run.error for run in runs) else 0
+
+
+def _name(job: Job) -> str:
+    day = time.strftime("%Y-%m-%d")
+    return f"{day}-graph" if job.is_graph else day
+
+
+def _arguments() -> argparse.Namespace:
+    arguments = argparse.ArgumentParser(prog="benchmarks.bench", description="Compare crawlers on one job.")
+    arguments.add_argument("subjects", nargs="*", metavar="SUBJECT", help="see README.md (default: all of the job)")
+    arguments.add_argument("--job", choices=JOBS, default="article", help="what is to be done")
+    arguments.add_argument("--rounds", type=int, help="alternating runs of each subject")
+    arguments.add_argument("--pages", type=int, help="articles of the site")
+    arguments.add_argument("--name", help="of the file in benchmarks/results/ (default: the day)")
+    arguments.add_argument("--keep", action="store_true", help="keep logs and databases of good runs too")
+    given = arguments.parse_args()
+    names = [subject.name for subject in JOBS[given.job].subjects]
+    if unknown := set(given.subjects) - set(names):
+        arguments.error(f"no such subject: {', '.join(sorted(unknown))}; there are: {', '.join(names)}")
+    return given
 
 
 if __name__ == "__main__":

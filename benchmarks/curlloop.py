@@ -2,6 +2,8 @@
 
 import io
 from collections.abc import Callable
+from functools import lru_cache
+from urllib.parse import urldefrag, urljoin
 
 import lxml.html
 import pycurl
@@ -13,6 +15,20 @@ _PARSER = lxml.html.HTMLParser(encoding="utf-8")
 def title_of(body: bytes) -> str:
     """The text of the page's <title>."""
     return str(lxml.html.document_fromstring(body, parser=_PARSER).findtext(".//title") or "")
+
+
+def title_and_links_of(body: bytes, url: str) -> tuple[str, list[str]]:
+    """The page's title, and the URLs that it links to, each once and without fragment."""
+    root = lxml.html.document_fromstring(body, parser=_PARSER)
+    place = url[: url.rindex("/") + 1]
+    links = dict.fromkeys(_joined(place, href) for href in root.xpath("//a/@href"))
+    return str(root.findtext(".//title") or ""), list(links)
+
+
+@lru_cache(100_000)
+def _joined(place: str, href: str) -> str:
+    """`urljoin` costs 8 us; the pages of one directory have most links in common."""
+    return urldefrag(urljoin(place, href)).url
 
 
 class CurlLoop:

@@ -5,7 +5,9 @@ A master and N fetch-and-parse processes over ZeroMQ (DEALER/ROUTER, tasks and a
 per received batch, and nothing is granted before that commit. Killed and started again it goes on where it was.
 No retries, limits, scripts, leases or encryption: the difference to zspider is the price of those.
 
-    python -m benchmarks.reference master BASE PAGES DATABASE [--workers 2]
+    python -m benchmarks.reference master BASE PAGES DATABASE [--workers 2] [--graph]
+
+--graph: it is told one page and follows all links. The master remembers what it has inserted, so repeats cost no query.
 """
 
 import argparse
@@ -20,7 +22,7 @@ from hashlib import md5
 import msgpack
 import zmq
 
-from benchmarks.curlloop import CurlLoop, title_of
+from benchmarks.curlloop import CurlLoop, title_and_links_of, title_of
 
 BATCH = 200
 FOLLOWS = 1000  # URLs in one message
@@ -106,6 +108,7 @@ class Master:
         self._last = 0  # id of the last task that was granted
         self._granted: dict[int, str] = {}
         self._hungry: list[bytes] = []  # routes that wait for a batch
+        self._known: set[str] = set()  # URLs that certainly have a row
 
     def run(self) -> None:
         while self._left:
@@ -115,7 +118,9 @@ class Master:
             is_hungry, answers, follows = msgpack.unpackb(frame)
             done = [(number, self._granted.pop(number), title) for number, title in answers]
             if done or follows:
-                self._left += self._store.commit(done, follows) - len(done)
+                unknown = [url for url in dict.fromkeys(follows) if url not in self._known]
+                self._left += self._store.commit(done, unknown) - len(done)
+                self._known.update(unknown)
             if is_hungry:
                 self._hungry.append(route)
             self._grant()
@@ -132,7 +137,7 @@ class Master:
             self._router.send_multipart([route, b""])
 
 
-def serve(base: str, pages: int, database: str, workers: int) -> None:
+def serve(base: str, pages: int, database: str, workers: int, *, is_graph: bool) -> None:
     """Run the job to its end."""
     store = Store(database)
     store.commit([], [START])
@@ -140,6 +145,7 @@ def serve(base: str, pages: int, database: str, workers: int) -> None:
     router = context.socket(zmq.ROUTER)
     port = router.bind_to_random_port("tcp://127.0.0.1")
     argv = [sys.executable, "-m", "benchmarks.reference", "worker", base, str(pages), f"tcp://127.0.0.1:{port}"]
+    argv += ["--graph"] if is_graph else []
     processes = [subprocess.Popen(argv) for _ in range(workers)]
     master = Master(store, router)
     try:
@@ -155,14 +161,17 @@ def serve(base: str, pages: int, database: str, workers: int) -> None:
 class Worker:
     """Fetches and parses what the master grants, and answers in batches."""
 
-    def __init__(self, base: str, pages: int, address: str) -> None:
-        self._seeds = [f"{base}/article/{number}.html" for number in range(1, pages + 1)]
+    def __init__(self, base: str, pages: int, address: str, *, is_graph: bool) -> None:
+        self._seeds = [f"{base}/article/{number}.html" for number in range(1, 2 if is_graph else pages + 1)]
+        self._is_graph = is_graph
         self._context = zmq.Context()
         self._dealer = self._context.socket(zmq.DEALER)
         self._dealer.connect(address)
         self._loop = CurlLoop(self._on_page)
         self._waiting: list[tuple[int, str]] = []
         self._answers: list[tuple[int, str | None]] = []
+        self._urls: dict[int, str] = {}  # of pages in flight, when their links are wanted
+        self._follows: list[str] = []
         self._held = 0  # granted and not answered
 
     def run(self) -> None:
@@ -180,6 +189,8 @@ class Worker:
 
     def _start(self, number: int, url: str) -> None:
         if url != START:
+            if self._is_graph:
+                self._urls[number] = url
             self._loop.start(number, url)
             return
         for at in range(0, len(self._seeds), FOLLOWS):
@@ -189,8 +200,8 @@ class Worker:
     def _say(self) -> None:
         """Answer what is done, and ask for a batch."""
         self._held -= len(self._answers)
-        self._dealer.send(msgpack.packb((True, self._answers, [])))
-        self._answers = []
+        self._dealer.send(msgpack.packb((True, self._answers, self._follows)))
+        self._answers, self._follows = [], []
 
     def _receive(self) -> bool:
         """Take the batches that came; False when the master said it is over. Blocks only without any work."""
@@ -204,7 +215,12 @@ class Worker:
         return True
 
     def _on_page(self, tag: int, status: int, body: bytes) -> None:
-        self._answers.append((tag, title_of(body) if status == 200 else None))
+        if status == 200 and self._is_graph:
+            title, links = title_and_links_of(body, self._urls.pop(tag))
+            self._follows += links
+            self._answers.append((tag, title))
+        else:
+            self._answers.append((tag, title_of(body) if status == 200 else None))
 
 
 def main() -> None:
@@ -217,11 +233,12 @@ def main() -> None:
         role.add_argument("pages", type=int)
         role.add_argument("database" if name == "master" else "address")
         role.add_argument("--workers", type=int, default=2)
+        role.add_argument("--graph", action="store_true")
     given = arguments.parse_args()
     if given.role == "master":
-        serve(given.base, given.pages, given.database, given.workers)
+        serve(given.base, given.pages, given.database, given.workers, is_graph=given.graph)
     else:
-        Worker(given.base, given.pages, given.address).run()
+        Worker(given.base, given.pages, given.address, is_graph=given.graph).run()
 
 
 if __name__ == "__main__":

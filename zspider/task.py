@@ -5,7 +5,7 @@ Nothing here decides or does anything. Wall-clock times are integer milliseconds
 goes to the end, with a default, or the protocol number grows.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import IntEnum, StrEnum
 from functools import lru_cache
 from hashlib import md5, sha256
@@ -20,6 +20,7 @@ RESULT_BYTES_MAX = 4 * 1024 * 1024  # half of MariaDB's default max_allowed_pack
 TRACK_BYTES_MAX = 1024 * 1024
 FOLLOWS_MAX = 20_000  # of one Outcome; what is more travels as PARTs
 RESULTS_MAX = 20_000
+ADD_URLS_MAX = 1000  # URLs of one request from outside: some 30 ms of the writer
 MESSAGES_MAX = 20_000  # of one Outcome
 MESSAGE_BYTES_MAX = 1024 * 1024  # of one message's packed body
 ATTEMPTS_MAX = 10  # deliveries of one run before it fails with "gave up"
@@ -42,6 +43,9 @@ GET_INFO = "_on_get_info"  # asks a script for its crawl_config, retry_delay and
 CRONJOB = "_on_cronjob"  # runs the methods marked @every; never stored
 # A counter: runs that ended since on_finished was made last; neither its own nor those of messages.
 SINCE_FINISHED = "_since_finished"
+# Counters: what the runs that ended took, and how many they were; pages fetched, and callbacks run.
+FETCH_MS, FETCHED = "_fetch_ms", "_fetched"
+PROCESS_MS, PROCESSED = "_process_ms", "_processed"
 INTERNAL = frozenset({GET_INFO, CRONJOB})
 ON_MESSAGE = "_on_message"  # callback of a task that is a message
 MESSAGE_PREFIX = ON_MESSAGE + ":"  # of such a task's taskid
@@ -296,3 +300,48 @@ class Rules(Protocol):
     def is_finished(self, counts: Mapping[str, int]) -> bool:
         """Whether it is time for on_finished, by a project's counters."""
         ...
+
+
+class Window(NamedTuple):
+    """The last minutes, hour or day, for which a project's activity is summed, in slots of time (pyspider.md 4.11)."""
+
+    name: str
+    step_s: int  # of one slot
+    slots: int
+
+    def slot(self, ms: int) -> int:
+        """Epoch seconds at which the slot begins that this wall-clock millisecond is in."""
+        return ms // 1000 // self.step_s * self.step_s
+
+    def first(self, ms: int) -> int:
+        """The oldest slot of the window that ends with this millisecond's."""
+        return self.slot(ms) - (self.slots - 1) * self.step_s
+
+
+WINDOWS = (Window("5m", 10, 30), Window("1h", 60, 60), Window("1d", 600, 144))
+# What a window sums up, and the counters that have the sums since the project was made.
+ACTIVITY = {
+    "new": "new",
+    "success": "success",
+    "retry": "retry",
+    "failed": "failed_total",
+    "fetch_ms": FETCH_MS,
+    "fetched": FETCHED,
+    "process_ms": PROCESS_MS,
+    "processed": PROCESSED,
+}
+Activity = Sequence[int]  # in the order of ACTIVITY
+
+
+def activity_of(counts: Mapping[str, int]) -> Activity:
+    """The activity in some counters, or in what was added to them."""
+    return [counts.get(name, 0) for name in ACTIVITY.values()]
+
+
+class WindowSlot(NamedTuple):
+    """What happened in a project in one slot of a window."""
+
+    step_s: int
+    slot: int
+    project: int
+    activity: Activity

@@ -7,7 +7,6 @@ from itertools import count
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.support.plans import plans
 from tests.support.storage import Crawl, follow, outcome
 from zspider.errors import StorageError
 from zspider.scheduler.internal import entry_follow
@@ -316,25 +315,3 @@ def test_counters_and_what_the_master_is_told_stay_true_whatever_is_done(crawl: 
     assert crawl.gauges() == crawl.recounted()
     waiting = crawl.storage.ready(crawl.project.id, None, 100) + crawl.storage.delayed(crawl.project.id, None, 100)
     assert {task.ref: task for task in waiting} == held
-
-
-def test_every_batch_reads_the_index_in_its_order(crawl: Crawl) -> None:
-    a_mixed_project(crawl)
-    crawl.tasks(*(f"more{number}" for number in range(3000)))
-    later = crawl.tasks(*(f"due{number}" for number in range(3000)), retries=3)
-    crawl.commit(*(outcome(task, End.FAILURE) for task in later[:1500]))
-    crawl.commit(*(outcome(task, End.FATAL) for task in later[1500:]))
-    selection = Selection((ACTIVE, FAILED, SUCCESS, BAD))
-    with plans(crawl.address, "SELECT tasks.") as seen:
-        cursor: Cursor | None = None
-        while True:
-            _, cursor = crawl.reader.count(crawl.project.id, selection, cursor, 100)
-            if cursor is None:
-                break
-    walked = [plan for plan in seen if "due_ms" in plan.sql and "tasks.url" not in plan.sql]
-    assert len(walked) > 60
-    assert [plan for plan in walked if plan.index != "frontier"] == []
-    assert not [plan for plan in walked if plan.sorts]
-    by_key = [plan for plan in seen if "tasks.url" in plan.sql]
-    assert by_key
-    assert not [plan for plan in by_key if plan.index is None]

@@ -3,7 +3,19 @@
 import pytest
 from tests.support.storage import OPTIONS, Crawl, follow, outcome
 from zspider.errors import StorageError
-from zspider.task import CRONJOB, GET_INFO, SINCE_FINISHED, End, Outcome, Status, Task
+from zspider.task import (
+    CRONJOB,
+    FETCH_MS,
+    FETCHED,
+    GET_INFO,
+    PROCESS_MS,
+    PROCESSED,
+    SINCE_FINISHED,
+    End,
+    Outcome,
+    Status,
+    Task,
+)
 
 
 def test_a_success_stores_status_follows_and_results_together(crawl: Crawl) -> None:
@@ -190,7 +202,8 @@ def test_tasks_of_several_projects_go_into_one_batch(crawl: Crawl) -> None:
     assert sorted(task.ref.project for task in got.entered) == [crawl.project.id, other.id]
     assert got.counts[other.id] == got.counts[crawl.project.id]
     ended = {"new": 1, "waiting": 0, "done": 1, "success": 1, "results": 1, SINCE_FINISHED: 1}
-    assert got.counts[other.id] == ended
+    took = {FETCHED: 1, FETCH_MS: 0, PROCESSED: 1, PROCESS_MS: 0}
+    assert got.counts[other.id] == ended | took
 
 
 def test_many_rows_go_to_mariadb_in_few_statements(crawl: Crawl, request: pytest.FixtureRequest) -> None:

@@ -137,6 +137,7 @@ def test_a_commit_without_an_answer_is_played_again_and_everything_is_reported_a
         assert again.entered == []
         assert crawl.waiting() == ["from-a", "from-b"]  # what a master reloads then
         assert crawl.counts()["success"] == 2
+        assert crawl.lately()["5m"] == {"new": 4, "success": 2, "fetched": 2, "processed": 2}
     mariadb.query(f"DROP DATABASE `{name}`")
 
 
@@ -191,8 +192,10 @@ def test_a_lock_that_somebody_holds_too_long_leaves_nothing_half_written(crawl: 
         crawl.commit(batch)
     assert not crawl.knows("a")
     assert crawl.row("page").run == 0
+    assert crawl.lately()["5m"] == {"new": 1}
     assert not crawl.commit(batch).ended[0].late
     assert crawl.results() == {"page": ["1"]}
+    assert crawl.lately()["5m"] == {"new": 2, "success": 1, "fetched": 1, "processed": 1}
 
 
 def test_a_reader_is_not_in_the_way_of_the_writer_nor_the_writer_in_its(crawl: Crawl) -> None:

@@ -6,7 +6,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from tests.support.storage import Crawl
+from tests.support.storage import Crawl, outcome
 from zspider.errors import ConfigError
 from zspider.scheduler.rules import SchedulerRules
 from zspider.storage import migrations, open_storage, schema_state, upgrade
@@ -56,6 +56,19 @@ def test_tables_of_another_version_are_not_touched(crawl: Crawl, monkeypatch: py
     assert schema_state(crawl.address) == "older"
     with pytest.raises(ConfigError, match="zspiderd db upgrade"):
         open_storage(crawl.address, rules=SchedulerRules(), known=1)
+
+
+def test_a_database_of_before_windows_keeps_its_tasks_and_begins_to_count(crawl: Crawl) -> None:
+    crawl.task("page")
+    crawl.close()
+    execute(crawl.address, "DROP TABLE windows", "UPDATE alembic_version SET version_num = '0001'")
+    assert schema_state(crawl.address) == "older"
+    upgrade(crawl.address)
+    crawl.open()
+    assert crawl.lately() == {}
+    (page,) = crawl.storage.ready(crawl.project.id, None, 10)
+    crawl.commit(outcome(page))
+    assert crawl.lately()["1d"] == {"success": 1, "fetched": 1, "processed": 1}
 
 
 def test_a_database_without_tables_is_not_filled_unless_asked(address: str) -> None:

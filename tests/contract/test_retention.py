@@ -1,6 +1,5 @@
 """What goes by itself after some days, and what never does."""
 
-from tests.support.plans import plans
 from tests.support.storage import Crawl, follow, outcome
 from zspider.storage import Cutoffs, Place, Swept
 from zspider.task import End, Status
@@ -85,18 +84,3 @@ def test_a_project_that_is_gone_is_not_swept(crawl: Crawl) -> None:
     between = a_year_of_tasks(crawl)
     crawl.storage.remove("shop", 1)
     assert totals([crawl.storage.sweep(crawl.project.id, Place(), Cutoffs(0, between, between))]) == (0, 0, 0)
-
-
-def test_a_sweep_reads_along_the_keys(crawl: Crawl) -> None:
-    tasks = crawl.tasks(*(f"t{number}" for number in range(2000)))
-    crawl.commit(*(outcome(task, results=[b"1"], track=TRACK) for task in tasks))
-    with plans(crawl.address, "SELECT tasks.") as seen:
-        sweep(crawl, content_ms=crawl.now_ms, tasks_ms=1, rows=500)
-    walked = [plan for plan in seen if "tasks.track IS NOT NULL" in plan.sql]
-    assert len(walked) == 5
-    assert [plan for plan in walked if plan.index is None or plan.sorts] == []
-    with plans(crawl.address, "SELECT results.") as seen:
-        sweep(crawl, results_ms=crawl.now_ms, rows=500)
-    walked = [plan for plan in seen if "results.url" not in plan.sql]
-    assert len(walked) == 5
-    assert [plan for plan in walked if plan.index is None or plan.sorts] == []

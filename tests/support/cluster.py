@@ -52,6 +52,7 @@ class Daemon:
     """A `zspiderd master` or `slave` with a settings file. `start` may follow `kill` or `stop`."""
 
     verb = ""
+    program: Sequence[str] = ZSPIDERD
 
     def __init__(self, name: str, directory: Path, host: Host | None) -> None:
         self.name = name
@@ -87,7 +88,7 @@ class Daemon:
             assert self._process.returncode is not None, f"{self.name} runs already"
             self._ended.append(self._process.output)
             self._process.close()
-        argv = [*ZSPIDERD, self.verb, "-c", str(self.config)]
+        argv = [*self.program, self.verb, "-c", str(self.config)]
         self._process = Process(self.host.argv(argv) if self.host else argv, name=self.name, env=self.env)
         return self._process
 

@@ -1,57 +1,109 @@
-"""How a database answers the statements that some code sends: which index it uses, and whether it sorts."""
+"""How a database executes the statements that storage really sends: by which index, what it scans, what it sorts."""
 
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy import event
-from zspider.storage.engine import engine_of
 
 
-class Plan(NamedTuple):
-    """A statement and its plan. index: None when the whole table is read."""
+class Sent(NamedTuple):
+    """A statement as the driver got it; of many rows in one statement, the first."""
 
     sql: str
-    index: str | None
-    sorts: bool
+    params: Any
+
+    @property
+    def verb(self) -> str:
+        return self.sql.split(None, 1)[0].upper()
 
 
-@contextmanager
-def plans(address: str, begins: str) -> Iterator[list[Plan]]:
-    """Collect the plans of the statements that begin so, sent within the `with` block by anybody; there at its end."""
-    sent: dict[str, Any] = {}
-    found: list[Plan] = []
+class Step(NamedTuple):
+    """How one table is read in one statement. `index` is PRIMARY for the primary key, "" for none."""
 
-    def note(conn: object, cursor: object, statement: str, parameters: Any, context: object, many: bool) -> None:
-        if statement.startswith(begins) and not many:
-            sent[f"{len(sent)} {statement}"] = parameters
-
-    event.listen(sa.Engine, "before_cursor_execute", note)
-    try:
-        yield found
-    finally:
-        event.remove(sa.Engine, "before_cursor_execute", note)
-    engine = engine_of(address).open(writes=True)
-    is_sqlite = engine.dialect.name == "sqlite"
-    with engine.connect() as conn:
-        conn.exec_driver_sql("ANALYZE" if is_sqlite else "ANALYZE TABLE tasks, results")
-        for numbered, parameters in sent.items():
-            sql = numbered.partition(" ")[2]
-            explain = "EXPLAIN QUERY PLAN " if is_sqlite else "EXPLAIN "
-            rows = conn.exec_driver_sql(explain + sql, parameters).mappings().all()
-            found.append((_of_sqlite if is_sqlite else _of_mysql)(sql, rows))
+    table: str
+    index: str
+    scans: bool  # every row of the table or of the index is met, not a range of it
+    sorts: bool  # rows are sorted after they were read
 
 
-def _of_sqlite(sql: str, rows: Any) -> Plan:
-    text = " ".join(row["detail"] for row in rows)
-    words = text.split()
-    index = words[words.index("INDEX") + 1] if text.startswith("SEARCH") and "INDEX" in words else None
-    return Plan(sql, index, "TEMP B-TREE" in text)
+class Recorder:
+    """Keeps what any engine of this process sends while it is open. Open it before the connections are made."""
+
+    def __init__(self) -> None:
+        self._sent: list[Sent] = []
+
+    def _note(self, _conn: Any, _cursor: Any, sql: str, params: Any, _context: Any, many: bool) -> None:
+        self._sent.append(Sent(sql, params[0] if many else params))
+
+    @contextmanager
+    def open(self) -> Iterator["Recorder"]:
+        event.listen(sa.Engine, "before_cursor_execute", self._note)
+        try:
+            yield self
+        finally:
+            event.remove(sa.Engine, "before_cursor_execute", self._note)
+
+    def of(self, work: Callable[[], object], table: str) -> list[Sent]:
+        """The statements that `work` sends and that name this table."""
+        del self._sent[:]
+        work()
+        return [sent for sent in self._sent if table in re.split(r"[\s`\"]+", sent.sql)]
 
 
-def _of_mysql(sql: str, rows: Any) -> Plan:
-    (row,) = rows
-    extra = row["Extra"] or ""
-    is_search = row["type"] in ("ref", "range", "const", "eq_ref")
-    return Plan(sql, row["key"] if is_search else None, "filesort" in extra)
+class Planner:
+    """Asks a database on a connection of its own."""
+
+    def __init__(self, address: str) -> None:
+        self._engine = sa.create_engine(address, poolclass=sa.NullPool, isolation_level="AUTOCOMMIT")
+        self._conn = self._engine.connect()
+        self._is_sqlite = address.startswith("sqlite")
+
+    def close(self) -> None:
+        self._conn.close()
+
+    def analyze(self) -> None:
+        """Let the database look at its rows, as a server does by itself from time to time."""
+        if self._is_sqlite:
+            self._conn.exec_driver_sql("ANALYZE")
+        else:
+            self._conn.exec_driver_sql("ANALYZE TABLE tasks, results, counters")
+
+    def steps(self, sent: Sent) -> list[Step]:
+        """The plan of a SELECT, UPDATE or DELETE."""
+        return self._sqlite(sent) if self._is_sqlite else self._mysql(sent)
+
+    def opcodes(self, sent: Sent) -> set[str]:
+        """The instructions that SQLite runs for a statement."""
+        return {row[1] for row in self._rows("EXPLAIN ", sent)}
+
+    def rows_met(self) -> dict[str, int]:
+        """How many rows a server has walked over since it started, by way."""
+        names = "'Handler_read_rnd_next', 'Handler_read_first', 'Handler_read_last', 'Sort_rows'"
+        rows = self._conn.exec_driver_sql(f"SHOW GLOBAL STATUS WHERE Variable_name IN ({names})").all()
+        return {name: int(value) for name, value in rows}
+
+    def _rows(self, how: str, sent: Sent) -> Sequence[Any]:
+        return self._conn.exec_driver_sql(how + sent.sql, sent.params).all()
+
+    def _sqlite(self, sent: Sent) -> list[Step]:
+        details = [row[3] for row in self._rows("EXPLAIN QUERY PLAN ", sent)]
+        sorts = any("TEMP B-TREE" in detail for detail in details)
+        return [_sqlite_step(detail, sorts) for detail in details if detail.startswith(("SEARCH", "SCAN"))]
+
+    def _mysql(self, sent: Sent) -> list[Step]:
+        rows = [row._mapping for row in self._rows("EXPLAIN ", sent)]
+        return [
+            Step(row["table"], row["key"] or "", row["type"] in ("ALL", "index"), "filesort" in (row["Extra"] or ""))
+            for row in rows
+            if row["table"]
+        ]
+
+
+def _sqlite_step(detail: str, sorts: bool) -> Step:
+    how, table, *rest = detail.split()
+    named = next((rest[at + 1] for at, word in enumerate(rest) if word == "INDEX"), "")
+    primary = named.startswith("sqlite_autoindex_") or "PRIMARY" in rest
+    return Step(table, "PRIMARY" if primary else named, how == "SCAN", sorts)

@@ -7,7 +7,7 @@ from typing import Self
 
 from zspider.scheduler.rules import SchedulerRules
 from zspider.storage import Committed, Reader, Storage, TaskDetail, open_storage
-from zspider.task import End, Follow, Outcome, Project, Task
+from zspider.task import ACTIVITY, WINDOWS, End, Follow, Outcome, Project, Task
 
 START_MS = 1_700_000_000_000
 GAUGES = ("waiting", "done", "failed", "cancelled", "results")
@@ -102,6 +102,15 @@ class Crawl:
     def gauges(self) -> dict[str, int]:
         """The same from the counters."""
         return {name: value for name, value in self.counts().items() if name in GAUGES}
+
+    def lately(self) -> dict[str, dict[str, int]]:
+        """What the database says of the project's activity, by window and word; without zeros."""
+        names = {window.step_s: window.name for window in WINDOWS}
+        found: dict[str, Counter[str]] = {}
+        for step_s, _, project, activity in self.storage.windows(self.now_ms):
+            if project == self.project.id:
+                found.setdefault(names[step_s], Counter()).update(dict(zip(ACTIVITY, activity, strict=True)))
+        return {name: {word: value for word, value in sums.items() if value} for name, sums in found.items()}
 
     def results(self) -> dict[str, list[str]]:
         """All stored results by taskid."""

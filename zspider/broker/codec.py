@@ -41,6 +41,7 @@ _RawPage: Any = msgspec.defstruct(
 _all_but_page = tuple(kind for kind in get_args(AnyMessage) if kind is not Page)
 _encoder = msgspec.msgpack.Encoder()
 _decode_any: Callable[[bytes], Any] = msgspec.msgpack.Decoder(Union[(*_all_but_page, _RawPage)]).decode
+_decode_own: Callable[[bytes], AnyMessage] = msgspec.msgpack.Decoder(AnyMessage).decode
 _decode_to_master: Callable[[bytes], ToMaster] = msgspec.msgpack.Decoder(ToMaster).decode
 _decode_outcomes = msgspec.msgpack.Decoder(Outcomes).decode
 _decode_dict = msgspec.msgpack.Decoder(dict[str, Any]).decode
@@ -66,6 +67,11 @@ def decode(frames: Sequence[bytes]) -> AnyMessage:
     """Turn the frames of one ZeroMQ message into a Message, or raise ProtocolError."""
     message = _guarded(_decode_any, _join(frames))
     return _page(message) if isinstance(message, _RawPage) else message
+
+
+def decode_own(packed: bytes) -> AnyMessage:
+    """`decode` for what another process of ours made: without the guard against a page's dicts that grow in memory."""
+    return _guarded(_decode_own, packed)
 
 
 def decode_to_master(frames: Sequence[bytes]) -> ToMaster:

@@ -13,7 +13,7 @@ from typing import Self
 
 import msgspec
 
-from zspider.broker.codec import MESSAGE_BYTES_MAX, decode, encode_whole
+from zspider.broker.codec import MESSAGE_BYTES_MAX, decode, decode_own, encode_whole
 from zspider.broker.messages import AnyMessage, Page
 from zspider.broker.sockets import wait_ms
 from zspider.errors import ProtocolError
@@ -26,10 +26,12 @@ _HEAD = struct.Struct("=II")  # bytes of the packed message; bytes of a page's c
 class Pipe:
     """One end. Messages arrive whole and in order. Nothing waits but where a time is given."""
 
-    def __init__(self, end: socket.socket) -> None:
+    def __init__(self, end: socket.socket, *, is_trusted: bool = False) -> None:
+        """is_trusted: the other end runs none but our own code."""
         end.setblocking(False)
         self.is_closed = False  # the other end is gone, and everything it had written was read
         self._socket = end
+        self._is_trusted = is_trusted
         self._in = bytearray()
         self._at = 0  # of `_in`: up to here it is used up
         self._out: deque[memoryview] = deque()
@@ -42,8 +44,8 @@ class Pipe:
 
     @classmethod
     def inherited(cls, fd: int) -> Self:
-        """The child's end."""
-        return cls(socket.socket(fileno=fd))
+        """The child's end: it trusts its parent, which does not run scripts."""
+        return cls(socket.socket(fileno=fd), is_trusted=True)
 
     def fileno(self) -> int:
         """Wait for it to be readable, and writable while `has_unsent`."""
@@ -53,6 +55,11 @@ class Pipe:
     def has_unsent(self) -> bool:
         """There is something for `flush`."""
         return bool(self._out)
+
+    @property
+    def has_message(self) -> bool:
+        """The next message is here in whole, read already."""
+        return self._next_end() is not None
 
     def queue(self, message: AnyMessage) -> None:
         """Leave a message for the next `flush`. Raises ProtocolError for one that cannot travel."""
@@ -119,20 +126,27 @@ class Pipe:
         self.is_closed = not data
         return True
 
-    def _next(self) -> AnyMessage | None:
+    def _next_end(self) -> tuple[int, int] | None:
+        """Where the packed part and the content of the next message end; None if it is not here in whole."""
         start = self._at + _HEAD.size
         if len(self._in) < start:
             return None
         packed, content = _HEAD.unpack_from(self._in, self._at)
-        if packed + content > MESSAGE_BYTES_MAX:
+        end = start + packed + content
+        if end - start > MESSAGE_BYTES_MAX:
             self.is_closed = True  # there is no finding the next message
-            raise ProtocolError(f"message of {packed + content} bytes, the limit is {MESSAGE_BYTES_MAX}")
-        middle, end = start + packed, start + packed + content
-        if len(self._in) < end:
+            raise ProtocolError(f"message of {end - start} bytes, the limit is {MESSAGE_BYTES_MAX}")
+        return (start + packed, end) if len(self._in) >= end else None
+
+    def _next(self) -> AnyMessage | None:
+        ends = self._next_end()
+        if ends is None:
             return None
+        start, (middle, end) = self._at + _HEAD.size, ends
         self._at = end
         with memoryview(self._in) as view:
-            message = decode([view[start:middle].tobytes()])
+            head = view[start:middle].tobytes()
+            message = decode_own(head) if self._is_trusted else decode([head])
             if isinstance(message, Page):
                 msgspec.structs.force_setattr(message, "content", view[middle:end].tobytes())
         return message

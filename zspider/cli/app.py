@@ -27,7 +27,7 @@ VERBS = {
     "project": ("project", "Push, list, start, stop and remove projects."),
     "send-message": ("send_message", "Send a message to a project's on_message."),
     "status": ("status", "Show slaves, rates and projects."),
-    "tasks": ("tasks", "List a project's tasks; retry, recrawl or drop many."),
+    "tasks": ("tasks", "List a project's tasks; add, retry, recrawl or drop many."),
     "task": ("tasks", "Show, retry or delete one task."),
     "results": ("results", "Export a project's results, or clear them."),
     "token": ("token", "Show, add, list and revoke tokens."),

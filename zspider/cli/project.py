@@ -8,6 +8,7 @@ import click
 from zspider.cli.bulk import confirm, counted, dry_run_option, yes_option
 from zspider.cli.client import Target, target_options
 from zspider.cli.output import json_option, moment, print_fields, print_json, print_table
+from zspider.cli.windows import print_windows
 from zspider.errors import ConfigError
 from zspider.roles.script_file import read_script
 from zspider.task import ProjectStatus, Status
@@ -91,6 +92,7 @@ def list_projects(target: Target, as_json: bool) -> None:
         print_json(rows)
     else:
         print_table([flat(row) for row in rows], COLUMNS)
+        print_windows(rows)
 
 
 @project.command()
@@ -106,7 +108,10 @@ def show(name: str, target: Target, as_json: bool) -> None:
         return
     fields = {key: row[key] for key in ("name", "status", "group", "rate", "burst")}
     fields |= {"updated": moment(row["updated_ms"]), **row["counts"]}
-    print_fields(fields | {"error": row["script_error"], "script": row["script"]})
+    print_fields(fields | {"error": row["script_error"]})
+    print_windows([row])
+    click.echo()
+    print_fields({"script": row["script"]})
 
 
 @project.command()

@@ -10,6 +10,7 @@ from zspider.cli.client import Target, target_options
 from zspider.cli.display import speed
 from zspider.cli.output import json_option, print_json, print_table, span
 from zspider.cli.project import COLUMNS, flat
+from zspider.cli.windows import print_windows
 
 WATCH_S = 2.0
 SLAVE_COLUMNS = {
@@ -24,17 +25,26 @@ SLAVE_COLUMNS = {
     "rate": "PAGES/S",
     "silent_s": "SILENT S",
 }
+HOSTS = 20
+HOST_COLUMNS = {
+    "host": "HOST, LAST 5 MINUTES",
+    "pages": "PAGES",
+    "rate": "PAGES/S",
+    "failed": "FAILED",
+    "fetch_ms": "FETCH MS",
+}
 
 
 @click.command()
 @click.option("--watch", is_flag=True, help=f"Again every {WATCH_S:g} s, until Ctrl-C.")
+@click.option("--hosts", is_flag=True, help=f"And the {HOSTS} hosts with the most pages in the last five minutes.")
 @target_options
 @json_option
-def status(watch: bool, target: Target, as_json: bool) -> None:
-    """Show slaves, rates and per-project counters."""
+def status(watch: bool, hosts: bool, target: Target, as_json: bool) -> None:
+    """Show slaves, rates, projects, and what happened in them in the last five minutes, hour and day, and in all."""
     with target.connect() as admin:
         while True:
-            answer = admin.call("status")
+            answer = admin.call("status", hosts=HOSTS if hosts else 0)
             if watch and sys.stdout.isatty():
                 click.clear()
             print_json(answer) if as_json else _show(answer)
@@ -52,6 +62,10 @@ def _show(answer: dict[str, Any]) -> None:
     if answer["projects"]:
         click.echo()
         print_table([flat(row) for row in answer["projects"]], COLUMNS)
+        print_windows(answer["projects"])
+    if answer["hosts"]:
+        click.echo()
+        print_table([{**row, "host": row["host"] or "(other hosts)"} for row in answer["hosts"]], HOST_COLUMNS)
 
 
 def headline(answer: dict[str, Any]) -> str:

@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from zspider.cli.add_tasks import add
 from zspider.cli.bulk import (
     Verb,
     confirm,
@@ -38,10 +39,10 @@ DROP = Verb("tasks.drop", "waiting task", "dropped")
 
 @click.group(cls=DefaultGroup, default="list")
 def tasks() -> None:
-    """List a project's tasks, or change many of them.
+    """List a project's tasks, add some, or change many.
 
-    `zspiderd tasks PROJECT` lists them. The other verbs work in small batches while the crawl goes on; Ctrl-C stops
-    them, and what is done stays done. One at a time works on a project.
+    `zspiderd tasks PROJECT` is short for `zspiderd tasks list PROJECT`. retry, recrawl and drop work in small batches
+    while the crawl goes on; Ctrl-C stops them, and what is done stays done. One at a time works on a project.
     """
 
 
@@ -138,6 +139,9 @@ def show(project: str, taskid: str, target: Target, as_json: bool) -> None:
         print_json(row)
     else:
         print_fields({key: moment(value) if key.endswith("_ms") and value else value for key, value in row.items()})
+
+
+tasks.add_command(add)
 
 
 @task.command("retry")

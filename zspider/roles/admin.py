@@ -16,25 +16,30 @@ from zspider.broker import messages as m
 from zspider.broker.codec import unpack
 from zspider.broker.hub import Hub, Peer
 from zspider.errors import ConfigError, ScriptError, ZspiderError
-from zspider.roles.admin_request import Request
+from zspider.roles.adding import read_request, told
+from zspider.roles.admin_request import PAGE_MAX, Request
 from zspider.roles.bulk import BulkVerbs
 from zspider.roles.desk import Desk
 from zspider.roles.reader import ReaderThread
 from zspider.roles.writer import Writer, now_ms
+from zspider.scheduler.host_rates import HostRate
 from zspider.scheduler.internal import entry_follow
 from zspider.scheduler.projects import ProjectState
 from zspider.settings import MasterFile
 from zspider.storage import Committed, StoredResult, TaskDetail
 from zspider.task import (
+    ACTIVITY,
     MESSAGE_BYTES_MAX,
     MESSAGE_PREFIX,
     MESSAGE_URL,
     ON_START,
+    Activity,
     Message,
     Project,
     ProjectStatus,
     Ref,
     Status,
+    activity_of,
     message_options,
     task_key,
 )
@@ -65,6 +70,7 @@ class Admin:
             "project.rm": self._remove,
             "message.send": self._send_message,
             "tasks": self._tasks,
+            "tasks.add": self._add_tasks,
             "task": self._task,
             "results": self._results,
         }
@@ -88,6 +94,8 @@ class Admin:
     # --- status ---------------------------------------------------------------------------------
 
     def _status(self, request: Request) -> None:
+        """hosts: how many of the busiest are shown, 0 if absent."""
+        hosts = min(PAGE_MAX, request.optional("hosts", int) or 0)
         now = time.monotonic()
         core = self._desk.core
         slaves: list[dict[str, Any]] = []
@@ -104,7 +112,7 @@ class Admin:
                     "outbox": stats.outbox,
                     "fetched": stats.fetched,
                     "processed": stats.processed,
-                    "rate": round(stats.rate, 1),
+                    "rate": round(stats.rate.per_s, 1),
                     "silent_s": round(now - session.heard, 1),
                 }
             )
@@ -119,6 +127,7 @@ class Admin:
                 "rate": round(sum(one["rate"] for one in slaves), 1),
                 "slaves": slaves,
                 "projects": [self._row(state) for state in core.projects.values()],
+                "hosts": [_host_row(rate) for rate in self._desk.hosts.busiest(hosts, now)] if hosts else [],
             }
         )
 
@@ -135,12 +144,18 @@ class Admin:
             "script_error": project.info.error if project.info else "",
             "is_script_known": project.info is not None,
             "counts": {**_shown(project.counts), "leased": self._desk.core.leases.count(project.id)},
+            "windows": self._windows(project),
             "limited": state.is_limited,
             "finishing": state.is_finishing,
             "ready": state.frontier.has_ready(now_ms()),
             "loaded": state.frontier.is_loaded,
             "next_due_ms": state.frontier.next_due_ms(),
         }
+
+    def _windows(self, project: Project) -> dict[str, dict[str, Any]]:
+        """What happened lately and in all, by name of the window."""
+        totals = self._desk.windows.totals(project.id, now_ms())
+        return {name: _readable(total) for name, total in {**totals, "all": activity_of(project.counts)}.items()}
 
     # --- projects -------------------------------------------------------------------------------
 
@@ -244,6 +259,16 @@ class Admin:
 
         self._writer.call(lambda storage: storage.submit(project.id, [follow], now_ms()), done, request.fail)
 
+    def _add_tasks(self, request: Request) -> None:
+        """Some URLs for a project; they are accepted when the answer comes."""
+        adding, project = read_request(request.args), self._state(request, "project").project
+
+        def done(report: Committed) -> None:
+            self._desk.apply(report)
+            request.answer(told(adding, report))
+
+        self._writer.call(lambda storage: storage.submit(project.id, adding.follows(), now_ms()), done, request.fail)
+
     def _remove(self, request: Request) -> None:
         """STOP, then delete a bounded number of rows; the command asks again until nothing is left."""
         state = self._state(request)
@@ -306,6 +331,24 @@ class Admin:
 def _shown(counts: Mapping[str, int]) -> dict[str, int]:
     """The counters without those that the storage keeps for itself."""
     return {name: value for name, value in counts.items() if not name.startswith("_")}
+
+
+def _readable(activity: Activity) -> dict[str, Any]:
+    """Sums, with mean times in place of summed ones; None where nothing was timed."""
+    row: dict[str, Any] = dict(zip(ACTIVITY, activity, strict=True))
+    for total, number in (("fetch_ms", "fetched"), ("process_ms", "processed")):
+        row[total] = round(row[total] / row[number], 1) if row[number] else None
+    return row
+
+
+def _host_row(rate: HostRate) -> dict[str, Any]:
+    return {
+        "host": rate.host,
+        "pages": rate.pages,
+        "failed": rate.failed,
+        "fetch_ms": round(rate.fetch_ms / rate.pages, 1),
+        "rate": round(rate.pages_per_s, 1),
+    }
 
 
 def _after(request: Request) -> bytes:

@@ -18,12 +18,15 @@ from zspider.roles.script_texts import ScriptTexts
 from zspider.roles.writer import Delivery, Writer, now_ms
 from zspider.scheduler import actions as a
 from zspider.scheduler.core import Core, Greeting, HeldLease
+from zspider.scheduler.host_rates import HostRates
 from zspider.scheduler.internal import entry_follow, info_run
 from zspider.scheduler.leases import Session
 from zspider.scheduler.rules import SchedulerRules
+from zspider.scheduler.smooth_rate import SmoothRate
+from zspider.scheduler.windows import Windows
 from zspider.settings import MasterFile
 from zspider.storage import Committed
-from zspider.task import GET_INFO, ON_FINISHED, End, Outcome, Project, Ref, ScriptInfo, task_key
+from zspider.task import GET_INFO, ON_FINISHED, End, Outcome, Project, Ref, ScriptInfo, activity_of, task_key
 
 log = structlog.get_logger(__name__)
 BACKLOG_MAX = 2000  # outcomes waiting for the database; above it the outcomes socket is not read
@@ -32,7 +35,7 @@ NAMES_SHOWN = 5  # in one line of the log
 
 
 class SlaveStats(msgspec.Struct):
-    """What a slave reported in its last two heartbeats, for `status`."""
+    """What a slave reported in its heartbeats, for `status`."""
 
     user: bytes = b""
     pid: int = 0
@@ -40,8 +43,7 @@ class SlaveStats(msgspec.Struct):
     fetched: int = 0
     processed: int = 0
     outbox: int = 0
-    rate: float = 0.0  # pages per second between the last two heartbeats
-    at: float = 0.0
+    rate: SmoothRate = msgspec.field(default_factory=SmoothRate)  # of `processed`
 
 
 class Desk:
@@ -50,6 +52,8 @@ class Desk:
     def __init__(self, hub: Hub, keys: MasterKeys, rules: SchedulerRules) -> None:
         self.stats: dict[bytes, SlaveStats] = {}
         self.committed_total = 0
+        self.windows = Windows()
+        self.hosts = HostRates(time.monotonic())
         self.is_open = False
         self._hub = hub
         self._keys = keys
@@ -96,6 +100,13 @@ class Desk:
         if self.is_open:
             self.core.reload()
             self._writer.call(lambda storage: storage.projects(), self._recount)
+            self._writer.call(lambda storage: storage.windows(now_ms()), self.windows.load)
+
+    def trim_windows(self) -> None:
+        """Have the database forget what happened too long ago, a little in each transaction until nothing is left."""
+        self._writer.call(
+            lambda storage: storage.trim_windows(now_ms()), lambda cut: self.trim_windows() if cut else None
+        )
 
     def goodbye(self) -> None:
         """The last messages are sent; slaves keep what is not acknowledged and wait for the next master."""
@@ -138,6 +149,7 @@ class Desk:
     def remove_project(self, project: int) -> None:
         """A project is deleted from the database."""
         self._perform(self.core.remove_project(project))
+        self.windows.forget(project)
 
     # --- messages -------------------------------------------------------------------------------
 
@@ -223,9 +235,8 @@ class Desk:
     def _note(self, beat: m.Beat, now: float) -> None:
         """Keep a slave's figures for `status`."""
         stats = self.stats[beat.session]
-        if stats.at:
-            stats.rate = max(0, beat.processed - stats.processed) / max(now - stats.at, 0.001)
-        stats.at, stats.outbox = now, len(beat.outbox)
+        stats.rate.note(beat.processed, now)
+        stats.outbox = len(beat.outbox)
         stats.fetched, stats.processed = beat.fetched, beat.processed
 
     def _send_script(self, route: bytes, script: bytes) -> None:
@@ -306,6 +317,9 @@ class Desk:
                 counts = state.project.counts
                 for name, delta in deltas.items():
                     counts[name] = counts.get(name, 0) + delta
+                self.windows.add(project, activity_of(deltas), report.at_ms)
+        if report.hosts:
+            self.hosts.add(report.hosts, time.monotonic())
         for reason, number in report.dropped.items():
             log.debug("follows_dropped", reason=reason, number=number)
         if report.undelivered:

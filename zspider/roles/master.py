@@ -32,10 +32,11 @@ from zspider.scheduler.core import Core, Timing
 from zspider.scheduler.rules import SchedulerRules
 from zspider.settings import MasterFile, RetentionSettings
 from zspider.storage import Reader, Storage, open_storage
-from zspider.task import Project
+from zspider.task import Project, WindowSlot
 
 log = structlog.get_logger(__name__)
 RENEW_S = 3.0  # how often the database is told that its master lives
+TRIM_S = 60.0  # how often the database is told to forget what happened too long ago
 STATUS_S = 2.0  # how often systemd is told how it goes
 FLUSH_S = 30.0  # how long a stopping master waits for its last commits
 # Waiting tasks live long and make no cycles: looking for cycles every 700 objects took 8 % of a busy master's time.
@@ -50,6 +51,7 @@ class Boot(msgspec.Struct):
     epoch: int
     projects: list[Project]
     sessions: list[bytes]
+    windows: list[WindowSlot]
 
 
 class Master:
@@ -108,6 +110,7 @@ class Master:
         desk.open(core, writer, self._settings, boot.cluster, boot.epoch)
         for project in boot.projects:
             desk.set_project(project)
+        desk.windows.load(boot.windows)
         admin = Admin(desk, hub, writer, reader, self._settings)
         local = LocalSlave(self._settings, hub.ports.control) if self._has_local_slave else None
         self._write_ports(hub)
@@ -207,6 +210,7 @@ class _Loop:
             _Every(desk.heartbeat_s, desk.say_beat, now),
             _Every(RENEW_S, self._renew, now),
             _Every(STATUS_S, self._status, now),
+            _Every(TRIM_S, desk.trim_windows, now),
         ]
         if retention.is_wanted:
             self._every.append(Retention(retention, desk, writer, now))
@@ -282,7 +286,8 @@ class _Every:
 
 def _boot(storage: Storage, owner: str) -> Boot:
     ownership = storage.take_over(owner, now_ms())
-    return Boot(ownership.cluster, ownership.epoch, storage.projects(), storage.sessions())
+    slots = storage.windows(now_ms())
+    return Boot(ownership.cluster, ownership.epoch, storage.projects(), storage.sessions(), slots)
 
 
 def _owner_id(data_dir: Path) -> str:

@@ -43,7 +43,7 @@ from zspider.roles.limits import (
 from zspider.roles.projects_wanted import WAIT_S
 from zspider.roles.running import Running
 from zspider.script import shim
-from zspider.script.deadline import Deadline, standing_still
+from zspider.script.deadline import SLOW_S, Deadline, standing_still
 from zspider.script.errors import LoadError, ProjectImportError
 from zspider.script.loader import LoadedScript, load
 from zspider.script.logs import captured
@@ -58,6 +58,7 @@ FOLLOW_BYTES = 60  # what a follow costs beside its texts
 WEIGH_S = 0.25  # how often the resident memory is looked at, between two pages
 # A page's garbage is not in cycles, and what is imported stays: the usual 700 cost 2 % of the time.
 GARBAGE_THRESHOLD = 10_000
+PAGES_TOGETHER = 12  # whose outcomes go with one call, as long as pages are quick
 IDLE_S = 0.5  # how often a signal to stop is looked for while there is nothing to do
 REASON_CHARS = 2000  # Outcome.reason
 NAME_CHARS = 64  # of a project
@@ -78,6 +79,9 @@ class ProcessorOptions(msgspec.Struct, frozen=True):
 class Processor:
     """The loop. `stopping` may be set by a signal handler; it ends after the page that runs.
 
+    The outcomes of a few quick pages go to the slave together. Those that wait while a page turns out to be slow go
+    at that moment: `_send_waiting` is called by the alarm of the time limit.
+
     A process that has run enough pages, holds too much memory or has met its memory limit says Retired after the
     page and ends: the slave gives what it was sent beyond that to another one.
     """
@@ -92,6 +96,8 @@ class Processor:
         self._projects = ProjectFinder(self._ask_project)
         self._came: deque[AnyMessage] = deque()  # while an import waited for its answer
         self._pages = 0  # run so far
+        self._waiting = 0  # pages whose outcomes have not gone to the slave
+        self._waiting_since = 0.0
         self._weigh_at = monotonic() + WEIGH_S
         self._is_exhausted = False  # it has met its memory limit
         self._is_copy = False
@@ -107,6 +113,7 @@ class Processor:
                 self._on_message(message)
             elif self._pipe.is_closed:
                 self.stopping = True
+        self._send_waiting()
 
     def _on_message(self, message: AnyMessage) -> None:
         match message:
@@ -117,14 +124,30 @@ class Processor:
                 if reason := self._why_retire():
                     self._pipe.queue(Retired(reason))
                     self.stopping = True
-                if self._pipe.flush(wait=True):  # now: nobody knows how long the next page takes
-                    self._running.page = 0
-                else:  # the page has cut us off, and is to blame for our end
-                    self.stopping = True
+                if not self._may_wait():
+                    if self._send_waiting():
+                        self._running.page = 0
+                    else:  # the page has cut us off, and is to blame for our end
+                        self.stopping = True
             case Script(script=digest, text=text):
                 self._texts[digest] = zlib.compress(text.encode("utf-8"))
             case Stop():
                 self.stopping = True
+
+    def _may_wait(self) -> bool:
+        """Whether the outcomes of the next page may go with what is there."""
+        self._waiting += 1
+        if self._waiting == PAGES_TOGETHER or self.stopping or self._came or not self._pipe.has_message:
+            return False
+        now = monotonic()
+        if self._waiting == 1:
+            self._waiting_since = now
+        return now - self._waiting_since < SLOW_S
+
+    def _send_waiting(self) -> bool:
+        """Let the slave have all outcomes that are there; waits until it takes them. False: it is gone."""
+        self._waiting = 0
+        return self._pipe.flush(wait=True)
 
     def _why_retire(self) -> str:
         """Why another process shall take the next page; "": this one does."""
@@ -188,10 +211,15 @@ class Processor:
             follows_max=self._options.follows,
             outcome_bytes_max=self._options.outcome_bytes,
             on_memory_error=self._on_memory_error,
+            on_slow=self._on_slow if self._waiting else None,
         )
         *parts, last = cut(ran.follows) or [[]]
         self._send_parts(page, parts)
         self._send_final(page, final_outcome(page, ran, last))
+
+    def _on_slow(self) -> None:
+        if not self._is_copy:
+            self._send_waiting()
 
     def _script(self, page: Page) -> LoadedScript | LoadError:
         """The script a page needs; what could not be loaded is not tried again, unless it lacked a project."""
@@ -211,6 +239,7 @@ class Processor:
         return loaded
 
     def _load(self, page: Page) -> LoadedScript | LoadError:
+        self._send_waiting()  # this may take its time
         text = zlib.decompress(self._texts[page.script]).decode("utf-8")
         self._projects.forget_imports()
         deadline = Deadline(self._options.process_time_limit_s)

@@ -5,11 +5,12 @@ Code that never comes back to the interpreter cannot be stopped so; the slave en
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from time import monotonic  # by itself: a script may replace what `time` holds
 from types import FrameType, TracebackType
 
+SLOW_S = 0.004  # user code that runs longer is slow
 REPEAT_S = 1.0  # raised again this long after, for code that swallows it: `except: pass` in a loop
 
 _MAIN = threading.main_thread().ident
@@ -24,9 +25,13 @@ class Deadline:
     The process's handler of SIGALRM is ours from the first one on: to set it each time would cost more than the timer.
     """
 
-    def __init__(self, seconds: float | None, text: str = "process timeout") -> None:
+    def __init__(
+        self, seconds: float | None, text: str = "process timeout", *, on_slow: Callable[[], None] | None = None
+    ) -> None:
+        """on_slow: called once within the block, with time standing still, if the block takes longer than SLOW_S."""
         self._seconds = seconds
         self._text = text
+        self._on_slow = on_slow if seconds is not None and seconds > SLOW_S else None
         self._armed = False
         self._is_over = False  # the time ended while this was not armed
         self._outer = (0.0, 0.0)  # seconds that one had left, and when
@@ -38,7 +43,8 @@ class Deadline:
         has_outer = bool(_running)
         self._armed = True
         _running.append(self)
-        left, _ = signal.setitimer(signal.ITIMER_REAL, max(self._seconds, 1e-6), REPEAT_S)
+        seconds = max(self._seconds, 1e-6) if self._on_slow is None else SLOW_S
+        left, _ = signal.setitimer(signal.ITIMER_REAL, seconds, REPEAT_S)
         self._outer = (left, monotonic()) if has_outer else (0.0, 0.0)  # else a timer that a script has left behind
         return self
 
@@ -59,10 +65,16 @@ class Deadline:
             signal.setitimer(signal.ITIMER_REAL, max(left - (monotonic() - since), 1e-6), REPEAT_S)
 
     def strike(self) -> None:
-        """The time is over."""
-        if self._armed:
+        """The time is over, or that after which the code is slow."""
+        if not self._armed:
+            self._is_over = True
+        elif self._on_slow is not None and self._seconds is not None:
+            on_slow, self._on_slow = self._on_slow, None
+            with self.paused():
+                on_slow()
+            signal.setitimer(signal.ITIMER_REAL, self._seconds - SLOW_S, REPEAT_S)
+        else:
             raise TimeoutError(self._text)
-        self._is_over = True
 
     @contextmanager
     def paused(self) -> Iterator[None]:

@@ -62,6 +62,7 @@ def run(
     outcome_bytes_max: int = OUTCOME_BYTES_MAX,
     log_chars: int = LOG_CHARS,
     on_memory_error: Callable[[], str] | None = None,
+    on_slow: Callable[[], None] | None = None,
 ) -> Ran:
     """Run the task's callback with the page. Never raises for what user code does.
 
@@ -69,10 +70,11 @@ def run(
     time_limit_s: for the callback with its on_result calls, unless the task has its own `process_time_limit`.
     log_chars: of the end of its log that are given back; the track keeps LOG_CHARS at most.
     on_memory_error: called when memory has run out, before anything else; makes room and returns what to say.
+    on_slow: called during the run, with time standing still, once it has taken longer than deadline.SLOW_S.
     """
     handler = loaded.handler
     response = Response(fetch_result, content)
-    deadline = Deadline(time_limit_of(task, time_limit_s))
+    deadline = Deadline(time_limit_of(task, time_limit_s), on_slow=on_slow)
     collector = Collector(_pausing(on_follows), follows_max, outcome_bytes_max)
     track = task.get("track") or {}
     handler.task, handler.response, handler._run = task, response, collector
@@ -105,8 +107,8 @@ def run(
             reason=collector.fatal or (reason_of(error) if error else ""),
             logs=text(tail.tail()),
             save=save,
-            fetch_ms=min(int(response.time * 1000), _MAX_INT),
-            process_ms=min(int(process_s * 1000), _MAX_INT),
+            fetch_ms=min(round(response.time * 1000), _MAX_INT),
+            process_ms=min(round(process_s * 1000), _MAX_INT),
         )
         if getattr(_callback(handler, task), "_not_send_status", False):
             ran.end, ran.reason = End.SUCCESS, ""

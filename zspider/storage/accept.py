@@ -4,7 +4,10 @@ A Batch is told the rows as the database has them, changes its copies in the ord
 at the end what is to be written and what the master is to be told.
 """
 
+import re
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 
 from zspider.storage.counters import CRON_TICK, DROPPED, ENDS, GAUGES, LATE, MESSAGES, NEW
 from zspider.storage.known import KnownKeys, packed
@@ -15,8 +18,12 @@ from zspider.storage.tasks import TaskRow
 from zspider.task import (
     ATTEMPTS_MAX,
     CRONJOB,
+    FETCH_MS,
+    FETCHED,
     INTERNAL,
     ON_FINISHED,
+    PROCESS_MS,
+    PROCESSED,
     SINCE_FINISHED,
     Accept,
     End,
@@ -34,6 +41,9 @@ from zspider.task import (
 
 SEQ_PER_MS = 1_000_000
 _ON_FINISHED = ON_FINISHED.encode()
+_ORIGIN_BYTES_MAX = 300  # of a URL that are looked at for its host: a name has 255 at most
+_HOST = re.compile(rb"https?://(?:[^/?#\\]*@)?([^/?#\\]+)", re.IGNORECASE)
+_COSTS = (PROCESSED, PROCESS_MS, FETCHED, FETCH_MS)
 NO_PROJECT = "no such project"  # why a message is dropped
 
 
@@ -65,8 +75,9 @@ class Batch:
         self._messages: list[tuple[int, str, Message]] = []  # (sending project, taskid it will have, message)
         self._results: dict[Ref, list[ResultRow]] = {}
         self.rows: dict[Ref, TaskRow] = {}
+        self._took: defaultdict[int, list[int]] = defaultdict(lambda: [0] * len(_COSTS))  # as _COSTS, by project
         self.cron_ticks: dict[int, int] = {}  # CRON_TICK as it is, of the projects of `cron_senders`
-        self.report = Committed()
+        self.report = Committed(now_ms)
 
     # --- outcomes
 
@@ -86,6 +97,7 @@ class Batch:
         if outcome.end is not End.PART:
             self._store_results(row, outcome)
             self._finish(row, outcome.end, outcome.reason)
+            self._note_cost(row, outcome)
             row.track = outcome.track
             self._send(outcome)
         self.follow(outcome.project, outcome.follows)
@@ -144,6 +156,27 @@ class Batch:
         stored.lastcrawl_ms = self._now_ms
         row.reason = "" if end is End.SUCCESS else storable(reason)
         self.report.ended.append(Ended(row.ref, stored.run - 1, finish.status, late=False))
+
+    def _note_cost(self, row: TaskRow, outcome: Outcome) -> None:
+        """Add up what the run took; a failed one without any time was not timed, as when its processor died.
+
+        What was not fetched (messages, on_start and other data: URLs) would say nothing of the time that pages take.
+        """
+        took = self._took[row.ref.project]
+        is_timed = outcome.end is End.SUCCESS or outcome.fetch_ms or outcome.process_ms
+        if is_timed:
+            took[0] += 1
+            took[1] += outcome.process_ms
+        host = host_of(row.url)
+        if not host or row.is_message:
+            return
+        if is_timed:
+            took[2] += 1
+            took[3] += outcome.fetch_ms
+        runs = self.report.hosts[host]
+        runs[0] += 1
+        runs[1] += outcome.end is not End.SUCCESS
+        runs[2] += outcome.fetch_ms
 
     def _move(self, row: TaskRow, status: Status) -> None:
         """Give the task a new status in a new run."""
@@ -216,6 +249,11 @@ class Batch:
                 self._drop(ref.project, verdict, 1)
             elif row is not None:
                 self._replace(row, follow, verdict)
+
+    def count_costs(self) -> None:
+        """What the runs took becomes part of the counters; it is kept apart before because that is twice as fast."""
+        for project, took in self._took.items():
+            self.report.counts[project].update(dict(zip(_COSTS, took, strict=True)))
 
     def _add(self, ref: Ref, follow: Follow) -> None:
         stored = Stored(Status.ACTIVE, self._first_runs[ref.project], 0, 0, 0, None, None, False, 0)
@@ -304,6 +342,18 @@ def cron_senders(outcomes: Sequence[Outcome]) -> set[int]:
 def refs_of(outcomes: Sequence[Outcome]) -> Iterator[Ref]:
     """The tasks of outcomes that have a row."""
     return (Ref(outcome.project, task_key(outcome.taskid)) for outcome in outcomes if outcome.taskid not in INTERNAL)
+
+
+def host_of(url: bytes) -> str:
+    """The host of a URL, in lower case, with its port if one is named; "" for what is not on the web."""
+    end = url.find(b"/", len(b"https://"), _ORIGIN_BYTES_MAX)
+    return _host(url[:end] if end > 0 else url[:_ORIGIN_BYTES_MAX])
+
+
+@lru_cache(4096)  # many pages, few hosts
+def _host(origin: bytes) -> str:
+    found = _HOST.match(origin)
+    return found[1].decode("utf-8", "replace").lower() if found else ""
 
 
 def storable(text: str) -> str:

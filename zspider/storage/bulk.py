@@ -9,6 +9,7 @@ from zspider.storage.accept import Batch
 from zspider.storage.counters import RESULTS, CounterTable
 from zspider.storage.database import Database, Transaction
 from zspider.storage.forget import Forgetting
+from zspider.storage.kept import KeptRows
 from zspider.storage.ownership import Fence
 from zspider.storage.report import Committed
 from zspider.storage.results import ResultTable
@@ -36,11 +37,14 @@ class Step(NamedTuple):
 class Bulk:
     """Writes such changes. `batch`: makes an empty Batch for a time."""
 
-    def __init__(self, db: Database, fence: Fence, forgetting: Forgetting, batch: Callable[[int], Batch]) -> None:
+    def __init__(
+        self, db: Database, fence: Fence, forgetting: Forgetting, batch: Callable[[int], Batch], kept: KeptRows
+    ) -> None:
         self._db = db
         self._fence = fence
         self._batch = batch
         self._forgetting = forgetting
+        self._kept = kept
         self._tasks = TaskTable(db.engine)
         self._results = ResultTable(db.engine)
         self._counters = CounterTable(db.engine)
@@ -97,6 +101,7 @@ class Bulk:
 
     def _change(self, tx: Transaction, batch: Batch, change: Change, rows: list[TaskRow], now_ms: int) -> None:
         batch.rows = {row.ref: row for row in rows}
+        self._kept.take(batch.rows)  # they are written here: whoever needs one asks the database
         for row in rows:
             if change is Change.RESTART:
                 batch.restart(row)

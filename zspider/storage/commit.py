@@ -1,17 +1,19 @@
 """Outcomes to rows: everything that a batch led to, in one transaction; one bad datum harms its own task only."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from zspider.storage.accept import ArrivalNumbers, Batch, cron_senders, refs_of, storable
 from zspider.storage.counters import CRON_TICK, RESULTS, CounterTable
 from zspider.storage.database import Database, Transaction
 from zspider.storage.engine import BadDatum
+from zspider.storage.kept import KeptRows
 from zspider.storage.known import KnownKeys
 from zspider.storage.ownership import Fence
 from zspider.storage.projects import ProjectTable
 from zspider.storage.report import Committed
 from zspider.storage.results import ResultTable
-from zspider.storage.tasks import TaskTable
+from zspider.storage.tasks import TaskRow, TaskTable
+from zspider.storage.windows import WindowTable
 from zspider.task import End, Follow, Outcome, Ref, Rules
 
 
@@ -29,6 +31,7 @@ class Writer:
         projects: Mapping[int, int],
         numbers: ArrivalNumbers,
         known: KnownKeys,
+        kept: KeptRows,
     ) -> None:
         self._db = db
         self._fence = fence
@@ -36,17 +39,19 @@ class Writer:
         self._projects = projects
         self._numbers = numbers
         self._known = known
+        self._kept = kept
         self._tasks = TaskTable(db.engine)
         self._project_table = ProjectTable(db.engine)
         self._results = ResultTable(db.engine)
         self._counters = CounterTable(db.engine)
+        self._windows = WindowTable(db.engine)
 
     def commit(self, outcomes: Sequence[Outcome], now_ms: int) -> Committed:
         """Write outcomes; halves of a batch that the database refuses are tried by themselves.
 
         The lone offender ends its task as FATAL with the database's reason.
         """
-        report = Committed()
+        report = Committed(now_ms)
         self._commit(outcomes, 0, now_ms, report)
         return report
 
@@ -73,7 +78,7 @@ class Writer:
         batch = self.batch(now_ms)
         with self._db.transaction() as tx:
             self._fence.enter(tx)
-            batch.rows = self._tasks.find(tx, {ref for ref, _, _ in deliveries if ref.project in self._projects})
+            batch.rows = self._find(tx, {ref for ref, _, _ in deliveries if ref.project in self._projects})
             charged = [row for delivery in deliveries if (row := batch.charge(*delivery))]
             again = list({row.ref: row for row in charged}.values())
             self._tasks.charge(tx, again, now_ms)
@@ -101,7 +106,7 @@ class Writer:
         batch = self.batch(now_ms)
         with self._db.transaction() as tx:
             self._fence.enter(tx)
-            batch.rows = self._tasks.find(tx, set(refs_of(outcomes)))
+            batch.rows = self._find(tx, set(refs_of(outcomes)))
             batch.cron_ticks = {
                 project: self._counters.value(tx, project, CRON_TICK) for project in cron_senders(outcomes)
             }
@@ -116,25 +121,33 @@ class Writer:
         found = {name: self._project_table.find(tx, name) for name in sorted(names)}
         return {name: project for name, project in found.items() if project is not None and project in self._projects}
 
+    def _find(self, tx: Transaction, refs: Iterable[Ref]) -> dict[Ref, TaskRow]:
+        """The rows of those tasks that exist, kept or read."""
+        rows, unknown = self._kept.take(refs)
+        return rows | self._tasks.find(tx, unknown)
+
     def _accept_and_write(self, tx: Transaction, batch: Batch, now_ms: int) -> None:
-        batch.rows |= self._tasks.find(tx, batch.undecided())
+        batch.rows |= self._find(tx, batch.undecided())
         batch.accept()
         self._tasks.place(tx, batch.placed(), now_ms)
         self._tasks.settle(tx, batch.settled(), now_ms)
         self._tasks.delete(tx, batch.spent())
         for project, delta in self._results.write(tx, batch.results()).items():
             batch.report.counts[project][RESULTS] += delta
+        batch.count_costs()
         self._counters.add(tx, batch.report.counts)
+        self._windows.add(tx, batch.report.counts, now_ms)
         batch.report.entered += self._tasks.as_tasks(tx, batch.waiting())
 
     def _done(self, batch: Batch) -> Committed:
         """After COMMIT: the rows are certain now."""
         self._known.update(batch.linkable())
+        self._kept.put(batch.rows.values())
         return batch.report
 
 
 def _refused(outcome: Outcome, exc: BadDatum) -> Outcome:
-    """What is left of an outcome that cannot be stored: that its task failed, and why."""
+    """What is left of an outcome that cannot be stored: that its task failed, why, and what it took."""
     return Outcome(
         outcome.project,
         outcome.taskid,
@@ -143,4 +156,6 @@ def _refused(outcome: Outcome, exc: BadDatum) -> Outcome:
         outcome.proof,
         End.FATAL,
         reason=storable(f"the database refused what it led to: {exc}"),
+        fetch_ms=outcome.fetch_ms,
+        process_ms=outcome.process_ms,
     )

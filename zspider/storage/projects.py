@@ -13,6 +13,7 @@ from zspider.storage.database import Transaction
 from zspider.storage.engine import Engine
 from zspider.storage.results import ResultTable
 from zspider.storage.schema import NAME_CHARS_MAX, counters, master, projects, scripts, sessions, tasks
+from zspider.storage.windows import WindowTable
 from zspider.task import Project, ProjectStatus, ScriptInfo, Status
 
 NAME = re.compile(rf"[A-Za-z0-9_]{{1,{NAME_CHARS_MAX}}}", re.ASCII)
@@ -118,6 +119,7 @@ class Removal:
     def __init__(self, engine: Engine) -> None:
         self._counters = CounterTable(engine)
         self._results = ResultTable(engine)
+        self._windows = WindowTable(engine)
 
     def step(self, tx: Transaction, project: int, batch: int, *, keep_results: bool) -> int:
         """Delete up to `batch` rows; how many are left, 0 when all that was to go is gone."""
@@ -136,6 +138,7 @@ class Removal:
         """The project goes last, with its counters. Kept results need its name and their own counter, and its next
         tasks must not begin with runs that were.
         """
+        self._windows.forget(tx, project)
         spent = sa.delete(counters).where(counters.c.project_id == project)
         if keep_results:
             tx.change(spent.where(counters.c.name.not_in((RESULTS, FIRST_RUN))))

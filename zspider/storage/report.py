@@ -28,12 +28,15 @@ class Ended(NamedTuple):
 class Committed:
     """All that one call wrote. Adding two gives what both wrote, in order."""
 
+    at_ms: int = 0  # wall-clock time of the call: of which slots of the windows `counts` are
     ended: list[Ended] = field(default_factory=list)
     entered: list[Task] = field(default_factory=list)  # wait now: new, restarted or to be retried
     gone: list[Ref] = field(default_factory=list)  # cancelled or restarted while ACTIVE: leases of older runs are void
     dropped: Counter[str] = field(default_factory=Counter)  # follows not accepted, by reason
     undelivered: Counter[str] = field(default_factory=Counter)  # messages to projects that are not there, by name
     counts: defaultdict[int, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))  # deltas, by project
+    # By host: runs that ended, those that did not end well, their milliseconds of fetching.
+    hosts: defaultdict[str, list[int]] = field(default_factory=lambda: defaultdict(lambda: [0, 0, 0]))
     bad: list[tuple[int, str]] = field(default_factory=list)  # outcomes that the database refused, and why
 
     def add(self, other: "Committed") -> None:
@@ -46,6 +49,8 @@ class Committed:
         _sum(self.undelivered, other.undelivered)
         for project, counts in other.counts.items():
             _sum(self.counts[project], counts)
+        for host, runs in other.hosts.items():
+            self.hosts[host] = [sum(both) for both in zip(self.hosts[host], runs, strict=True)]
 
 
 def _sum(counts: Counter[str], deltas: Mapping[str, int]) -> None:

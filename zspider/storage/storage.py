@@ -11,6 +11,7 @@ from zspider.storage.counters import FIRST_RUN, RESULTS, CounterTable
 from zspider.storage.database import Database, Transaction
 from zspider.storage.engine import Engine, engine_of
 from zspider.storage.forget import Forgetting
+from zspider.storage.kept import KeptRows
 from zspider.storage.known import KnownKeys
 from zspider.storage.migrations import SchemaState, migrate, state_of
 from zspider.storage.ownership import WATCH_S, Fence
@@ -18,8 +19,9 @@ from zspider.storage.projects import ProjectTable, Removal, SessionTable
 from zspider.storage.report import Committed, Ownership
 from zspider.storage.results import ResultTable, StoredResult
 from zspider.storage.retention import Cutoffs, Place, Sweep, Swept
-from zspider.storage.tasks import TaskDetail, TaskTable
+from zspider.storage.tasks import TaskDetail, TaskTable, Waiting
 from zspider.storage.walk import Cursor, Selection, Walk
+from zspider.storage.windows import WindowTable
 from zspider.task import (
     Follow,
     Outcome,
@@ -30,10 +32,13 @@ from zspider.task import (
     ScriptInfo,
     Status,
     Task,
+    WindowSlot,
     task_key,
 )
 
 SEQ_SLACK = 3600 * 1000 * 1_000_000  # an hour of `seq`: far more than a master uses between two renewals
+KEPT_ROWS = 20_000  # as many as two frontier windows; some 10 MB
+TRIM_ROWS = 500  # of each window, in one transaction
 REMOVE_ROWS = 1000  # deleted in one transaction: some 20 ms
 BULK_ROWS = 300  # looked at, and perhaps changed, in one transaction: no longer than a group of outcomes takes
 
@@ -108,15 +113,25 @@ class Storage:
         self._numbers = ArrivalNumbers()
         self._known = KnownKeys(known)
         self._writable: dict[int, int] = {}  # projects that may be written to: the run their new tasks begin with
-        self._writer = Writer(db, self._fence, rules, projects=self._writable, numbers=self._numbers, known=self._known)
+        self._kept = KeptRows(KEPT_ROWS)
+        self._writer = Writer(
+            db,
+            self._fence,
+            rules,
+            projects=self._writable,
+            numbers=self._numbers,
+            known=self._known,
+            kept=self._kept,
+        )
         self._tasks = TaskTable(db.engine)
         self._projects = ProjectTable(db.engine)
         self._sessions = SessionTable(db.engine)
+        self._windows = WindowTable(db.engine)
         self._removal = Removal(db.engine)
         self._results = ResultTable(db.engine)
         self._counters = CounterTable(db.engine)
         forgetting = Forgetting(self._known, self._writable)
-        self._bulk = Bulk(db, self._fence, forgetting, self._writer.batch)
+        self._bulk = Bulk(db, self._fence, forgetting, self._writer.batch, self._kept)
         self._sweep = Sweep(db, self._fence, forgetting)
 
     # --- ownership
@@ -131,7 +146,7 @@ class Storage:
         if seq:
             self._numbers.last = max(self._numbers.last, seq + SEQ_SLACK)
         self._numbers.next(now_ms)
-        self._known.clear()
+        self._forget()
         with self._db.transaction() as tx:
             self._writable.clear()
             self._writable.update((project.id, project.counts.get(FIRST_RUN, 0)) for project in self._projects.all(tx))
@@ -185,12 +200,12 @@ class Storage:
     def ready(self, project: int, after: tuple[int, int] | None, limit: int) -> list[Task]:
         """Tasks that may be granted now, by (-priority, seq), strictly after `after`."""
         with self._db.transaction() as tx:
-            return self._tasks.ready(tx, project, after, limit)
+            return self._keep(self._tasks.ready(tx, project, after, limit))
 
     def delayed(self, project: int, after: tuple[int, int] | None, limit: int) -> list[Task]:
         """Tasks that wait for their due_ms (it may have come), by (due_ms, seq), strictly after `after`."""
         with self._db.transaction() as tx:
-            return self._tasks.delayed(tx, project, after, limit)
+            return self._keep(self._tasks.delayed(tx, project, after, limit))
 
     # --- many tasks
 
@@ -306,7 +321,7 @@ class Storage:
             if project is None:
                 return 0
             self._writable.pop(project, None)
-            self._known.clear()
+            self._forget()
             left = self._removal.step(tx, project, batch, keep_results=keep_results)
             first_run = self._counters.value(tx, project, FIRST_RUN)
         if keep_results and not left:
@@ -322,6 +337,18 @@ class Storage:
         """Note what a slave told about a script."""
         with self._write() as tx:
             self._projects.save_info(tx, digest, info)
+
+    # --- activity
+
+    def windows(self, now_ms: int) -> list[WindowSlot]:
+        """What happened in each project in the slots of time that are in a window now, oldest first."""
+        with self._db.transaction() as tx:
+            return self._windows.newest(tx, now_ms)
+
+    def trim_windows(self, now_ms: int) -> int:
+        """Delete some slots that are in no window any more; call it until it returns 0."""
+        with self._write() as tx:
+            return self._windows.trim(tx, now_ms, TRIM_ROWS)
 
     # --- sessions
 
@@ -343,6 +370,16 @@ class Storage:
     def _check_writable(self, project: int) -> None:
         if project not in self._writable:
             raise StorageError(f"there is no project with id {project}, or it is being removed")
+
+    def _keep(self, waiting: Sequence[Waiting]) -> list[Task]:
+        """What was read for the frontier will be decided about soon."""
+        self._kept.put(one.row for one in waiting)
+        return [one.task for one in waiting]
+
+    def _forget(self) -> None:
+        """Rows are deleted, or another master may have written: nothing in memory is certain any more."""
+        self._known.clear()
+        self._kept.clear()
 
     @contextmanager
     def _write(self) -> Iterator[Transaction]:

@@ -79,6 +79,13 @@ class TaskRow(Struct):
         )
 
 
+class Waiting(NamedTuple):
+    """A waiting task, as a transaction sees it and as the frontier does."""
+
+    row: TaskRow
+    task: Task
+
+
 class TaskDetail(NamedTuple):
     """Everything the database has of one task; `body` and `track` are packed as slaves packed them."""
 
@@ -145,6 +152,10 @@ class TaskTable:
         tasks.c.due_ms,
         tasks.c.lastcrawl_ms,
         tasks.c.track,
+        tasks.c.retries,
+        tasks.c.age_ms,
+        tasks.c.itag,
+        tasks.c.auto_recrawl,
     ).limit(_LIMIT)
     # Two queries for a page: (a, b) > (x, y) in one does not use the index on every database.
     _READY_SAME = _FRONTIER.where(
@@ -163,7 +174,12 @@ class TaskTable:
     _FINISHED = _BY_KEY.where(  # their zeros leave the frontier's index in order of the keys
         tasks.c.status == sa.bindparam("status"), tasks.c.due_ms == 0, tasks.c.rank == 0, tasks.c.seq == 0
     )
-    _ACTIVE_KEYS = sa.select(tasks.c.key).where(_PROJECT, tasks.c.status == int(Status.ACTIVE)).limit(_LIMIT)
+    _ACTIVE_KEYS = (  # the order is the index's: without it MariaDB may walk along all keys of the project
+        sa.select(tasks.c.key)
+        .where(_PROJECT, tasks.c.status == int(Status.ACTIVE))
+        .order_by(tasks.c.due_ms, tasks.c.rank, tasks.c.seq)
+        .limit(_LIMIT)
+    )
     _OF_KEYS = _DETAIL.where(_PROJECT, _KEYS).order_by(tasks.c.key)
     # `+ 0` keeps the index from being used: then the rows are met in the order of their keys.
     _ACTIVE_OF_MANY = _BY_KEY.where(tasks.c.status + 0 == int(Status.ACTIVE))
@@ -236,11 +252,11 @@ class TaskTable:
 
     # --- for the frontier
 
-    def ready(self, tx: Transaction, project: int, after: tuple[int, int] | None, limit: int) -> list[Task]:
+    def ready(self, tx: Transaction, project: int, after: tuple[int, int] | None, limit: int) -> list[Waiting]:
         """Tasks that may be granted now, by (-priority, seq)."""
         return _page(tx, self._READY_SAME, self._READY_NEXT, project, after or (-(1 << 40), 0), limit)
 
-    def delayed(self, tx: Transaction, project: int, after: tuple[int, int] | None, limit: int) -> list[Task]:
+    def delayed(self, tx: Transaction, project: int, after: tuple[int, int] | None, limit: int) -> list[Waiting]:
         """Tasks that wait for their time (it may have come since), by (due_ms, seq)."""
         return _page(tx, self._LATER_SAME, self._LATER_NEXT, project, after or (0, 1 << 62), limit)
 
@@ -336,17 +352,20 @@ def _page(
     project: int,
     after: tuple[int, int],
     limit: int,
-) -> list[Task]:
+) -> list[Waiting]:
     params = {"project": project, "first": after[0], "seq": after[1], "limit": limit}
     rows = list(tx.rows(same, params))
     if len(rows) < limit:
         rows += tx.rows(later, {"project": project, "first": after[0], "limit": limit - len(rows)})
-    return [_task(row) for row in rows]
+    return [_waiting(row) for row in rows]
 
 
-def _task(row: Any) -> Task:
-    project, key, taskid, url, body, *rest = row
-    return Task(Ref(project, key), taskid.decode(), url.decode(), body or b"", *rest)
+def _waiting(row: Any) -> Waiting:
+    (project, key, taskid, url, body, run, attempt, retried, priority, seq, due_ms, crawled, track, *more) = row
+    retries, age_ms, itag, recrawl = more
+    stored = Stored(Status.ACTIVE, run, retried, due_ms, retries, age_ms, itag, bool(recrawl), crawled)
+    task_row = TaskRow(Ref(project, key), taskid, url, stored, attempt, priority, seq)
+    return Waiting(task_row, task_row.as_task(body or b"", track))
 
 
 def _detail(row: Any) -> TaskDetail:

@@ -135,6 +135,26 @@ def test_status_shows_the_master_its_slaves_and_its_projects(ask, project):
     assert project in text
 
 
+def test_activity_is_shown_by_window_and_in_all(ask, project):
+    ask("project", "start", project)
+
+    def ended():
+        (row,) = [row for row in rows(ask("project", "list", "--json")) if row["name"] == project]
+        return row["windows"]["1d"]["success"] == 3 and row["windows"]
+
+    windows = eventually(ended, 60, "on_start and both pages ended")
+    assert list(windows) == ["5m", "1h", "1d", "all"]
+    for activity in windows.values():
+        assert (activity["new"], activity["retry"], activity["failed"]) == (3, 0, 0)
+        assert (activity["fetched"], activity["fetch_ms"], activity["processed"]) == (0, None, 3)
+        assert activity["process_ms"] >= 0
+    for verb in (["status", "--hosts"], ["project", "list"], ["project", "show", project]):
+        lines = [line.split() for line in ask(*verb).out.splitlines()]
+        assert ["PROJECT", "LAST", "NEW", "SUCCESS", "RETRY", "FAILED", "FETCH", "MS", "PROCESS", "MS"] in lines
+        for name in windows:
+            assert [project, name, "3", "3", "0", "0"] in [line[:6] for line in lines]
+
+
 def test_status_watch_goes_on_until_it_is_interrupted(data_dir):
     with Process([*ZSPIDERD, "status", "--watch", "--data-dir", str(data_dir)]) as watch:
         watch.wait_for("master up ")

@@ -329,3 +329,48 @@ def test_a_processor_does_not_outlive_its_parent(parent_ends):
         assert psutil.pid_exists(pid)
         parent.kill()
     wait_until_gone(pid)
+
+
+WAITS = """
+import os, time
+from zspider import BaseHandler
+class Handler(BaseHandler):
+    def page(self, response):
+        while response.save and not os.path.exists(response.save):
+            time.sleep(0.001)
+        return {"flag": response.save}
+"""
+
+
+def test_outcomes_that_wait_for_company_do_not_wait_for_a_slow_page(worker, tmp_path):
+    script = worker.send_script(WAITS)
+    first, second = tmp_path / "first", tmp_path / "second"
+    held = worker.send_page(script, fetch={"save": str(first)})
+    quick = [worker.send_page(script) for _ in range(5)]  # they are all there when the first one ends
+    slow = worker.send_page(script, fetch={"save": str(second)})
+    first.touch()
+    for number in (held, *quick):
+        assert worker.outcome(number).end is End.SUCCESS
+    second.touch()  # only now
+    assert worker.outcome(slow).end is End.SUCCESS
+
+
+def test_outcomes_that_wait_for_company_come_before_a_script_is_loaded(worker, tmp_path):
+    script, flag, loaded = worker.send_script(WAITS), tmp_path / "flag", tmp_path / "loaded"
+    slow = worker.send_script(WAITS + f"while not os.path.exists({str(loaded)!r}): time.sleep(0.001)\n")
+    numbers = [worker.send_page(script, fetch={"save": str(flag)}), worker.send_page(script)]
+    last = worker.send_page(slow)
+    flag.touch()
+    for number in numbers:
+        assert worker.outcome(number).end is End.SUCCESS
+    loaded.touch()
+    assert worker.outcome(last).end is End.SUCCESS
+
+
+def test_outcomes_that_wait_for_company_are_sent_before_the_end(worker, tmp_path):
+    script, flag = worker.send_script(WAITS), tmp_path / "flag"
+    numbers = [worker.send_page(script, fetch={"save": str(flag)}), *(worker.send_page(script) for _ in range(20))]
+    worker.process.send_signal(signal.SIGTERM)  # it ends after the page that runs
+    flag.touch()
+    assert worker.outcome(numbers[0]).end is End.SUCCESS
+    assert worker.process.wait(30) == 0

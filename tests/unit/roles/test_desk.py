@@ -1,5 +1,6 @@
 """The desk's books, without sockets and threads."""
 
+from collections import Counter
 from types import SimpleNamespace
 
 import pytest
@@ -9,7 +10,9 @@ from zspider.scheduler.core import Core, Timing
 from zspider.scheduler.rules import SchedulerRules
 from zspider.settings import MasterFile
 from zspider.storage import Committed
-from zspider.task import ScriptInfo
+from zspider.task import ACTIVITY, WINDOWS, ScriptInfo, WindowSlot, activity_of
+
+NOW_MS = 1_700_000_000_000
 
 
 class Writer:
@@ -22,6 +25,11 @@ class Writer:
         then(work(self.storage))
 
 
+def lately(desk, project=1):
+    """What happened in the last five minutes, by word."""
+    return dict(zip(ACTIVITY, desk.windows.totals(project, NOW_MS)["5m"], strict=True))
+
+
 def opened(tmp_path, storage=None):
     """A desk at work."""
     desk = Desk(None, None, SchedulerRules())
@@ -32,14 +40,38 @@ def opened(tmp_path, storage=None):
 
 def test_counters_are_read_again_after_a_write_that_was_repeated(tmp_path):
     stored = make_project(counts={"waiting": 0, "done": 2})
-    desk = opened(tmp_path, SimpleNamespace(projects=lambda: [stored, make_project(2)]))
+    slots = [WindowSlot(window.step_s, window.slot(NOW_MS), 1, activity_of({"success": 2})) for window in WINDOWS]
+    storage = SimpleNamespace(projects=lambda: [stored, make_project(2)], windows=lambda now_ms: slots)
+    desk = opened(tmp_path, storage)
     desk.set_project(make_project(counts={"waiting": 1, "done": 1}))
+    desk.windows.add(1, activity_of({"success": 1}), NOW_MS)
     desk.reload_frontier()  # the first COMMIT was done, but its report is lost
     assert desk.core.projects[1].project.counts == {"waiting": 0, "done": 2}
-    report = Committed()
-    report.counts[1]["waiting"] += 1
+    assert lately(desk)["success"] == 2
+    report = Committed(NOW_MS)
+    report.counts[1] = Counter(waiting=1, new=1)
     desk.apply(report)
     assert desk.core.projects[1].project.counts["waiting"] == 1
+    assert (lately(desk)["success"], lately(desk)["new"]) == (2, 1)
+
+
+def test_a_removed_project_leaves_no_activity_behind(tmp_path):
+    desk = opened(tmp_path)
+    desk.set_project(make_project())
+    report = Committed(NOW_MS)
+    report.counts[1] = report.counts[2] = Counter(new=1)
+    desk.apply(report)
+    assert lately(desk)["new"] == 1
+    desk.remove_project(1)
+    assert lately(desk)["new"] == 0
+    assert lately(desk, 2)["new"] == 0  # nobody knows it: its removal was on the way
+
+
+def test_a_trim_goes_on_until_nothing_is_left(tmp_path):
+    left = [2, 1, 0]
+    desk = opened(tmp_path, SimpleNamespace(trim_windows=lambda now_ms: left.pop(0)))
+    desk.trim_windows()
+    assert left == []
 
 
 @pytest.mark.parametrize("order", [(1, 2), (2, 1)], ids=["the importing first", "the imported first"])

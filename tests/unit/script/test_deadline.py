@@ -103,3 +103,46 @@ def test_the_innermost_limit_does_not_strike_while_follows_are_handed_on():
 
     body = "def page(self):\n    with timeout(1): self.crawl('http://a/%d' % i for i in range(1000))"
     assert run(handler_of(body), *page(), on_follows=slowly).reason == ""
+
+
+def test_slow_code_is_told_of_once_and_goes_on_to_its_limit():
+    told = []
+    with Deadline(5, on_slow=lambda: told.append("slow")):
+        spin(0.0001)
+    assert told == []
+    with Deadline(5, on_slow=lambda: told.append("slow")):
+        spin(0.1)
+    assert told == ["slow"]
+
+    def ends():
+        with Deadline(0.1, on_slow=lambda: told.append("slow")):
+            spin(5)
+
+    with pytest.raises(TimeoutError):
+        ends()
+    assert told == ["slow", "slow"]
+    assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)
+
+
+def test_the_time_stands_still_while_slow_code_is_told_of():
+    with Deadline(0.05, on_slow=lambda: spin(0.2)):
+        spin(0.02)
+
+
+def test_code_that_becomes_slow_while_the_time_stands_still_is_told_of_afterwards():
+    told = []
+    with Deadline(5, on_slow=lambda: told.append("slow")):
+        with standing_still():
+            signal.raise_signal(signal.SIGALRM)
+            assert told == []
+        spin(0.01)
+    assert told == ["slow"]
+
+
+def test_a_limit_below_what_is_slow_just_ends():
+    def ends():
+        with Deadline(0.001, on_slow=lambda: None):
+            spin(5)
+
+    with pytest.raises(TimeoutError):
+        ends()

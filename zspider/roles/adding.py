@@ -1,0 +1,40 @@
+"""URLs from outside that become tasks of a project: what `tasks.add` asks for, checked."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import msgspec
+
+from zspider.errors import ConfigError
+from zspider.storage import Committed
+from zspider.task import ADD_URLS_MAX, Follow, Url, result_taskid
+
+_Urls = Annotated[list[Url], msgspec.Meta(min_length=1, max_length=ADD_URLS_MAX)]
+
+
+class AddRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The arguments of `tasks.add`. `like` has what the tasks share; its own taskid and URL are not used."""
+
+    project: str
+    urls: _Urls
+    like: Follow
+
+    def follows(self) -> list[Follow]:
+        """The URLs in the form that storage takes; each task has the id that `crawl()` gives by default."""
+        like = self.like
+        rest = [getattr(like, name) for name in Follow.__struct_fields__[2:]]
+        return [Follow(result_taskid(url), url, *rest) for url in self.urls]
+
+
+def read_request(args: Mapping[str, Any]) -> AddRequest:
+    """Check the arguments. Raises ConfigError that says what is wrong."""
+    try:
+        return msgspec.convert(args, AddRequest)
+    except msgspec.ValidationError as exc:
+        raise ConfigError(f"tasks.add: {exc}") from exc
+
+
+def told(request: AddRequest, report: Committed) -> dict[str, int]:
+    """What became of the URLs: how many tasks wait because of them, and how many were dropped."""
+    dropped = report.dropped.total()
+    return {"added": len(request.urls) - dropped, "dropped": dropped}
