@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check --no-input
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check fmt fault bench bench-graph bench-parsing clean
+.PHONY: help run test check fmt fault bench bench-graph bench-large bench-parsing clean
 
 help:  ## list these commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1\t\2/' | expand -t 18
@@ -34,10 +34,15 @@ fmt: $(VENV)/.with-dev  ## format the code, mend what the linter can
 bench: $(VENV)/.with-test  ## measure against the bare machine and Scrapy (benchmarks/README.md)
 	@scripts/install-test-packages
 	@$(BIN)/python -m benchmarks.bench $(BENCH)
+	@$(BIN)/python -m benchmarks.large --tasks 1000000
 
 bench-graph: $(VENV)/.with-test  ## the same where every page is found by following links
 	@scripts/install-test-packages
 	@$(BIN)/python -m benchmarks.bench --job graph $(BENCH)
+
+bench-large: $(VENV)/.with-test  ## ten million waiting tasks in SQLite and in MariaDB (half an hour, 10 GB)
+	@scripts/install-test-packages
+	@$(BIN)/python -m benchmarks.large --tasks 10000000
 
 bench-parsing: $(VENV)/.with-test  ## measure what reading a page costs, beside lxml, parsel and pyquery
 	@scripts/install-test-packages

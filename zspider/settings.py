@@ -54,6 +54,17 @@ class LimitSettings(Section):
     )
 
 
+class MasterLimitSettings(LimitSettings):
+    """`limits` in conf/master.yaml: those of the local slave, and the master's own."""
+
+    waiting: int = Field(
+        0,
+        ge=0,
+        le=2**31 - 1,
+        description="most tasks of one project that wait; new URLs above it are refused and counted; 0: no limit",
+    )
+
+
 class FetchSettings(Section):
     """`fetch`: how pages are downloaded; a script's own options come first."""
 
@@ -215,6 +226,30 @@ class RetentionSettings(Section):
         return any((self.finished_tasks_days, self.forget_tasks_days, self.results_days))
 
 
+class SchedulerSettings(Section):
+    """`scheduler`: what the master does with projects by itself."""
+
+    fail_pause_num: int = Field(
+        10,
+        ge=0,
+        le=1_000_000,
+        description="a project is paused after so many failed pages in a row; 0: never",
+    )
+    pause_s: float = Field(300.0, gt=0, le=7 * 86400, description="how long; then it is tried with a few pages")
+    unpause_check_num: int = Field(
+        3,
+        ge=1,
+        le=1_000_000,
+        description="how many pages these are; one success ends the pause, else it begins again",
+    )
+    delete_s: float = Field(
+        86400.0,
+        ge=0,
+        le=10 * 365 * 86400,
+        description="a stopped project with `delete` in its group is deleted when nobody has changed it for so long",
+    )
+
+
 class MasterFile(Section):
     """All of conf/master.yaml."""
 
@@ -233,7 +268,8 @@ class MasterFile(Section):
     storage: StorageSettings = StorageSettings()
     frontier: FrontierSettings = FrontierSettings()
     retention: RetentionSettings = RetentionSettings()
-    limits: LimitSettings = LimitSettings()
+    scheduler: SchedulerSettings = SchedulerSettings()
+    limits: MasterLimitSettings = MasterLimitSettings()
     log: LogSettings = LogSettings()
 
     @property

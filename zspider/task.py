@@ -16,6 +16,7 @@ from msgspec import Meta, Struct
 TASKID_CHARS_MAX = 64  # pyspider.md 3.2
 URL_BYTES_MAX = 8190
 BODY_BYTES_MAX = 4 * 1024 * 1024  # a task's packed schedule, fetch and process options
+SCHEDULE_BYTES_MAX = 64 * 1024  # of one that a callback changed
 RESULT_BYTES_MAX = 4 * 1024 * 1024  # half of MariaDB's default max_allowed_packet, with room for escaping
 TRACK_BYTES_MAX = 1024 * 1024
 FOLLOWS_MAX = 20_000  # of one Outcome; what is more travels as PARTs
@@ -76,17 +77,22 @@ _STATUS_WORDS = {
 
 
 class ProjectStatus(StrEnum):
-    """What a project may do (pyspider.md 4.3). Only DEBUG and RUNNING are worked on."""
+    """What a project may do (pyspider.md 4.3), as people set it; the core may pause one on its own, too."""
 
-    TODO = "TODO"
-    STOP = "STOP"
-    CHECKING = "CHECKING"
-    DEBUG = "DEBUG"
+    TODO = "TODO"  # made, never started
+    STOP = "STOP"  # nothing of it runs; what arrives is stored
+    CHECKING = "CHECKING"  # edited while it ran: as STOP, until somebody starts it
+    DEBUG = "DEBUG"  # as RUNNING, and its script can see that
     RUNNING = "RUNNING"
+    PAUSED = "PAUSED"  # pages wait; @every methods and messages go on
 
     @property
     def is_active(self) -> bool:
-        return self in (ProjectStatus.DEBUG, ProjectStatus.RUNNING)
+        """Whether its script runs at all."""
+        return self in _ACTIVE
+
+
+_ACTIVE = (ProjectStatus.DEBUG, ProjectStatus.RUNNING, ProjectStatus.PAUSED)
 
 
 class Ref(NamedTuple):
@@ -165,6 +171,21 @@ class Message(Struct, frozen=True, array_like=True):
         return Follow(taskid, self.url, self.body, priority=MESSAGE_PRIORITY)
 
 
+class NewSchedule(Struct, frozen=True, array_like=True):
+    """A task's schedule as its callback left it, if it changed it (pyspider.md 3.5).
+
+    `packed` takes the place of "schedule" in the task's body; the other fields are as those of a Follow.
+    """
+
+    packed: Annotated[bytes, Meta(max_length=SCHEDULE_BYTES_MAX)]
+    priority: Priority
+    retries: Count
+    retried: Count
+    age_ms: Millis | None
+    itag: Annotated[str, Meta(max_length=1024)] | None
+    auto_recrawl: bool
+
+
 class Outcome(Struct, frozen=True, array_like=True):
     """What one delivery of a task led to. The slave keeps it until the master says it is committed.
 
@@ -185,6 +206,7 @@ class Outcome(Struct, frozen=True, array_like=True):
     process_ms: Count = 0
     info: Annotated[bytes, Meta(max_length=256 * 1024)] | None = None  # GET_INFO only: msgpack of ScriptInfo
     messages: Annotated[list[Message], Meta(max_length=MESSAGES_MAX)] = []
+    schedule: NewSchedule | None = None  # counts when the task will be recrawled, tried again, or has failed
 
 
 class ScriptInfo(Struct, frozen=True):
@@ -280,14 +302,27 @@ class Accept(StrEnum):
     KNOWN = "known"  # finished or waiting, and nothing asks for it again
     RUNNING = "running"  # ready or leased; only force_update restarts it
     NOTHING_TO_CANCEL = "nothing to cancel"
+    FULL = "queue full"  # as many tasks of its project wait as may: limits.waiting
 
     @property
     def is_drop(self) -> bool:
-        return self in (Accept.KNOWN, Accept.RUNNING, Accept.NOTHING_TO_CANCEL)
+        return self not in _ACCEPTED
+
+
+_ACCEPTED = (Accept.NEW, Accept.RESTART, Accept.CANCEL)
 
 
 class Rules(Protocol):
     """The scheduler's decisions that storage asks for within a transaction. Pure: same answer for same arguments."""
+
+    @property
+    def waiting_max(self) -> int:
+        """Most tasks that may wait in a project; 0: no limit, and `has_room` need not be asked."""
+        ...
+
+    def has_room(self, waiting: int, follow: Follow) -> bool:
+        """Whether a URL that is NEW finds room in its project, where so many wait."""
+        ...
 
     def accept(self, stored: Stored | None, follow: Follow, now_ms: int) -> Accept:
         """Decide about a submitted URL; `stored` is None when it is not known."""

@@ -148,6 +148,19 @@ def test_a_cron_run_s_messages_are_accepted_once(crawl: Crawl) -> None:
     assert crawl.commit(cron(160)).entered == []
 
 
+def test_runs_of_every_methods_are_counted_once_each_with_those_that_failed(crawl: Crawl) -> None:
+    def cron(tick_s: int, end: End = End.SUCCESS) -> Outcome:
+        return Outcome(crawl.project.id, CRONJOB, tick_s, 1, b"", end)
+
+    crawl.commit(cron(100), cron(100), cron(160, End.PART), cron(160, End.FAILURE))
+    crawl.commit(cron(160, End.FAILURE), cron(100))
+    assert crawl.counts() == {"cron": 2, "cron_failed": 1}
+    crawl.close()
+    crawl.open()
+    crawl.commit(cron(160, End.FAILURE), cron(220, End.FATAL))
+    assert (crawl.counts()["cron"], crawl.counts()["cron_failed"]) == (3, 2)
+
+
 def test_a_message_that_the_database_refuses_fails_its_sender_alone(crawl: Crawl) -> None:
     good, bad = crawl.tasks("good", "bad")
     got = crawl.commit(

@@ -25,6 +25,20 @@ def test_a_pushed_script_is_a_new_version_and_the_rest_stays(crawl: Crawl) -> No
     assert crawl.storage.script(crawl.project.script) == "class Handler: pass"  # tasks in flight may need it
 
 
+def test_a_known_project_may_get_another_status_with_its_script(crawl: Crawl) -> None:
+    edited = crawl.storage.push("shop", "2", known_status=ProjectStatus.CHECKING, now_ms=2)
+    assert edited.status is ProjectStatus.CHECKING
+    new = crawl.storage.push("new", "2", status=ProjectStatus.TODO, known_status=ProjectStatus.CHECKING, now_ms=3)
+    assert new.status is ProjectStatus.TODO
+
+
+def test_a_project_paused_by_hand_is_so_after_a_restart(crawl: Crawl) -> None:
+    crawl.storage.set_project(crawl.project.id, now_ms=2, status=ProjectStatus.PAUSED)
+    crawl.close()
+    crawl.open()
+    assert crawl.project.status is ProjectStatus.PAUSED
+
+
 def test_what_a_slave_told_about_a_script_is_kept_with_it(crawl: Crawl) -> None:
     info = ScriptInfo(b"\x80", {"0": 1.5}, 60, "")
     crawl.storage.save_info(crawl.project.script, info)

@@ -80,6 +80,7 @@ class ProcessorAtWork:
             task=task | changes.get("task", {}),
             fetch=fetch | changes.get("fetch", {}),
             content=content,
+            **{name: changes[name] for name in ("group", "rate", "burst", "updated_ms") if name in changes},
         )
         self.send(page)
         return self._number

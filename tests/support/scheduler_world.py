@@ -17,6 +17,7 @@ from zspider.scheduler.actions import (
     Finish,
     Give,
     Gone,
+    Paused,
     Refill,
     RefuseClone,
     Tell,
@@ -24,6 +25,7 @@ from zspider.scheduler.actions import (
 )
 from zspider.scheduler.core import Core, Greeting, HeldLease, Timing
 from zspider.scheduler.frontier import delayed_position, ready_position
+from zspider.scheduler.pause import NEVER, Pausing, Phase
 from zspider.task import (
     ATTEMPTS_MAX,
     INTERNAL,
@@ -33,6 +35,7 @@ from zspider.task import (
     ScriptInfo,
     Status,
     Task,
+    is_message,
     task_key,
 )
 
@@ -133,9 +136,9 @@ class Slave:
         named = [*self.held, *self.outbox]
         self.world.say(self.route, ("beat", self.session, self.route, self.seen, named, self.window))
 
-    def give_back(self, numbers: Iterable[int], *, bar: bool = False) -> None:
+    def give_back(self, numbers: Iterable[int], *, bar: bool = False, error: str = "") -> None:
         numbers = [number for number in numbers if self.held.pop(number, None) is not None]
-        self.world.say(self.route, ("give_back", self.session, numbers, bar))
+        self.world.say(self.route, ("give_back", self.session, numbers, bar, error))
 
     def leave(self) -> None:
         self.give_back(list(self.held))
@@ -214,8 +217,11 @@ class Slave:
 class World:
     """A master's core, its database and its slaves."""
 
-    def __init__(self, *, window: int = 100, limit: int = 100, timing: Timing | None = None) -> None:
+    def __init__(
+        self, *, window: int = 100, limit: int = 100, timing: Timing | None = None, pausing: Pausing = NEVER
+    ) -> None:
         self.window, self.limit, self.timing = window, min(window, limit), timing or Timing()
+        self.pausing = pausing
         self.now, self.now_ms = 1000.0, 1_700_000_000_000
         self.rows: dict[Ref, Row] = {}
         self.projects: dict[int, Project] = {}
@@ -229,12 +235,13 @@ class World:
         self.granted: list[tuple[float, bytes, Delivery]] = []
         self.late = 0
         self.finish_asked: list[int] = []  # projects
+        self.pauses: list[tuple[float, Phase, str]] = []
         self._names = count(1)
         self._seq = count(1)
         self.core = self._new_core()
 
     def _new_core(self) -> Core:
-        core = Core(self.timing, window=self.window, expected=set(self.persisted), now=self.now)
+        core = Core(self.timing, window=self.window, expected=set(self.persisted), now=self.now, pausing=self.pausing)
         for project in self.projects.values():
             core.set_project(project, self.now, self.now_ms)
         return core
@@ -363,6 +370,8 @@ class World:
                     self.writer.append(lambda lost=lost: self._charge(lost))
                 case Finish(project):
                     self.finish_asked.append(project)
+                case Paused(_, phase, reason):
+                    self.pauses.append((self.now, phase, reason))
                 case Welcome(session):
                     self.send(session.route, "welcome")
                 case Challenge(session):
@@ -399,8 +408,8 @@ class World:
         elif what == "beat":
             self.perform(self.core.beat(*said, self.now))
         elif what == "give_back":
-            session_id, numbers, bar = said
-            self.core.give_back(session_id, numbers, bar=bar)
+            session_id, numbers, bar, error = said
+            self.core.give_back(session_id, numbers, bar=bar, error=error)
         else:
             self.perform(self.core.leave(said[0]))
 
@@ -435,7 +444,7 @@ class World:
                 row.attempt = max(row.attempt, attempt)
                 if attempt >= ATTEMPTS_MAX:
                     row.status, row.run, row.attempt = Status.FAILED, run + 1, 0
-                    ended.append((ref, run, b"", False))
+                    ended.append((ref, run, b"", False, None))
                 else:
                     again.append(row)
         return self._committed(ended, (again, []))
@@ -454,7 +463,9 @@ class World:
             more, gone = self._accept(outcome.follows, outcome.forces)
             entered = [*[row for row in entered if row not in more], *more]
         self.late += is_late
-        consequence = self._committed([(outcome.ref, outcome.run, sender, is_late)], (entered, gone))
+        is_page = not (outcome.taskid in INTERNAL or is_message(outcome.taskid))
+        is_success = outcome.is_success if is_page else None
+        consequence = self._committed([(outcome.ref, outcome.run, sender, is_late, is_success)], (entered, gone))
 
         def acknowledge() -> None:
             consequence()
@@ -495,8 +506,9 @@ class World:
         gone = accepted[1]
 
         def tell() -> None:
-            for ref, run, by, is_late in ended:
-                self.perform(self.core.ended(ref, run, by, is_late=is_late))
+            for ref, run, by, is_late, is_success in ended:
+                error = "" if is_success else "HTTP 503"
+                self.perform(self.core.ended(ref, run, by, is_late=is_late, is_success=is_success, error=error))
             self.perform(self.core.void(gone))
             self.core.entered(tasks)
 

@@ -36,6 +36,7 @@ def page(
         task["track"] = result.pop("track")
     if "process" in result:
         task["process"].update(result.pop("process"))
+    task["schedule"].update(result.pop("schedule", {}))
     return (
         task,
         {"status_code": 200, "url": url, "orig_url": url, "headers": {}, "cookies": {}, "time": 0.01} | result,

@@ -31,6 +31,7 @@ class Crawl:
     def __init__(self, address: str, owner: str = "me") -> None:
         self.address = address
         self.owner = owner
+        self.rules = SchedulerRules()
         self.now_ms = START_MS
         self.storage: Storage
         self.project: Project
@@ -46,7 +47,7 @@ class Crawl:
         self.close()
 
     def open(self, known: int = 1000) -> None:
-        self.storage = open_storage(self.address, rules=SchedulerRules(), known=known)
+        self.storage = open_storage(self.address, rules=self.rules, known=known)
         self.ownership = self.storage.take_over(self.owner, self.now_ms)
         self.project = self.storage.push("shop", "class Handler: pass", now_ms=self.now_ms)
         self.reader = Reader(self.address)

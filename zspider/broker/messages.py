@@ -84,7 +84,8 @@ class GiveBack(Message, frozen=True, tag="giveback"):
 
     session: Session
     numbers: Numbers
-    reason: Short = ""
+    reason: Short = ""  # "script": it cannot be loaded on this machine, and `error` says why
+    error: Text = ""
 
 
 class NeedScript(Message, frozen=True, tag="needscript"):
@@ -287,6 +288,10 @@ class Page(Message, frozen=True, tag="page"):
     task: dict[str, Any]  # what the callback sees as `task` (pyspider.md 3.3), crawl_config merged in
     fetch: dict[str, Any]  # the fetch result of pyspider.md 3.4, without `content`
     content: bytes
+    group: Short = ""  # of the project, as the next three: its script may look at them
+    rate: float = 0.0
+    burst: float = 0.0
+    updated_ms: Millis = 0
 
 
 class Up(Message, frozen=True, tag="up"):

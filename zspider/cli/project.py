@@ -29,12 +29,12 @@ COLUMNS = {
 status_option = click.option("--status", type=click.Choice(list(ProjectStatus.__members__)), help="Its new status.")
 rate_option = click.option("--rate", type=click.FloatRange(0), help="Tasks per second.")
 burst_option = click.option("--burst", type=click.FloatRange(0), help="Tasks at once after a pause.")
-group_option = click.option("--group", help="A word to sort projects by.")
+group_option = click.option("--group", help="Words to sort projects by; `delete` has a stopped one deleted in time.")
 
 
 @click.group()
 def project() -> None:
-    """Push, list, show, start, stop, change and remove projects."""
+    """Push, list, show, start, stop, pause, change and remove projects."""
 
 
 @project.command()
@@ -107,8 +107,8 @@ def show(name: str, target: Target, as_json: bool) -> None:
         print_json(row)
         return
     fields = {key: row[key] for key in ("name", "status", "group", "rate", "burst")}
-    fields |= {"updated": moment(row["updated_ms"]), **row["counts"]}
-    print_fields(fields | {"error": row["script_error"]})
+    fields |= {"updated": moment(row["updated_ms"]), **row["counts"], "last @every": _last_cron(row["cron"])}
+    print_fields(fields | {"note": _note(row), "error": row["script_error"]})
     print_windows([row])
     click.echo()
     print_fields({"script": row["script"]})
@@ -130,6 +130,24 @@ def start(name: str, target: Target, as_json: bool) -> None:
 def stop(name: str, target: Target, as_json: bool) -> None:
     """Stop a project; what is under way still counts."""
     _changed(target, as_json, "project.stop", name=name)
+
+
+@project.command()
+@click.argument("name")
+@target_options
+@json_option
+def pause(name: str, target: Target, as_json: bool) -> None:
+    """Grant none of a project's pages until `resume`; its @every methods and messages go on."""
+    _changed(target, as_json, "project.pause", name=name)
+
+
+@project.command()
+@click.argument("name")
+@target_options
+@json_option
+def resume(name: str, target: Target, as_json: bool) -> None:
+    """Let a project go on, without its on_start: it was paused (by hand or by itself), stopped or edited."""
+    _changed(target, as_json, "project.resume", name=name)
 
 
 @project.command("set")
@@ -185,8 +203,25 @@ def rm(name: str, keep_results: bool, dry_run: bool, yes: bool, target: Target, 
 
 def flat(row: dict[str, Any]) -> dict[str, Any]:
     """A project row as the table shows it."""
-    note = "limited by its rate" if row["limited"] else ""
-    return {**row, **row["counts"], "note": row["script_error"] or note}
+    return {**row, **row["counts"], "note": row["script_error"] or _note(row)}
+
+
+def _note(row: dict[str, Any]) -> str:
+    """What holds a project back, as far as it is not its script."""
+    notes = []
+    if (paused := row["paused"]) is not None:
+        until = "tried with a few pages" if paused["phase"] == "probing" else f"until {moment(paused['until_ms'])}"
+        notes.append(f"paused, {until}: {paused['reason']}")
+    if row["full"]:
+        notes.append("queue full: new URLs are refused (limits.waiting)")
+    if row["limited"]:
+        notes.append("limited by its rate")
+    return "; ".join(notes)
+
+
+def _last_cron(cron: dict[str, Any] | None) -> str:
+    """When @every methods ran last, and how that ended; "" if they did not since the master's start."""
+    return "" if cron is None else f"{moment(cron['ended_ms'])}  {cron['error'] or 'ok'}"
 
 
 def _changed(target: Target, as_json: bool, verb: str, **args: Any) -> None:

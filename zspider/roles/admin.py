@@ -25,6 +25,7 @@ from zspider.roles.writer import Writer, now_ms
 from zspider.scheduler.host_rates import HostRate
 from zspider.scheduler.internal import entry_follow
 from zspider.scheduler.projects import ProjectState
+from zspider.scheduler.states import Verb, is_locked, status_after
 from zspider.settings import MasterFile
 from zspider.storage import Committed, StoredResult, TaskDetail
 from zspider.task import (
@@ -65,7 +66,9 @@ class Admin:
             "project.list": self._list,
             "project.show": self._show,
             "project.start": self._start,
-            "project.stop": self._stop,
+            "project.stop": lambda request: self._move(request, Verb.STOP),
+            "project.pause": lambda request: self._move(request, Verb.PAUSE),
+            "project.resume": lambda request: self._move(request, Verb.RESUME),
             "project.set": self._set,
             "project.rm": self._remove,
             "message.send": self._send_message,
@@ -141,11 +144,15 @@ class Admin:
             "rate": project.rate,
             "burst": project.burst,
             "updated_ms": project.updated_ms,
-            "script_error": project.info.error if project.info else "",
+            "locked": is_locked(project),
+            "paused": self._paused(state),
+            "cron": state.last_cron and state.last_cron._asdict(),
+            "script_error": (project.info.error if project.info else "") or self._desk.core.unloadable(project.id),
             "is_script_known": project.info is not None,
             "counts": {**_shown(project.counts), "leased": self._desk.core.leases.count(project.id)},
             "windows": self._windows(project),
             "limited": state.is_limited,
+            "full": self._is_full(project),
             "finishing": state.is_finishing,
             "ready": state.frontier.has_ready(now_ms()),
             "loaded": state.frontier.is_loaded,
@@ -156,6 +163,19 @@ class Admin:
         """What happened lately and in all, by name of the window."""
         totals = self._desk.windows.totals(project.id, now_ms())
         return {name: _readable(total) for name, total in {**totals, "all": activity_of(project.counts)}.items()}
+
+    def _paused(self, state: ProjectState) -> dict[str, Any] | None:
+        """An auto-pause: why, until when, and whether the project is probed meanwhile."""
+        pause = state.pause
+        if not pause.is_on:
+            return None
+        until_ms = now_ms() + int(1000 * (pause.until - time.monotonic()))
+        return {"phase": pause.phase.value, "reason": pause.reason, "until_ms": until_ms}
+
+    def _is_full(self, project: Project) -> bool:
+        """It has as many tasks waiting as it may: new URLs are refused."""
+        limit = self._settings.limits.waiting
+        return bool(limit) and project.counts.get(Status.ACTIVE.word, 0) >= limit
 
     # --- projects -------------------------------------------------------------------------------
 
@@ -186,14 +206,18 @@ class Admin:
         except (SyntaxError, ValueError) as exc:
             raise ScriptError(f"{name}: {type(exc).__name__}: {exc}") from exc
         changes = self._changes(request)
-        is_new = name not in {state.project.name for state in self._desk.core.projects.values()}
-        if is_new:
-            changes.setdefault("status", ProjectStatus.RUNNING)
+        is_edit = bool(request.optional("edit", bool))  # it was saved in an editor
+        projects = (state.project for state in self._desk.core.projects.values())
+        known = next((project for project in projects if project.name == name), None)
+        if known is None:
+            changes.setdefault("status", ProjectStatus.TODO if is_edit else ProjectStatus.RUNNING)
+        elif is_edit:
+            changes["known_status"] = status_after(known, Verb.EDIT)
 
         def done(project: Project) -> None:
             self._desk.set_project(project)
-            log.info("project_pushed", project=name, script=project.script.hex()[:12], created=is_new)
-            request.answer({**self._row(self._desk.core.projects[project.id]), "created": is_new})
+            log.info("project_pushed", project=name, script=project.script.hex()[:12], created=known is None)
+            request.answer({**self._row(self._desk.core.projects[project.id]), "created": known is None})
 
         self._writer.call(lambda storage: storage.push(name, text, now_ms=now_ms(), **changes), done, request.fail)
 
@@ -221,6 +245,8 @@ class Admin:
 
         def done(changed: Project) -> None:
             self._desk.set_project(changed)
+            if "status" in changes:  # whoever names one wants it to be so, also if it was
+                self._desk.core.unpause(project.id)
             request.answer(answer or self._row(self._desk.core.projects[project.id]))
 
         self._writer.call(
@@ -233,17 +259,20 @@ class Admin:
             raise ConfigError("nothing to set: give status, rate, burst or group")
         self._change(request, self._state(request), changes)
 
-    def _stop(self, request: Request) -> None:
-        self._change(request, self._state(request), {"status": ProjectStatus.STOP})
+    def _move(self, request: Request, verb: Verb) -> None:
+        """Another status, if the verb leads from the one that is."""
+        state = self._state(request)
+        self._change(request, state, {"status": status_after(state.project, verb)})
 
     def _start(self, request: Request) -> None:
         """RUNNING, and on_start now."""
         state = self._state(request)
+        status = status_after(state.project, Verb.START)
         follow = entry_follow(ON_START)
         self._writer.call(
             lambda storage: storage.submit(state.project.id, [follow], now_ms()), self._desk.apply, request.fail
         )
-        self._change(request, state, {"status": ProjectStatus.RUNNING})
+        self._change(request, state, {"status": status})
 
     def _send_message(self, request: Request) -> None:
         """A message to a project; it is accepted when the answer comes."""
@@ -274,9 +303,10 @@ class Admin:
         state = self._state(request)
         project, keep = state.project, bool(request.args.get("keep_results"))
         self._bulk.jobs.check_idle(project, time.monotonic())
-        if project.status is not ProjectStatus.STOP:
+        status = status_after(project, Verb.REMOVE)
+        if project.status is not status:
             self._writer.call(
-                lambda storage: storage.set_project(project.id, now_ms=now_ms(), status=ProjectStatus.STOP),
+                lambda storage: storage.set_project(project.id, now_ms=now_ms(), status=status),
                 self._desk.set_project,
                 request.fail,
             )

@@ -14,6 +14,7 @@ from zspider.broker.hub import Hub, Peer
 from zspider.broker.keys import MasterKeys, is_proof
 from zspider.errors import ProtocolError
 from zspider.roles.granting import Granting
+from zspider.roles.project_news import ProjectNews
 from zspider.roles.script_texts import ScriptTexts
 from zspider.roles.writer import Delivery, Writer, now_ms
 from zspider.scheduler import actions as a
@@ -26,11 +27,24 @@ from zspider.scheduler.smooth_rate import SmoothRate
 from zspider.scheduler.windows import Windows
 from zspider.settings import MasterFile
 from zspider.storage import Committed
-from zspider.task import GET_INFO, ON_FINISHED, End, Outcome, Project, Ref, ScriptInfo, activity_of, task_key
+from zspider.task import (
+    CRONJOB,
+    INTERNAL,
+    ON_FINISHED,
+    Accept,
+    End,
+    Outcome,
+    Project,
+    Ref,
+    ScriptInfo,
+    activity_of,
+    task_key,
+)
 
 log = structlog.get_logger(__name__)
 BACKLOG_MAX = 2000  # outcomes waiting for the database; above it the outcomes socket is not read
 REFILL_ROWS = 2000
+_REFUSED = "dropped:" + Accept.FULL  # a counter
 NAMES_SHOWN = 5  # in one line of the log
 
 
@@ -70,6 +84,7 @@ class Desk:
         self._writer = writer
         self._texts = ScriptTexts(writer)
         self._granting = Granting(self._hub, self._keys, core, epoch)
+        self._news = ProjectNews(settings.scheduler.pause_s)
         self._settings = settings.master
         self.heartbeat_s = settings.master.heartbeat_s
         self._window = settings.frontier.window
@@ -220,7 +235,7 @@ class Desk:
                 self._perform(core.beat(session, peer.route, message.seen, named, message.window, now))
                 self._note(message, now)
             case m.GiveBack():
-                core.give_back(session, message.numbers, bar=message.reason == "script")
+                core.give_back(session, message.numbers, bar=message.reason == "script", error=message.error)
             case m.NeedScript():
                 self._send_script(peer.route, message.script)
             case m.NeedProject():
@@ -296,11 +311,13 @@ class Desk:
         }
         for end in report.ended:
             by = senders.get((end.ref.project, end.ref.key, end.run), b"")
-            self._perform(self.core.ended(end.ref, end.run, by, is_late=end.late))
+            self._perform(
+                self.core.ended(end.ref, end.run, by, is_late=end.late, is_success=end.is_success, error=end.error)
+            )
         self.apply(report)
         for one in deliveries:
-            if one.outcome.taskid == GET_INFO:
-                self._learn(one.outcome)
+            if one.outcome.taskid in INTERNAL:
+                self._internal_ended(one.outcome)
         self._acknowledge(deliveries)
 
     def _recount(self, projects: Iterable[Project]) -> None:
@@ -318,6 +335,8 @@ class Desk:
                 for name, delta in deltas.items():
                     counts[name] = counts.get(name, 0) + delta
                 self.windows.add(project, activity_of(deltas), report.at_ms)
+                if refused := deltas.get(_REFUSED):
+                    self._news.refused(state.project.name, refused, time.monotonic())
         if report.hosts:
             self.hosts.add(report.hosts, time.monotonic())
         for reason, number in report.dropped.items():
@@ -339,6 +358,13 @@ class Desk:
         for session_id, done in ids.items():
             if (session := self.core.sessions.get(session_id)) is not None:
                 self._hub.send(session.route, m.Ack(self.epoch, done))
+
+    def _internal_ended(self, outcome: Outcome) -> None:
+        if outcome.taskid != CRONJOB:
+            self._learn(outcome)
+        elif outcome.end is not End.PART:
+            error = "" if outcome.end is End.SUCCESS else outcome.reason or "failed"
+            self.core.cron_ended(outcome.project, outcome.run, error, now_ms())
 
     def _learn(self, outcome: Outcome) -> None:
         """A script version has said what it declares."""
@@ -371,6 +397,8 @@ class Desk:
                     self._charge(lost)
                 case a.Finish(project):
                     self._finish(project)
+                case a.Paused(project, phase, reason):
+                    self._news.paused(self.core.projects[project].project.name, phase, reason)
                 case a.Welcome(session):
                     self._welcome(session)
                 case a.Gone(session):

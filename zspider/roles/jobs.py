@@ -106,6 +106,10 @@ def page_of(lease: Lease, number: int, fetched: Fetched) -> Page:
         task=lease.task,
         fetch=fetched.result,
         content=fetched.content,
+        group=info.group,
+        rate=info.rate,
+        burst=info.burst,
+        updated_ms=info.updated_ms,
     )
 
 

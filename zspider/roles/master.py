@@ -22,6 +22,7 @@ from zspider.broker.hub import Hub, Received
 from zspider.broker.keys import MasterKeys, check_exposure
 from zspider.errors import ExitCode
 from zspider.roles.admin import Admin
+from zspider.roles.deletions import LOOK_S, Deletions
 from zspider.roles.desk import Desk
 from zspider.roles.local_slave import LocalSlave
 from zspider.roles.notify import Notifier
@@ -29,6 +30,7 @@ from zspider.roles.reader import ReaderThread
 from zspider.roles.retention import Retention
 from zspider.roles.writer import Writer, now_ms
 from zspider.scheduler.core import Core, Timing
+from zspider.scheduler.pause import Pausing
 from zspider.scheduler.rules import SchedulerRules
 from zspider.settings import MasterFile, RetentionSettings
 from zspider.storage import Reader, Storage, open_storage
@@ -82,7 +84,7 @@ class Master:
             hub.close()
 
     def _serve(self, hub: Hub, keys: MasterKeys) -> ExitCode:
-        rules = SchedulerRules(has_recrawl=not self._is_oneshot)
+        rules = SchedulerRules(has_recrawl=not self._is_oneshot, waiting_max=self._settings.limits.waiting)
         desk = Desk(hub, keys, rules)
         writer = Writer(
             lambda: self._open(rules), self._settings.storage, desk.committed, desk.reload_frontier, hub.wake
@@ -94,6 +96,7 @@ class Master:
             return ExitCode.OK
         reader.start()
         now = time.monotonic()
+        scheduler = self._settings.scheduler
         timing = Timing(
             suspect_s=self._settings.master.suspect_s,
             lease_s=self._settings.master.lease_s,
@@ -106,12 +109,14 @@ class Master:
             expected=boot.sessions,
             now=now,
             has_cron=not self._is_oneshot,
+            pausing=Pausing(scheduler.fail_pause_num, scheduler.pause_s, scheduler.unpause_check_num),
         )
         desk.open(core, writer, self._settings, boot.cluster, boot.epoch)
         for project in boot.projects:
             desk.set_project(project)
         desk.windows.load(boot.windows)
         admin = Admin(desk, hub, writer, reader, self._settings)
+        deletions = Deletions(desk, writer, scheduler.delete_s)
         local = LocalSlave(self._settings, hub.ports.control) if self._has_local_slave else None
         self._write_ports(hub)
         log.info(
@@ -126,7 +131,7 @@ class Master:
         gc.freeze()
         gc.set_threshold(*GARBAGE_THRESHOLDS)
         try:
-            return _Loop(self, hub, desk, admin, writer, reader, local, self._settings.retention).run()
+            return _Loop(self, hub, desk, admin, writer, reader, local, deletions, self._settings.retention).run()
         finally:
             if local is not None:
                 local.kill()
@@ -196,6 +201,7 @@ class _Loop:
         writer: Writer,
         reader: ReaderThread,
         local: LocalSlave | None,
+        deletions: Deletions,
         retention: RetentionSettings,
     ) -> None:
         self._master = master
@@ -211,6 +217,7 @@ class _Loop:
             _Every(RENEW_S, self._renew, now),
             _Every(STATUS_S, self._status, now),
             _Every(TRIM_S, desk.trim_windows, now),
+            _Every(LOOK_S, deletions.look, now),
         ]
         if retention.is_wanted:
             self._every.append(Retention(retention, desk, writer, now))

@@ -238,7 +238,7 @@ class Processing:
         if script not in self.scripts.barred:
             name = lease.page.project_name if lease.page is not None else str(lease.project)
             log.error("script_unloadable_here", project=name, script=script.hex()[:12], error=error)
-            self.scripts.barred.add(script)
+            self.scripts.barred[script] = error
         self._dispatch.drop(lease.serial)
         self._customer.on_unloadable(lease, error)
 

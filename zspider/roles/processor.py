@@ -45,7 +45,7 @@ from zspider.roles.running import Running
 from zspider.script import shim
 from zspider.script.deadline import SLOW_S, Deadline, standing_still
 from zspider.script.errors import LoadError, ProjectImportError
-from zspider.script.loader import LoadedScript, load
+from zspider.script.loader import LoadedScript, ProjectFacts, load
 from zspider.script.logs import captured
 from zspider.script.projects import ProjectFinder, ProjectText
 from zspider.script.runner import Ran, run
@@ -190,17 +190,17 @@ class Processor:
             return
         loaded = self._script(page)
         self._leave_if_copy()
-        if page.taskid == GET_INFO:
+        if isinstance(loaded, LoadError) and loaded.is_missing_module:  # another machine may have it
+            self._pipe.queue(LoadFailed(page.number, page.script, str(loaded)[:ERROR_CHARS]))
+        elif page.taskid == GET_INFO:
             self._send_final(page, info_outcome(page, loaded))
         elif isinstance(loaded, LoadedScript):
             self._process(page, loaded)
-        elif loaded.is_missing_module:
-            self._pipe.queue(LoadFailed(page.number, page.script, str(loaded)[:ERROR_CHARS]))
         else:
             self._send_final(page, failed_to_load(page, loaded))
 
     def _process(self, page: Page, loaded: LoadedScript) -> None:
-        loaded.set_status(page.project_status)
+        loaded.tell(_facts(page))
         ran = run(
             loaded,
             page.task,
@@ -245,7 +245,7 @@ class Processor:
         deadline = Deadline(self._options.process_time_limit_s)
         try:
             with captured(), deadline:
-                return load({"name": page.project_name, "status": page.project_status}, text)
+                return load({"name": page.project_name, **_facts(page).as_project()}, text)
         except (LoadError, MemoryError) as error:
             if isinstance(error, MemoryError) or isinstance(error.__cause__, MemoryError):
                 return LoadError(f"MemoryError: {self._on_memory_error()}")
@@ -287,6 +287,10 @@ class Processor:
         self._pipe.queue(Processed(page.number, True, codec.encode_outcome(outcome)))
 
 
+def _facts(page: Page) -> ProjectFacts:
+    return ProjectFacts(page.project_status, page.group, page.rate, page.burst, page.updated_ms)
+
+
 def _identity(page: Page) -> tuple[int, str, int, int, bytes]:
     return page.project, page.taskid, page.run, page.attempt, page.proof
 
@@ -317,6 +321,7 @@ def final_outcome(page: Page, ran: Ran, follows: list[Follow]) -> Outcome:
         reason=ran.reason[:REASON_CHARS],
         fetch_ms=ran.fetch_ms,
         process_ms=ran.process_ms,
+        schedule=ran.schedule,
     )
 
 

@@ -35,6 +35,7 @@ ENVIRONMENT = {  # of master and slave, whatever was set for others
     "ZSPIDER_SLAVE__ROLES": "fetcher,processor",
     "ZSPIDER_FETCH__PRIVATE_NETWORKS": "allow",  # a script is often tried on a site at home
     "ZSPIDER_MASTER__ADOPT_S": "0",  # the directory's lock says that no slave of an earlier run lives
+    "ZSPIDER_SCHEDULER__FAIL_PAUSE_NUM": "0",  # whoever waits for the end sees failures
     "ZSPIDER_SLAVE__DRAIN_S": "10",  # somebody sits before the screen
 }
 

@@ -16,7 +16,7 @@ class ScriptsKept:
         self._chars = 0
         self._first_asked: dict[bytes, float] = {}
         self._asked: dict[bytes, float] = {}
-        self.barred: set[bytes] = set()  # cannot be loaded on this machine
+        self.barred: dict[bytes, str] = {}  # cannot be loaded on this machine, and why
 
     def get(self, script: bytes) -> str | None:
         """The text, if it is here."""
@@ -49,8 +49,10 @@ class ScriptsKept:
 
     def clear(self) -> None:
         """Forget everything: the master is another one."""
-        for known in (self._texts, self._first_asked, self._asked, self.barred):
-            known.clear()
+        self._texts.clear()
+        self._first_asked.clear()
+        self._asked.clear()
+        self.barred.clear()
         self._chars = 0
 
     def overdue(self, now: float) -> list[bytes]:

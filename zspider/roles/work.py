@@ -136,12 +136,12 @@ class Work:
     def grant(self, grants: Sequence[Grant], now: float) -> None:
         """Tasks are ours; they are begun when their time comes."""
         waiting: dict[int, list[tuple[int, float]]] = {}
-        unwanted: dict[str, list[int]] = {}
+        unwanted: dict[tuple[str, str], list[int]] = {}
         for grant in grants:
             info = self._projects.get(grant.project, grant.script)
             if (refusal := self._refusal(grant, info)) is not None or info is None:
                 self.held.seen = max(self.held.seen, grant.number)
-                unwanted.setdefault(refusal or "", []).append(grant.number)
+                unwanted.setdefault(refusal or ("", ""), []).append(grant.number)
                 continue
             lease = self.held.take(grant, info)
             if lease is None:
@@ -152,8 +152,8 @@ class Work:
                 self._processing.scripts.want(grant.script, now)
         for project, tasks in waiting.items():
             self._starts.add(project, tasks, now)
-        for reason, numbers in unwanted.items():
-            self._say_given_back(numbers, reason)
+        for (reason, error), numbers in unwanted.items():
+            self._say_given_back(numbers, reason, error)
 
     def recall(self, numbers: Iterable[int]) -> None:
         """Give back those that are not begun."""
@@ -204,7 +204,7 @@ class Work:
         took = m.Took(self._voice.session, page.project, page.taskid, page.run, page.attempt, page.proof)
         self._voice.say(took)
         if page.script in self._processing.scripts.barred:
-            self.on_unloadable(lease, "its script could not be loaded before")
+            self.on_unloadable(lease, self._processing.scripts.barred[page.script])
         else:
             self._processing.put(lease, now)
 
@@ -238,11 +238,11 @@ class Work:
             self._processing.scripts.clear()
         return leases, outcomes
 
-    def give_back(self, leases: Sequence[Lease], reason: str = "") -> None:
+    def give_back(self, leases: Sequence[Lease], reason: str = "", error: str = "") -> None:
         """Let these leases go and say so, if somebody listens; else the next heartbeat does not name them."""
         for lease in leases:
             self._let_go(lease)
-        self._say_given_back([lease.number for lease in leases if lease.is_granted], reason)
+        self._say_given_back([lease.number for lease in leases if lease.is_granted], reason, error)
 
     def drain(self) -> None:
         """Begin nothing more, and give back what is not begun."""
@@ -309,7 +309,7 @@ class Work:
         if not lease.is_granted:  # nobody to give it back to
             self.on_outcome(lease, jobs.failed(lease, End.FAILURE, f"cannot load the script: {error}"))
             return
-        self.give_back(self.held.where(lambda other: self._is_useless(other, lease.script)), CANNOT_LOAD)
+        self.give_back(self.held.where(lambda other: self._is_useless(other, lease.script)), CANNOT_LOAD, error)
 
     def on_no_script(self, lease: Lease) -> None:
         """The master does not have the script any more, or does not answer."""
@@ -320,14 +320,14 @@ class Work:
 
     # --- inside ---------------------------------------------------------------------------------
 
-    def _refusal(self, grant: Grant, info: m.ProjectInfo | None) -> str | None:
-        """Why a grant goes back at once; None: it does not."""
-        if self._processing is not None and grant.script in self._processing.scripts.barred:
-            return CANNOT_LOAD
+    def _refusal(self, grant: Grant, info: m.ProjectInfo | None) -> tuple[str, str] | None:
+        """Reason and error by which a grant goes back at once; None: it does not."""
+        if self._processing is not None and (error := self._processing.scripts.barred.get(grant.script)) is not None:
+            return CANNOT_LOAD, error
         if info is None:
             log.warning("grant_without_project", project=grant.project, number=grant.number)
-            return ""
-        return "" if self.is_draining or self._pool is None else None
+            return "", ""
+        return ("", "") if self.is_draining or self._pool is None else None
 
     def _is_useless(self, lease: Lease, script: bytes) -> bool:
         if lease.script != script or not lease.is_granted or lease.stage is Stage.OUTBOX:
@@ -420,9 +420,9 @@ class Work:
             self._processing.drop(lease)
         self.held.end(lease)
 
-    def _say_given_back(self, numbers: Sequence[int], reason: str) -> None:
+    def _say_given_back(self, numbers: Sequence[int], reason: str, error: str) -> None:
         for at in range(0, len(numbers), NUMBERS_MAX):
-            self._voice.say(m.GiveBack(self._voice.session, list(numbers[at : at + NUMBERS_MAX]), reason))
+            self._voice.say(m.GiveBack(self._voice.session, list(numbers[at : at + NUMBERS_MAX]), reason, error))
 
     def _look_for_breakage(self, is_broken: bool) -> None:
         """When no processor starts, others shall have the work."""

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 from zspider.scheduler.leases import Lease, Session
+from zspider.scheduler.pause import Phase
 from zspider.task import Ref
 
 
@@ -66,10 +67,18 @@ class Finish(NamedTuple):
     project: int
 
 
+class Paused(NamedTuple):
+    """A project pauses, is probed, or runs as before: for the log. reason: why it was paused last."""
+
+    project: int
+    phase: Phase
+    reason: str
+
+
 class Gone(NamedTuple):
     """A slave is gone, or did not come back after a restart: forget its session in the database."""
 
     session: Session
 
 
-Action = Give | Welcome | Challenge | RefuseClone | AskHello | Tell | Refill | Charge | Finish | Gone
+Action = Give | Welcome | Challenge | RefuseClone | AskHello | Tell | Refill | Charge | Finish | Paused | Gone

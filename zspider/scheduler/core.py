@@ -17,6 +17,7 @@ from zspider.scheduler.actions import (
     Finish,
     Give,
     Gone,
+    Paused,
     Refill,
     RefuseClone,
     Tell,
@@ -24,9 +25,10 @@ from zspider.scheduler.actions import (
 )
 from zspider.scheduler.leases import Lease, LeaseTable, Session
 from zspider.scheduler.membership import Arrival, Greeting, HeldLease, Membership, Timing
-from zspider.scheduler.projects import ProjectState
+from zspider.scheduler.pause import NEVER, Pausing, Phase
+from zspider.scheduler.projects import CronRun, ProjectState
 from zspider.scheduler.turns import Turns
-from zspider.task import CRONJOB, INTERNAL, Project, Ref, Task, is_message, task_key
+from zspider.task import CRONJOB, INTERNAL, Project, ProjectStatus, Ref, Task, is_message, task_key
 
 __all__ = ["Core", "Greeting", "HeldLease", "Timing"]
 
@@ -40,7 +42,14 @@ class Core:
     """Sessions, leases and frontiers of one master."""
 
     def __init__(
-        self, timing: Timing, *, window: int, expected: Iterable[bytes], now: float, has_cron: bool = True
+        self,
+        timing: Timing,
+        *,
+        window: int,
+        expected: Iterable[bytes],
+        now: float,
+        has_cron: bool = True,
+        pausing: Pausing = NEVER,
     ) -> None:
         self.leases = LeaseTable()
         self.projects: dict[int, ProjectState] = {}
@@ -49,6 +58,7 @@ class Core:
         self._lease_s = timing.lease_s
         self._window = window
         self._has_cron = has_cron
+        self._pausing = pausing
         self._expire_at = now
         self._grants = 0  # counts; the order in which projects had their turns
         self._is_cut_short = False  # the last step had more to grant
@@ -66,11 +76,30 @@ class Core:
         state = self.projects.get(project.id)
         if state is None:
             self.projects[project.id] = ProjectState(
-                project, window=self._window, now=now, now_ms=now_ms, has_cron=self._has_cron
+                project,
+                window=self._window,
+                now=now,
+                now_ms=now_ms,
+                has_cron=self._has_cron,
+                pausing=self._pausing,
             )
             return []
         state.change(project, now, now_ms)
-        return [] if state.is_active else _tell_holders("recall", self.leases.of_project(project.id))
+        if not state.is_active:
+            return _tell_holders("recall", self.leases.of_project(project.id))
+        return self._recall_pages(project.id) if project.status is ProjectStatus.PAUSED else []
+
+    def unpause(self, project: int) -> None:
+        """Somebody says that a project may go on: what failed before does not count any more."""
+        self.projects[project].pause.clear()
+
+    def unloadable(self, project: int) -> str:
+        """Why no slave can load a project's script; "" if one may be able to, or nobody is there."""
+        state = self.projects[project]
+        script = (project, state.project.script)
+        fetchers = [session for session in self.sessions.values() if "fetcher" in session.roles]
+        is_barred = bool(fetchers) and all(script in session.barred for session in fetchers)
+        return state.load_error if is_barred else ""
 
     def remove_project(self, project: int) -> list[Action]:
         """A project is gone with all its tasks."""
@@ -129,8 +158,8 @@ class Core:
                 self._put_back(lease)
         return [Gone(session), *self._resend_taken(session_id)]
 
-    def give_back(self, session_id: bytes, numbers: Iterable[int], *, bar: bool) -> None:
-        """A slave did not start these; `bar`: because it cannot load their script."""
+    def give_back(self, session_id: bytes, numbers: Iterable[int], *, bar: bool, error: str = "") -> None:
+        """A slave did not start these; `bar`: because it cannot load their script, and `error` says why."""
         session = self.sessions[session_id]
         for number in numbers:
             lease = session.leases.get(number)
@@ -139,6 +168,7 @@ class Core:
             project = lease.task.ref.project
             if bar and (state := self.projects.get(project)) is not None:
                 session.barred.add((project, state.project.script))
+                state.load_error = error or state.load_error
             self._refund(lease)
             self._put_back(lease)
 
@@ -158,18 +188,28 @@ class Core:
         if lease is not None and lease.task.run == run:
             self.leases.arrive(lease)
 
-    def ended(self, ref: Ref, run: int, by: bytes, *, is_late: bool) -> list[Action]:
+    def ended(
+        self, ref: Ref, run: int, by: bytes, *, is_late: bool, is_success: bool | None = None, error: str = ""
+    ) -> list[Action]:
         """A run ended in the database, by an outcome of session `by`; whoever else holds it is told.
 
-        is_late: it had ended before; the task may wait for its next run already.
+        is_late: it had ended before; the task may wait for its next run already. is_success: of a page; None for
+        what says nothing about the project's pages. error: why it failed.
         """
         if not is_late and (state := self.projects.get(ref.project)) is not None:
             state.frontier.take(ref)
+            if is_success is not None:
+                state.pause.ended(is_success, error)
         lease = self.leases.get(ref)
         if lease is None or lease.task.run > run:
             return []
         self.leases.end(lease)
         return [] if lease.session.id == by else [Tell("release", lease.session, [lease.number])]
+
+    def cron_ended(self, project: int, tick_s: int, error: str, now_ms: int) -> None:
+        """The @every methods of a project ran for the ticks up to this one. error: "" if all went well."""
+        if (state := self.projects.get(project)) is not None:
+            state.last_cron = CronRun(tick_s, now_ms, error)
 
     def void(self, refs: Iterable[Ref]) -> list[Action]:
         """These runs were cancelled or replaced: nobody need work on them."""
@@ -222,6 +262,7 @@ class Core:
         if self.is_adopting(now):
             return actions
         actions += [Gone(session) for session in self._members.missing(now)]
+        actions += self._pauses(now)
         actions += self._finishes()
         actions += self._refills()
         actions += self._grant(now, now_ms)
@@ -336,6 +377,20 @@ class Core:
             self.leases.end(lease)
         return _tell_holders("release", leases)
 
+    def _pauses(self, now: float) -> list[Action]:
+        """Pause projects whose pages all fail, and let paused ones try again."""
+        actions: list[Action] = []
+        for state in self.projects.values():
+            if state.pause.turn(now):
+                project, pause = state.project.id, state.pause
+                actions.append(Paused(project, pause.phase, pause.reason))
+                actions += self._recall_pages(project) if pause.phase is Phase.PAUSED else []
+        return actions
+
+    def _recall_pages(self, project: int) -> list[Action]:
+        """What no slave has begun shall wait here; what goes on while a project is paused stays."""
+        return _tell_holders("recall", [one for one in self.leases.of_project(project) if _takes_token(one.task)])
+
     def _finishes(self) -> list[Action]:
         actions: list[Action] = []
         for state in self.projects.values():
@@ -388,6 +443,8 @@ class Core:
         while (found := state.frontier.peek(now_ms)) is not None and self._is_outrun(found):
             state.frontier.next(now_ms)
         if found is not None and _takes_token(found):
+            if state.is_paused and not state.allows_page(self.leases):
+                return None
             token_s = state.bucket.wait_s(now)
             state.is_limited = token_s is None or token_s > AHEAD_S
         return None if state.is_limited else found
@@ -406,6 +463,7 @@ class Core:
         state.frontier.next(now_ms)
         if not _takes_token(task):
             return 0
+        state.pause.granted(task.ref)
         return ceil(1000 * (state.bucket.reserve(now, AHEAD_S) or 0.0))
 
 

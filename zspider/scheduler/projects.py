@@ -1,21 +1,38 @@
-"""What the core keeps of a project: its frontier, its rate, its clock and the tasks zspider makes itself."""
+"""What the core keeps of a project: its frontier, its rate, its pause, its clock and the tasks zspider makes itself."""
+
+from typing import NamedTuple
 
 from zspider.scheduler.bucket import TokenBucket
 from zspider.scheduler.frontier import Frontier
 from zspider.scheduler.internal import cron_task, info_run, info_task
+from zspider.scheduler.leases import LeaseTable
+from zspider.scheduler.pause import AutoPause, Pausing
 from zspider.scheduler.rules import is_finished
-from zspider.task import ATTEMPTS_MAX, GET_INFO, Project, ScriptInfo, Task
+from zspider.task import ATTEMPTS_MAX, GET_INFO, Project, ProjectStatus, ScriptInfo, Task
 
 CRON_MIN_TICK_S = 1
+
+
+class CronRun(NamedTuple):
+    """How a run of the @every methods ended."""
+
+    tick_s: int  # its latest tick, in seconds since the epoch
+    ended_ms: int
+    error: str  # "": it went well
 
 
 class ProjectState:
     """A project at work."""
 
-    def __init__(self, project: Project, *, window: int, now: float, now_ms: int, has_cron: bool) -> None:
+    def __init__(
+        self, project: Project, *, window: int, now: float, now_ms: int, has_cron: bool, pausing: Pausing
+    ) -> None:
         self.project = project
         self.frontier = Frontier(window)
         self.bucket = TokenBucket(project.rate, project.burst, now)
+        self.pause = AutoPause(pausing)
+        self.last_cron: CronRun | None = None  # since the master's start
+        self.load_error = ""  # what the last slave said that cannot load the script
         self.is_limited = False  # at the last turn, only the rate held it back
         self.is_finish_asked = False  # whether on_finished is to be submitted
         self._has_cron = has_cron
@@ -31,6 +48,9 @@ class ProjectState:
         if is_new_script or (project.status.is_active and not self.is_active):
             self._last_tick_s = now_ms // 1000  # ticks count from when they could run
             self._cron_attempt = 0
+        if is_new_script or project.status is not self.project.status:
+            self.pause.clear()
+            self.load_error = ""
         if is_new_script or self._info_attempt >= ATTEMPTS_MAX:
             self._info_attempt = 0
         self.bucket.change(project.rate, project.burst, now)
@@ -39,6 +59,15 @@ class ProjectState:
     @property
     def is_active(self) -> bool:
         return self.project.status.is_active
+
+    @property
+    def is_paused(self) -> bool:
+        """Its pages have to wait, all or (while it is probed) all but a few."""
+        return self.pause.is_on or self.project.status is ProjectStatus.PAUSED
+
+    def allows_page(self, leases: LeaseTable) -> bool:
+        """Whether a page may be granted, for all that it is paused."""
+        return self.project.status is not ProjectStatus.PAUSED and self.pause.allows(leases)
 
     @property
     def has_script(self) -> bool:

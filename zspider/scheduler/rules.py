@@ -3,18 +3,32 @@
 from collections.abc import Mapping
 from math import isnan
 
-from zspider.task import FAR_FUTURE_MS, SINCE_FINISHED, Accept, End, Finish, Follow, Status, Stored
+from zspider.task import (
+    FAR_FUTURE_MS,
+    ON_FINISHED,
+    ON_START,
+    SINCE_FINISHED,
+    Accept,
+    End,
+    Finish,
+    Follow,
+    Status,
+    Stored,
+    is_message,
+)
 
 # Seconds before the n-th retry; "" is for all later ones (pyspider.md 4.1).
 RETRY_DELAYS: Mapping[str, float] = {"0": 30, "1": 3600, "2": 21600, "3": 43200, "": 86400}
 LAST_DELAY_S = 86400  # a script's own table without "" falls back to this
+_ALWAYS = frozenset({ON_START, ON_FINISHED})  # find room in any project
 
 
 class SchedulerRules:
     """The rules, with each project's own table of retry delays."""
 
-    def __init__(self, *, has_recrawl: bool = True) -> None:
-        """has_recrawl: False leaves auto_recrawl out (`zspiderd run`)."""
+    def __init__(self, *, has_recrawl: bool = True, waiting_max: int = 0) -> None:
+        """has_recrawl: False leaves auto_recrawl out (`zspiderd run`). waiting_max: of a project; 0: no limit."""
+        self.waiting_max = waiting_max
         self._has_recrawl = has_recrawl
         self._delays: dict[int, Mapping[str, float]] = {}
 
@@ -32,6 +46,13 @@ class SchedulerRules:
             if not _asks_again(stored, follow, now_ms):
                 return Accept.KNOWN
         return Accept.CANCEL if follow.cancel else Accept.RESTART
+
+    def has_room(self, waiting: int, follow: Follow) -> bool:
+        """Whether a new URL may be added to those that wait (pyspider.md 4.6 "Accept" 1).
+
+        What zspider submits itself, and messages, always may. A restart or a retry is nothing new: nobody asks.
+        """
+        return waiting < self.waiting_max or follow.taskid in _ALWAYS or is_message(follow.taskid)
 
     def finish(self, project: int, stored: Stored, end: End, now_ms: int) -> Finish:
         """Decide about a task whose run ended (pyspider.md 4.6 "Success" and "Failure")."""

@@ -8,7 +8,16 @@ from typing import Any, NamedTuple
 import msgspec
 
 from zspider.script.plain import plain, text
-from zspider.task import BODY_BYTES_MAX, FAR_FUTURE_MS, MESSAGE_PREFIX, MESSAGE_PRIORITY, TASKID_CHARS_MAX, Follow
+from zspider.task import (
+    BODY_BYTES_MAX,
+    FAR_FUTURE_MS,
+    MESSAGE_PREFIX,
+    MESSAGE_PRIORITY,
+    SCHEDULE_BYTES_MAX,
+    TASKID_CHARS_MAX,
+    Follow,
+    NewSchedule,
+)
 
 RETRIES_DEFAULT = 3  # pyspider.md 4.1
 ITAG_CHARS_MAX = 1024
@@ -65,6 +74,23 @@ def read_schedule(schedule: Mapping[str, Any]) -> Schedule:
         force_update=bool(get("force_update")),
         auto_recrawl=bool(get("auto_recrawl")),
         cancel=bool(get("cancel")),
+    )
+
+
+def new_schedule(schedule: Mapping[str, Any]) -> NewSchedule:
+    """What a callback made of its task's schedule. Raises ValueError or TypeError that says what is wrong in it."""
+    options = read_schedule(schedule)
+    packed = _pack(plain({name: value for name, value in schedule.items() if name != "retried"}))
+    if len(packed) > SCHEDULE_BYTES_MAX:
+        raise ValueError(f"task['schedule'] is {len(packed)} bytes, the limit is {SCHEDULE_BYTES_MAX}")
+    return NewSchedule(
+        packed=packed,
+        priority=options.priority,
+        retries=options.retries,
+        retried=_clamp(_number("retried", schedule.get("retried"), 0), 0, _COUNT_MAX),
+        age_ms=options.age_ms,
+        itag=options.itag,
+        auto_recrawl=options.auto_recrawl,
     )
 
 

@@ -5,7 +5,7 @@ import logging
 import sys
 from hashlib import md5
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -15,7 +15,8 @@ from zspider.script.logs import LoggingProxy, project_logger
 from zspider.script.plain import plain
 from zspider.task import ScriptInfo
 
-_UNKNOWN_HERE = ("group", "comments", "rate", "burst", "updatetime")  # of pyspider's `self.project`: only masters know
+# Of pyspider's `self.project`, beside name and status: what nobody says is None; `comments` is always so.
+_MAY_BE_TOLD = ("group", "comments", "rate", "burst", "updatetime")
 INFO_BYTES_MAX = 192 * 1024  # of a packed crawl_config; a whole ScriptInfo may have 256 KiB
 
 
@@ -31,6 +32,26 @@ class Source:
         return self.text
 
 
+class ProjectFacts(NamedTuple):
+    """What may change of a project, as its script sees it in `self.project`."""
+
+    status: str
+    group: str
+    rate: float
+    burst: float
+    updated_ms: int
+
+    def as_project(self) -> dict[str, Any]:
+        """With pyspider's names and units (pyspider.md 2.2)."""
+        return {
+            "status": self.status,
+            "group": self.group or None,
+            "rate": self.rate,
+            "burst": self.burst,
+            "updatetime": self.updated_ms / 1000,
+        }
+
+
 class LoadedScript:
     """A script version in this process: its module and the one instance of its handler."""
 
@@ -38,12 +59,14 @@ class LoadedScript:
         self.module = module
         self.handler = handler
         self._lines = lines
+        self._told: ProjectFacts | None = None
 
-    def set_status(self, status: str) -> None:
-        """Tell the script its project's status, which may change while its text stays."""
-        if self.handler.project["status"] != status:
-            self.handler.project["status"] = status
-            self.handler.__env__["debug"] = status == "DEBUG"
+    def tell(self, facts: "ProjectFacts") -> None:
+        """Tell the script how its project is now, which may change while its text stays."""
+        if facts != self._told:
+            self._told = facts
+            self.handler.project.update(facts.as_project())
+            self.handler.__env__["debug"] = facts.status == "DEBUG"
 
     def info(self) -> ScriptInfo:
         """What the master must know of this version. Raises ValueError or TypeError when it cannot be packed."""
@@ -104,7 +127,7 @@ def execute(module: ModuleType, project: dict[str, Any], text: str, loader: Sour
     lines = text.splitlines(keepends=True)
     linecache.cache[filename] = (len(text), None, lines, filename)
     project = {
-        **dict.fromkeys(_UNKNOWN_HERE),
+        **dict.fromkeys(_MAY_BE_TOLD),
         **project,
         "script": text,
         "md5sum": md5(text.encode("utf-8", "replace"), usedforsecurity=False).hexdigest(),

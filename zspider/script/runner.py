@@ -13,12 +13,13 @@ from zspider.script.arity import OF_A_RESULT, call
 from zspider.script.collector import FOLLOWS_MAX, OUTCOME_BYTES_MAX, Collector
 from zspider.script.deadline import Deadline, standing_still
 from zspider.script.errors import reason_of, user_traceback
+from zspider.script.follow import new_schedule
 from zspider.script.interpreter import kept
 from zspider.script.loader import LoadedScript
 from zspider.script.logs import LOG_CHARS, Tail, captured
 from zspider.script.plain import plain, text
 from zspider.script.response import Response
-from zspider.task import TRACK_BYTES_MAX, End, Follow, Message
+from zspider.task import TRACK_BYTES_MAX, End, Follow, Message, NewSchedule
 
 FAILED_CONTENT_CHARS = 500  # of a failed page, kept in its track
 RESULT_CHARS = 10  # of what the callback returned, kept in the track
@@ -34,7 +35,8 @@ class Ran:
     """What a run led to.
 
     follows: those that were not handed to `on_follows`. results: JSON texts. track: packed track dict of
-    pyspider.md 3.5; None when the callback is marked @not_send_status. reason: "" for a success.
+    pyspider.md 3.5; None when the callback is marked @not_send_status. reason: "" for a success. schedule: of the
+    task, if the callback changed it.
     """
 
     end: End
@@ -48,6 +50,7 @@ class Ran:
     save: Any
     fetch_ms: int
     process_ms: int
+    schedule: NewSchedule | None = None
 
 
 def run(
@@ -77,6 +80,7 @@ def run(
     deadline = Deadline(time_limit_of(task, time_limit_s), on_slow=on_slow)
     collector = Collector(_pausing(on_follows), follows_max, outcome_bytes_max)
     track = task.get("track") or {}
+    schedule = dict(task.get("schedule") or {})  # its values are scalars
     handler.task, handler.response, handler._run = task, response, collector
     response._crawl = handler.crawl
     handler.save = track.get("save", {})
@@ -95,6 +99,7 @@ def run(
             error = MemoryError(on_memory_error()).with_traceback(error.__traceback__)
         if error is not None:
             _log(handler, tail, error)
+        edited = _edited(handler, tail, task, schedule)
         save = handler.save
         handler.task = handler.response = handler.save = handler._run = None
         ran = Ran(
@@ -109,9 +114,10 @@ def run(
             save=save,
             fetch_ms=min(round(response.time * 1000), _MAX_INT),
             process_ms=min(round(process_s * 1000), _MAX_INT),
+            schedule=edited,
         )
         if getattr(_callback(handler, task), "_not_send_status", False):
-            ran.end, ran.reason = End.SUCCESS, ""
+            ran.end, ran.reason, ran.schedule = End.SUCCESS, "", None
         else:
             headers = _kept_headers(fetch_result.get("headers") or {}, ran.end is End.SUCCESS)
             ran.track = _pack_track(ran, response, headers, value, process_s, track)
@@ -142,6 +148,16 @@ def _log(handler: Any, tail: Tail, error: BaseException) -> None:
         handler.logger.error("%s", user_traceback(error))
     except Exception:  # the script has replaced its logger, or what loggers need
         tail.write(user_traceback(error))
+
+
+def _edited(handler: Any, tail: Tail, task: Mapping[str, Any], before: dict[str, Any]) -> NewSchedule | None:
+    """What the callback made of `task['schedule']`; one that cannot be kept is logged, and the old one stays."""
+    try:
+        schedule = task.get("schedule") or {}
+        return None if schedule == before else new_schedule(schedule)
+    except Exception as exc:  # whatever the script put there
+        _log(handler, tail, exc)
+        return None
 
 
 def _callback_name(task: Mapping[str, Any]) -> str:

@@ -9,7 +9,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 
-from zspider.storage.counters import CRON_TICK, DROPPED, ENDS, GAUGES, LATE, MESSAGES, NEW
+from msgspec.structs import replace
+
+from zspider.storage.counters import CRON_FAILED, CRON_RUNS, CRON_TICK, DROPPED, ENDS, GAUGES, LATE, MESSAGES, NEW
 from zspider.storage.known import KnownKeys, packed
 from zspider.storage.report import Committed, Ended
 from zspider.storage.results import ResultRow
@@ -27,8 +29,10 @@ from zspider.task import (
     SINCE_FINISHED,
     Accept,
     End,
+    Finish,
     Follow,
     Message,
+    NewSchedule,
     Outcome,
     Ref,
     Rules,
@@ -76,7 +80,9 @@ class Batch:
         self._results: dict[Ref, list[ResultRow]] = {}
         self.rows: dict[Ref, TaskRow] = {}
         self._took: defaultdict[int, list[int]] = defaultdict(lambda: [0] * len(_COSTS))  # as _COSTS, by project
-        self.cron_ticks: dict[int, int] = {}  # CRON_TICK as it is, of the projects of `cron_senders`
+        self.waited: dict[int, int] = {}  # how many waited before, of the projects submitted to; for a limit only
+        self.cron_ticks: dict[int, int] = {}  # CRON_TICK as it is, of the projects of `cron_projects`
+        self.rescheduled: list[TaskRow] = []  # their `schedule` is to be written, before they are `placed`
         self.report = Committed(now_ms)
 
     # --- outcomes
@@ -96,7 +102,7 @@ class Batch:
             return
         if outcome.end is not End.PART:
             self._store_results(row, outcome)
-            self._finish(row, outcome.end, outcome.reason)
+            self._finish(row, outcome.end, outcome.reason, outcome.schedule)
             self._note_cost(row, outcome)
             row.track = outcome.track
             self._send(outcome)
@@ -118,7 +124,8 @@ class Batch:
         if outcome.end is not End.PART:
             status = Status.SUCCESS if outcome.end is End.SUCCESS else Status.FAILED
             self.report.ended.append(Ended(ref, outcome.run, status, late=False))
-            self._send_of_cron(outcome)
+            if outcome.taskid == CRONJOB:
+                self._end_cron(outcome)
         self.follow(outcome.project, outcome.follows)
 
     def _send(self, outcome: Outcome) -> None:
@@ -128,19 +135,23 @@ class Batch:
             (outcome.project, message_taskid(*sender, index), message) for index, message in enumerate(outcome.messages)
         )
 
-    def _send_of_cron(self, outcome: Outcome) -> None:
+    def _end_cron(self, outcome: Outcome) -> None:
         """An @every task has no row that tells a second outcome of its run from the first: a counter does."""
-        if not outcome.messages or outcome.taskid != CRONJOB:
-            return
-        last = self.cron_ticks.get(outcome.project, 0)
+        last = self.cron_ticks[outcome.project]
         if outcome.run > last:
             self.cron_ticks[outcome.project] = outcome.run
-            self.report.counts[outcome.project][CRON_TICK] += outcome.run - last
+            counts = self.report.counts[outcome.project]
+            counts[CRON_TICK] += outcome.run - last
+            counts[CRON_RUNS] += 1
+            counts[CRON_FAILED] += outcome.end is not End.SUCCESS
             self._send(outcome)
 
-    def _finish(self, row: TaskRow, end: End, reason: str) -> None:
-        stored = row.stored
+    def _finish(self, row: TaskRow, end: End, reason: str, schedule: NewSchedule | None = None) -> None:
+        stored = row.stored if schedule is None else _rescheduled(row.stored, schedule)
         finish = self._rules.finish(row.ref.project, stored, end, self._now_ms)
+        if schedule is not None:
+            self._reschedule(row, finish, stored, schedule)
+            stored = row.stored
         counts = self.report.counts[row.ref.project]
         if row.is_message and finish.status is Status.SUCCESS:
             counts[MESSAGES] += 1
@@ -155,7 +166,14 @@ class Batch:
         stored.retried = finish.retried
         stored.lastcrawl_ms = self._now_ms
         row.reason = "" if end is End.SUCCESS else storable(reason)
-        self.report.ended.append(Ended(row.ref, stored.run - 1, finish.status, late=False))
+        is_success = None if row.is_message else end is End.SUCCESS
+        self.report.ended.append(Ended(row.ref, stored.run - 1, finish.status, False, is_success, row.reason))
+
+    def _reschedule(self, row: TaskRow, finish: Finish, stored: Stored, schedule: NewSchedule) -> None:
+        """A schedule that its callback changed has decided; it is kept unless the task is done (pyspider.md 3.5)."""
+        if finish.status is not Status.SUCCESS:
+            row.stored, row.priority, row.schedule = stored, schedule.priority, schedule
+            self.rescheduled.append(row)
 
     def _note_cost(self, row: TaskRow, outcome: Outcome) -> None:
         """Add up what the run took; a failed one without any time was not timed, as when its processor died.
@@ -243,6 +261,8 @@ class Batch:
         for ref, follow in self._follows:
             row = self.rows.get(ref)
             verdict = self._rules.accept(row.stored if row else None, follow, self._now_ms)
+            if verdict is Accept.NEW and self._rules.waiting_max and not self._has_room(ref.project, follow):
+                verdict = Accept.FULL
             if verdict is Accept.NEW:
                 self._add(ref, follow)
             elif verdict.is_drop:
@@ -254,6 +274,10 @@ class Batch:
         """What the runs took becomes part of the counters; it is kept apart before because that is twice as fast."""
         for project, took in self._took.items():
             self.report.counts[project].update(dict(zip(_COSTS, took, strict=True)))
+
+    def _has_room(self, project: int, follow: Follow) -> bool:
+        waiting = self.waited[project] + self.report.counts[project][GAUGES[Status.ACTIVE]]
+        return self._rules.has_room(waiting, follow)
 
     def _add(self, ref: Ref, follow: Follow) -> None:
         stored = Stored(Status.ACTIVE, self._first_runs[ref.project], 0, 0, 0, None, None, False, 0)
@@ -334,9 +358,9 @@ class Batch:
         ]
 
 
-def cron_senders(outcomes: Sequence[Outcome]) -> set[int]:
-    """Projects whose @every tasks have sent messages."""
-    return {outcome.project for outcome in outcomes if outcome.messages and outcome.taskid == CRONJOB}
+def cron_projects(outcomes: Sequence[Outcome]) -> set[int]:
+    """Projects whose @every tasks have ended."""
+    return {outcome.project for outcome in outcomes if outcome.taskid == CRONJOB}
 
 
 def refs_of(outcomes: Sequence[Outcome]) -> Iterator[Ref]:
@@ -359,6 +383,18 @@ def _host(origin: bytes) -> str:
 def storable(text: str) -> str:
     """A reason cut to the column's length, without what UTF-8 cannot say."""
     return text[:REASON_CHARS_MAX].encode("utf-8", "replace").decode()
+
+
+def _rescheduled(stored: Stored, schedule: NewSchedule) -> Stored:
+    """What the rules see of a task whose callback changed its schedule."""
+    return replace(
+        stored,
+        retries=schedule.retries,
+        retried=schedule.retried,
+        age_ms=schedule.age_ms,
+        itag=schedule.itag,
+        auto_recrawl=schedule.auto_recrawl,
+    )
 
 
 def _asks_nothing(follow: Follow) -> bool:

@@ -2,8 +2,8 @@
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from zspider.storage.accept import ArrivalNumbers, Batch, cron_senders, refs_of, storable
-from zspider.storage.counters import CRON_TICK, RESULTS, CounterTable
+from zspider.storage.accept import ArrivalNumbers, Batch, cron_projects, refs_of, storable
+from zspider.storage.counters import CRON_TICK, GAUGES, RESULTS, CounterTable
 from zspider.storage.database import Database, Transaction
 from zspider.storage.engine import BadDatum
 from zspider.storage.kept import KeptRows
@@ -14,7 +14,9 @@ from zspider.storage.report import Committed
 from zspider.storage.results import ResultTable
 from zspider.storage.tasks import TaskRow, TaskTable
 from zspider.storage.windows import WindowTable
-from zspider.task import End, Follow, Outcome, Ref, Rules
+from zspider.task import End, Follow, Outcome, Ref, Rules, Status
+
+_WAITING = GAUGES[Status.ACTIVE]
 
 
 class Writer:
@@ -108,7 +110,7 @@ class Writer:
             self._fence.enter(tx)
             batch.rows = self._find(tx, set(refs_of(outcomes)))
             batch.cron_ticks = {
-                project: self._counters.value(tx, project, CRON_TICK) for project in cron_senders(outcomes)
+                project: self._counters.value(tx, project, CRON_TICK) for project in cron_projects(outcomes)
             }
             for outcome in outcomes:
                 batch.end(outcome, outcome.project in self._projects)
@@ -127,8 +129,13 @@ class Writer:
         return rows | self._tasks.find(tx, unknown)
 
     def _accept_and_write(self, tx: Transaction, batch: Batch, now_ms: int) -> None:
-        batch.rows |= self._find(tx, batch.undecided())
+        undecided = batch.undecided()
+        batch.rows |= self._find(tx, undecided)
+        if self._rules.waiting_max:
+            projects = {ref.project for ref in undecided}
+            batch.waited = {project: self._counters.value(tx, project, _WAITING) for project in projects}
         batch.accept()
+        self._tasks.reschedule(tx, batch.rescheduled)
         self._tasks.place(tx, batch.placed(), now_ms)
         self._tasks.settle(tx, batch.settled(), now_ms)
         self._tasks.delete(tx, batch.spent())

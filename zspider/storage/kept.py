@@ -39,7 +39,7 @@ class KeptRows:
                 continue
             self._rows.pop(row.ref, None)
             self._rows[row.ref] = row
-            row.body = row.track = None
+            row.body = row.track = row.schedule = None
             row.reason = ""
             row.is_settled = row.is_placed = False
         while len(self._rows) > self._size:

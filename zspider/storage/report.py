@@ -22,6 +22,8 @@ class Ended(NamedTuple):
     run: int
     status: Status  # of the task now; BAD when there is no such task
     late: bool
+    is_success: bool | None = None  # of a page; None for what says nothing about the project's pages
+    error: str = ""  # why it failed
 
 
 @dataclass(slots=True)

@@ -1,7 +1,7 @@
 """What the master keeps: `Storage` for its writer thread, `Reader` for those who only look."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 
 from zspider.errors import ConfigError, StorageError
 from zspider.storage.accept import ArrivalNumbers
@@ -14,7 +14,7 @@ from zspider.storage.forget import Forgetting
 from zspider.storage.kept import KeptRows
 from zspider.storage.known import KnownKeys
 from zspider.storage.migrations import SchemaState, migrate, state_of
-from zspider.storage.ownership import WATCH_S, Fence
+from zspider.storage.ownership import WATCH_S, Fence, Keeper
 from zspider.storage.projects import ProjectTable, Removal, SessionTable
 from zspider.storage.report import Committed, Ownership
 from zspider.storage.results import ResultTable, StoredResult
@@ -65,13 +65,21 @@ def open_storage(address: str, *, rules: Rules, known: int, create: bool = True)
         raise
 
 
-def upgrade(address: str) -> None:
-    """Make the tables, or bring them to this version; no master may run."""
+def upgrade(address: str, progress: Callable[[str], None] = lambda _: None, *, watch_s: float = WATCH_S) -> None:
+    """Make the tables, or bring them to this version. Safe to interrupt, and to repeat until it is through.
+
+    progress: told in a few words what is being done. watch_s: how long a master that did not stop cleanly is watched.
+    Raises OwnedElsewhere while a master lives: of whichever version it is, it would write rows of the wrong one.
+    """
     engine = engine_of(address)
     engine.lock()
     try:
-        with _opened(engine, writes=True) as db, db.connection() as conn:
-            migrate(conn)
+        with _opened(engine, writes=True, patient=True) as db, db.connection() as conn:
+            state = state_of(conn)
+            if state == "newer":
+                _check_schema(state, create=True)
+            with Keeper(engine, watch_s) if state == "older" and not engine.locked else nullcontext():
+                migrate(conn, progress)
     finally:
         engine.unlock()
 
@@ -83,8 +91,8 @@ def schema_state(address: str) -> SchemaState:
 
 
 @contextmanager
-def _opened(engine: Engine, *, writes: bool) -> Iterator[Database]:
-    db = Database(engine, writes=writes)
+def _opened(engine: Engine, *, writes: bool, patient: bool = False) -> Iterator[Database]:
+    db = Database(engine, writes=writes, patient=patient)
     try:
         db.connect(create=writes)
         yield db
@@ -270,14 +278,16 @@ class Storage:
         *,
         now_ms: int,
         status: ProjectStatus | None = None,
+        known_status: ProjectStatus | None = None,
         rate: float | None = None,
         burst: float | None = None,
         group: str | None = None,
     ) -> Project:
         """Give a project a script version, and make the project if it is new.
 
-        status: of a new project, RUNNING if None; a known one keeps its own. rate, burst, group: None keeps what
-        is, or means task.Project's default. ConfigError for a name that is not allowed.
+        status: of a new project, RUNNING if None. known_status: of one that is known; None keeps its own.
+        rate, burst, group: None keeps what is, or means task.Project's default. ConfigError for a name that is
+        not allowed.
         """
         with self._write() as tx:
             project = self._projects.find(tx, name)
@@ -286,7 +296,7 @@ class Storage:
             elif project not in self._writable:
                 raise StorageError(f"project {name} is being removed; push it again when it is gone")
             else:
-                status = None
+                status = known_status
             script = self._projects.save_script(tx, text, now_ms)
             fields = {"status": status and status.value, "rate": rate, "burst": burst, "group": group, "script": script}
             self._projects.change(tx, project, now_ms, fields)

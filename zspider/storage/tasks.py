@@ -4,16 +4,19 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
-from msgspec import Struct
+from msgspec import MsgspecError, Raw, Struct
+from msgspec.msgpack import Decoder, Encoder
 
 from zspider.storage.database import Transaction
 from zspider.storage.engine import Engine
 from zspider.storage.schema import tasks
-from zspider.task import MESSAGE_PREFIX, Follow, Ref, Status, Stored, Task
+from zspider.task import MESSAGE_PREFIX, Follow, NewSchedule, Ref, Status, Stored, Task
 
 KEYS_PER_QUERY = 500
 FEW_ROWS = 5_000  # up to here it is quicker to read all their keys than to walk along everybody's
 _MESSAGE = MESSAGE_PREFIX.encode()
+_decode_parts = Decoder(dict[str, Raw]).decode
+_encode_parts = Encoder().encode
 _STATUS = (None, *Status)  # by number: faster than Status(n)
 
 
@@ -32,6 +35,7 @@ class TaskRow(Struct):
     reason: str = ""
     is_settled: bool = False  # a run of it ended, or it was cancelled
     is_placed: bool = False  # new, or restarted by a follow: `body` is there
+    schedule: NewSchedule | None = None  # that a callback left, and that is to be written
     is_spent: bool = False  # a message that was heard, or removed: nothing of it stays
 
     @property
@@ -58,6 +62,7 @@ class TaskRow(Struct):
         self.seq = seq
         self.attempt = 0
         self.reason = ""
+        self.schedule = None
         self.is_placed = True
 
     def as_task(self, body: bytes, track: bytes | None) -> Task:
@@ -113,6 +118,7 @@ _PROJECT = tasks.c.project_id == sa.bindparam("project")
 _KEYS = tasks.c.key.in_(sa.bindparam("keys", expanding=True))
 _DUE_READY = [_PROJECT, tasks.c.status == int(Status.ACTIVE), tasks.c.due_ms == 0]
 _DUE_LATER = [_PROJECT, tasks.c.status == int(Status.ACTIVE)]
+_RESCHEDULED = ("priority", "retries", "age_ms", "itag", "auto_recrawl")  # columns, and fields of NewSchedule
 _LIMIT: sa.BindParameter[int] = sa.bindparam("limit")
 
 
@@ -137,6 +143,11 @@ class TaskTable:
         tasks.c.seq,
     ).where(_PROJECT, _KEYS)
     _CONTENT = sa.select(tasks.c.key, tasks.c.body, tasks.c.track).where(_PROJECT, _KEYS)
+    _RESCHEDULE = (
+        sa.update(tasks)
+        .where(_PROJECT, tasks.c.key == sa.bindparam("row"))
+        .values({name: sa.bindparam(f"new_{name}") for name in ("body", *_RESCHEDULED)})
+    )
     _DELETE = sa.delete(tasks).where(_PROJECT, _KEYS)
     _FRONTIER = sa.select(
         tasks.c.project_id,
@@ -227,6 +238,16 @@ class TaskTable:
         """Write how runs ended. The rows exist: these are updates in the form that goes out as one statement."""
         tx.upsert(self._settle, [_settled(row, now_ms) for row in sorted(rows, key=_by_ref)])
 
+    def reschedule(self, tx: Transaction, rows: Iterable[TaskRow]) -> None:
+        """Write what callbacks made of their tasks' schedules. The rows exist; `settle` writes the rest of them."""
+        changed = {row.ref: row.schedule for row in rows if row.schedule is not None}
+        for project, keys in _chunks(changed):
+            for key, body, _ in tx.rows(self._CONTENT, {"project": project, "keys": keys}):
+                schedule = changed[Ref(project, key)]
+                fields = {f"new_{name}": getattr(schedule, name) for name in _RESCHEDULED}
+                new_body = with_schedule(body or b"", schedule.packed)
+                tx.change(self._RESCHEDULE, {"project": project, "row": key, "new_body": new_body, **fields})
+
     def charge(self, tx: Transaction, rows: Iterable[TaskRow], now_ms: int) -> None:
         """Write the number of deliveries. The rows exist."""
         tx.upsert(self._charge, [(*row.ref, b"", b"", row.attempt, now_ms) for row in sorted(rows, key=_by_ref)])
@@ -286,6 +307,14 @@ class TaskTable:
             return tx.rows(self._ACTIVE_OF_MANY, params)
         page = sorted(key for key in keys if key > after)[:limit]
         return tx.rows(self._OF_KEYS, {"project": project, "keys": page}) if page else []
+
+
+def with_schedule(body: bytes, schedule: bytes) -> bytes:
+    """The packed options of a task with another packed schedule; options that nobody can read stay as they are."""
+    try:
+        return _encode_parts(_decode_parts(body) | {"schedule": Raw(schedule)})
+    except (MsgspecError, ValueError):
+        return body
 
 
 def _by_ref(row: TaskRow) -> Ref:

@@ -36,7 +36,8 @@ class Handler(BaseHandler):
 @pytest.fixture(scope="module")
 def master(tmp_path_factory):
     with Cluster(tmp_path_factory.mktemp("bulk")) as cluster:
-        yield cluster.master(master={"local_slave": True}).start()
+        never_paused = {"scheduler": {"fail_pause_num": 0}}
+        yield cluster.master(master={"local_slave": True}, settings=never_paused).start()
 
 
 @pytest.fixture

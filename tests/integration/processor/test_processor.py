@@ -150,7 +150,6 @@ def test_get_info_tells_what_a_script_declares(worker):
     [
         ("def (", "SyntaxError: invalid syntax (line 1)"),
         ("x = 1", "need BaseHandler in project module"),
-        ("import not_here_at_all", "ModuleNotFoundError: No module named 'not_here_at_all'"),
         (STAR + "class H(BaseHandler): crawl_config = 5", "crawl_config or retry_delay: 'int' object is not a mapping"),
     ],
 )
@@ -168,9 +167,31 @@ def test_a_page_of_a_broken_script_fails_and_keeps_its_save(worker):
     assert 'File "<demo>", line 1' in track["process"]["logs"]
 
 
-def test_a_missing_module_is_this_slaves_problem(worker):
+def test_a_script_sees_its_project_as_it_is_when_the_script_is_loaded_and_at_each_page(worker):
+    names = "[self.project[name] for name in ('group', 'rate', 'burst', 'updatetime')]"
+    script = worker.send_script(
+        STAR
+        + f"class H(BaseHandler):\n    first = __project__['rate']\n    def page(self): return [self.first, {names}]"
+    )
+    seen = []
+    for rate in (2.0, 3.0):
+        number = worker.send_page(script, group="g", rate=rate, burst=5.0, updated_ms=1_700_000_000_500)
+        seen.append(msgspec.json.decode(worker.outcome(number).results[0]))
+    assert seen == [[2.0, ["g", rate, 5.0, 1_700_000_000.5]] for rate in (2.0, 3.0)]
+
+
+def test_a_schedule_that_a_callback_changes_travels_with_the_outcome(worker):
+    script = worker.send_script(
+        STAR + "class H(BaseHandler):\n    def page(self, response, task): task['schedule']['priority'] = 5"
+    )
+    schedule = worker.outcome(worker.send_page(script, task={"schedule": {"retried": 1}})).schedule
+    assert (schedule.priority, schedule.retried, schedule.packed) == (5, 1, msgspec.msgpack.encode({"priority": 5}))
+
+
+@pytest.mark.parametrize("taskid", ["t", GET_INFO])
+def test_a_missing_module_is_this_slaves_problem(worker, taskid):
     script = worker.send_script("import not_here_at_all")
-    failure = worker.failure(worker.send_page(script))
+    failure = worker.failure(worker.send_page(script, taskid=taskid))
     assert (failure.script, failure.error) == (script, "ModuleNotFoundError: No module named 'not_here_at_all'")
 
 

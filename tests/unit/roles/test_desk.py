@@ -4,38 +4,17 @@ from collections import Counter
 from types import SimpleNamespace
 
 import pytest
+from tests.support.desk import opened
 from tests.support.scheduler_world import make_project
-from zspider.roles.desk import Desk
-from zspider.scheduler.core import Core, Timing
-from zspider.scheduler.rules import SchedulerRules
-from zspider.settings import MasterFile
 from zspider.storage import Committed
 from zspider.task import ACTIVITY, WINDOWS, ScriptInfo, WindowSlot, activity_of
 
 NOW_MS = 1_700_000_000_000
 
 
-class Writer:
-    """Does at once what the writer's thread would do later."""
-
-    def __init__(self, storage):
-        self.storage = storage
-
-    def call(self, work, then=lambda _: None, failed=None):
-        then(work(self.storage))
-
-
 def lately(desk, project=1):
     """What happened in the last five minutes, by word."""
     return dict(zip(ACTIVITY, desk.windows.totals(project, NOW_MS)["5m"], strict=True))
-
-
-def opened(tmp_path, storage=None):
-    """A desk at work."""
-    desk = Desk(None, None, SchedulerRules())
-    core = Core(Timing(), window=10, expected=(), now=0.0)
-    desk.open(core, Writer(storage), MasterFile(data_dir=tmp_path), b"c" * 16, 1)
-    return desk
 
 
 def test_counters_are_read_again_after_a_write_that_was_repeated(tmp_path):

@@ -4,6 +4,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, multiple, rule
 from tests.support.scheduler_world import Slave, World, make_project
+from zspider.scheduler.pause import Pausing
 from zspider.task import ProjectStatus, Status
 
 NAMES = [f"t{n}" for n in range(30)]
@@ -19,7 +20,7 @@ class Crawl(RuleBasedStateMachine):
         target=slaves, window=st.integers(2, 12), limit=st.integers(1, 12), rate=st.sampled_from([2.0, 1e6, 1e6])
     )
     def begin(self, window, limit, rate):
-        self.world = World(window=window, limit=limit)
+        self.world = World(window=window, limit=limit, pausing=Pausing(3, 20.0, 2))
         self.rate = rate
         self.world.add_project(make_project(1, rate=rate, burst=5))
         self.world.submit(*NAMES[:20])
@@ -181,9 +182,9 @@ class Crawl(RuleBasedStateMachine):
     def urls_are_submitted(self, names, priority):
         self.world.submit(*names, priority=priority)
 
-    @rule(id=st.integers(1, 3), status=st.sampled_from([ProjectStatus.STOP, ProjectStatus.RUNNING]))
+    @rule(id=st.integers(1, 3), status=st.sampled_from(["STOP", "RUNNING", "PAUSED"]))
     def a_project_is_made_or_changed(self, id, status):
-        self.world.add_project(make_project(id, rate=self.rate, burst=5, status=status))
+        self.world.add_project(make_project(id, rate=self.rate, burst=5, status=ProjectStatus(status)))
         self.world.submit(f"first{id}", project=id)
 
     @invariant()

@@ -209,3 +209,80 @@ def test_edits_reach_the_bucket(world):
     world.add_project(replace(project, rate=1e6, burst=1e6))
     wait(world, 1, slave)
     assert len(slave.held) == 6
+
+
+def lacking(world, *slaves):
+    """These cannot load the script that they have in hand."""
+    for slave in slaves:
+        slave.give_back(list(slave.held), bar=True, error="ModuleNotFoundError: No module named 'x'")
+        world.settle(*slaves)
+
+
+def test_a_question_that_is_lost_with_its_slave_is_asked_again():
+    world = World()
+    world.add_project(make_project(info=None))
+    victim = world.slave(1)
+    world.settle(victim)
+    assert names(victim) == [GET_INFO]
+    victim.crash()
+    other = world.slave(1)
+    wait(world, 29, other)
+    assert not other.held
+    wait(world, 3, other)
+    assert names(other) == [GET_INFO]
+
+
+def test_a_question_whose_outcome_is_lost_with_the_master_is_asked_again():
+    world = World()
+    world.add_project(make_project(info=None))
+    slave = world.slave(1)
+    world.settle(slave)
+    slave.finish_all()
+    world.outcomes.clear()
+    world.restart_master()
+    slave.outbox.clear()
+    slave.reconnect()
+    wait(world, 16, slave)
+    assert names(slave) == [GET_INFO]
+
+
+def test_a_script_that_one_slave_cannot_load_is_asked_of_another():
+    world = World()
+    world.add_project(make_project(info=None))
+    poor = world.slave(1)
+    world.settle(poor)
+    lacking(world, poor)
+    assert not poor.held
+    assert world.core.unloadable(1) == "ModuleNotFoundError: No module named 'x'"
+    rich = world.slave(1)
+    world.settle(poor, rich)
+    assert names(rich) == [GET_INFO]
+    assert world.core.unloadable(1) == ""
+
+
+def test_a_script_that_no_slave_can_load_says_so_until_it_is_edited():
+    world = World()
+    world.add_project(make_project(info=None))
+    assert world.core.unloadable(1) == ""  # nobody is there
+    slaves = [world.slave(1), world.slave(1), world.slave(1, roles=PROCESSOR)]
+    world.settle(*slaves)
+    first, second, _ = sorted(slaves, key=lambda slave: not slave.held)
+    lacking(world, first)
+    assert world.core.unloadable(1) == ""
+    world.settle(second)
+    lacking(world, second)
+    assert world.core.unloadable(1) == "ModuleNotFoundError: No module named 'x'"
+    world.add_project(make_project(info=None, script=b"n" * 32))
+    assert world.core.unloadable(1) == ""
+    world.settle(*slaves)
+    assert sorted(names(slaves[0]) + names(slaves[1])) == [GET_INFO]
+
+
+def test_how_the_every_methods_ended_is_kept(cron):
+    slave = cron.slave(5)
+    wait(cron, 50, slave)
+    tick_s = only(slave.held.values()).run
+    assert cron.core.projects[1].last_cron is None
+    cron.core.cron_ended(1, tick_s, "KeyError: 'x'", cron.now_ms)
+    assert cron.core.projects[1].last_cron == (tick_s, cron.now_ms, "KeyError: 'x'")
+    cron.core.cron_ended(7, tick_s, "", cron.now_ms)  # of a project that is gone

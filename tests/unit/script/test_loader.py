@@ -7,7 +7,7 @@ import msgspec
 import pytest
 from tests.support.scripts import STAR, handler_of, loaded, ran
 from zspider.script.errors import LoadError
-from zspider.script.loader import load
+from zspider.script.loader import ProjectFacts, load
 
 NEED = "need BaseHandler in project module"
 
@@ -109,9 +109,15 @@ def test_the_handler_knows_its_project():
 
 def test_a_status_may_change_while_the_script_stays():
     script = loaded("class H(BaseHandler): pass", status="RUNNING")
-    script.set_status("DEBUG")
-    assert script.handler.project["status"] == "DEBUG"
+    script.tell(ProjectFacts("DEBUG", "shops", 2.0, 5.0, 1_700_000_000_500))
+    project = script.handler.project
+    assert project["status"] == "DEBUG"
     assert script.handler.__env__["debug"] is True
+    assert (project["group"], project["rate"], project["burst"]) == ("shops", 2.0, 5.0)
+    assert (project["updatetime"], project["comments"]) == (1_700_000_000.5, None)
+    assert project is script.module.__project__  # what a script has kept of it follows
+    script.tell(ProjectFacts("RUNNING", "", 2.0, 5.0, 1_700_000_000_500))
+    assert (project["group"], script.handler.__env__["debug"]) == (None, False)
 
 
 @pytest.mark.parametrize(

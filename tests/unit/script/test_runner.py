@@ -487,3 +487,62 @@ def test_a_handler_keeps_its_attributes_but_not_the_task():
     """)
     assert [run(script, *page()).results for _ in range(2)] == [[b"1"], [b"2"]]
     assert (script.handler.task, script.handler.response, script.handler.save) == (None, None, None)
+
+
+SCHEDULE = {"retried": 2, "retries": 3, "age": 60, "itag": "v1", "priority": 1}
+
+
+def edited(lines, **result):
+    body = "\n".join(f"    {line}" for line in lines.splitlines())
+    return ran(f"def page(self, response, task):\n{body}", schedule=SCHEDULE, **result)
+
+
+@pytest.mark.parametrize(
+    ("lines", "changes"),
+    [
+        ("task['schedule']['retries'] = 9", {"retries": 9}),
+        ("task['schedule']['retried'] = 0", {"retried": 0}),
+        ("task['schedule'].update(auto_recrawl=True, age=3600.5)", {"auto_recrawl": True, "age_ms": 3_600_500}),
+        ("task['schedule']['itag'] = 5", {"itag": "5"}),
+        ("del task['schedule']['age']", {"age_ms": None}),
+        ("self.task['schedule']['priority'] = -4", {"priority": -4}),
+        ("task['schedule'] = {}", {"retried": 0, "age_ms": None, "itag": None, "priority": 0}),
+        ("task['schedule']['retries'] = 9\n1 / 0", {"retries": 9}),
+    ],
+)
+def test_what_a_callback_makes_of_its_schedule_travels(lines, changes):
+    new = edited(lines).schedule
+    fields = {"priority": 1, "retries": 3, "retried": 2, "age_ms": 60_000, "itag": '"v1"', "auto_recrawl": False}
+    packed = msgspec.msgpack.decode(new.packed)
+    assert {name: value for name, value in msgspec.structs.asdict(new).items() if name != "packed"} == fields | changes
+    assert "retried" not in packed  # it has a column of its own
+
+
+def test_a_schedule_that_was_not_changed_does_not_travel():
+    assert edited("pass").schedule is None
+    assert edited("task['schedule']['age'] = 60.0").schedule is None
+    assert edited("self.crawl('http://a/', priority=5, itag='x')").schedule is None
+    assert edited("raise KeyError").schedule is None
+    assert edited("task['schedule']['retries'] = 9", status_code=500).schedule is None  # the callback did not run
+
+
+def test_a_callback_that_sends_no_status_changes_no_schedule():
+    body = "@not_send_status\ndef page(self, response, task):\n    task['schedule']['retries'] = 9"
+    outcome = ran(body, schedule=SCHEDULE)
+    assert (outcome.end, outcome.schedule) == (End.SUCCESS, None)
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        ("{'age': 'soon'}", "crawl(age=...) must be a number, not 'soon'"),
+        ("'no dict'", "AttributeError"),
+        ("{'x': 'y' * 70000}", "the limit is 65536"),
+        ("type('Odd', (), {'__eq__': lambda *_: 1 / 0})()", "ZeroDivisionError"),
+    ],
+)
+def test_a_schedule_that_cannot_be_kept_is_logged_and_the_run_is_as_it_was(value, told):
+    outcome = edited(f"task['schedule'] = {value}\nreturn 1")
+    assert (outcome.end, outcome.reason, outcome.schedule, outcome.results) == (End.SUCCESS, "", None, [b"1"])
+    assert told in outcome.logs
+    assert told in track_of(outcome)["process"]["logs"]

@@ -1,0 +1,24 @@
+"""A desk at work without sockets and threads."""
+
+from zspider.roles.desk import Desk
+from zspider.scheduler.core import Core, Timing
+from zspider.scheduler.rules import SchedulerRules
+from zspider.settings import MasterFile
+
+
+class Writer:
+    """Does at once what the writer's thread would do later."""
+
+    def __init__(self, storage):
+        self.storage = storage
+
+    def call(self, work, then=lambda _: None, failed=None):
+        then(work(self.storage))
+
+
+def opened(tmp_path, storage=None):
+    """A desk at work."""
+    desk = Desk(None, None, SchedulerRules())
+    core = Core(Timing(), window=10, expected=(), now=0.0)
+    desk.open(core, Writer(storage), MasterFile(data_dir=tmp_path), b"c" * 16, 1)
+    return desk
