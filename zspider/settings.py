@@ -250,6 +250,58 @@ class SchedulerSettings(Section):
     )
 
 
+class HostRule(Section):
+    """One of `politeness.rules`."""
+
+    match: str = Field(
+        min_length=1,
+        max_length=300,
+        description="hosts it is for: a name with * and ?; with its port, if that is not the scheme's",
+    )
+    concurrency: int = Field(0, ge=0, le=1_000_000, description="most requests at once; 0: no limit")
+    delay_s: float = Field(0.0, ge=0, le=86400, description="least seconds from one request's start to the next")
+
+
+class PolitenessSettings(Section):
+    """`politeness`: how hosts are treated, all slaves and projects together; below each project's rate."""
+
+    concurrency: int = Field(
+        0,
+        ge=0,
+        le=1_000_000,
+        description="most requests at once to a host that no rule is for; 0: no limit, as pyspider",
+    )
+    delay_s: float = Field(
+        0.0,
+        ge=0,
+        le=86400,
+        description="least seconds between the starts of two requests to a host that no rule is for",
+    )
+    rules: tuple[HostRule, ...] = Field(
+        (),
+        max_length=1000,
+        description='first match wins: - {match: "*.example.com", concurrency: 2, delay_s: 0.5}',
+    )
+    back_off: bool = Field(True, description="leave a host alone for a while when it answers 429 or 503")
+    back_off_max_s: float = Field(
+        60.0,
+        gt=0,
+        le=86400,
+        description="longest such pause of a host that does not say how long: 1 s, doubled each time",
+    )
+    retry_after_max_s: float = Field(
+        3600.0,
+        gt=0,
+        le=86400,
+        description="longest pause that a host's Retry-After, or robots.txt's Crawl-delay, may ask for",
+    )
+    adaptive: bool = Field(False, description="space requests by how long the host takes to answer")
+    adaptive_max_s: float = Field(60.0, gt=0, le=86400, description="longest such space")
+    adaptive_concurrency: float = Field(
+        1.0, gt=0, le=1000, description="requests that a host is to work on at once, on average, when adaptive"
+    )
+
+
 class MasterFile(Section):
     """All of conf/master.yaml."""
 
@@ -269,6 +321,7 @@ class MasterFile(Section):
     frontier: FrontierSettings = FrontierSettings()
     retention: RetentionSettings = RetentionSettings()
     scheduler: SchedulerSettings = SchedulerSettings()
+    politeness: PolitenessSettings = PolitenessSettings()
     limits: MasterLimitSettings = MasterLimitSettings()
     log: LogSettings = LogSettings()
 

@@ -4,7 +4,7 @@ It does what the master's loop and its writer do, without sockets and threads: e
 test says so, which is how reads come late, messages cross each other and outcomes arrive twice.
 """
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from itertools import count
 from typing import Any
@@ -20,21 +20,27 @@ from zspider.scheduler.actions import (
     Paused,
     Refill,
     RefuseClone,
+    Sweep,
     Tell,
     Welcome,
 )
 from zspider.scheduler.core import Core, Greeting, HeldLease, Timing
-from zspider.scheduler.frontier import delayed_position, ready_position
+from zspider.scheduler.host_queues import Stretch
+from zspider.scheduler.order import delayed_position, ready_position
 from zspider.scheduler.pause import NEVER, Pausing, Phase
+from zspider.settings import PolitenessSettings
 from zspider.task import (
     ATTEMPTS_MAX,
     INTERNAL,
+    Answer,
     Project,
     ProjectStatus,
     Ref,
     ScriptInfo,
     Status,
     Task,
+    host_hash,
+    host_of,
     is_message,
     task_key,
 )
@@ -69,7 +75,7 @@ class Row(Struct):
         return Task(
             self.ref,
             self.taskid,
-            "http://example.org/",
+            self.url,
             b"",
             run=self.run,
             attempt=self.attempt,
@@ -78,6 +84,12 @@ class Row(Struct):
             seq=self.seq,
             due_ms=self.due_ms,
         )
+
+    @property
+    def url(self) -> str:
+        """A taskid such as `a.example/1` tells the host of its page."""
+        host, slash, _ = self.taskid.partition("/")
+        return f"http://{host if slash else 'example.org'}/"
 
     @property
     def position(self) -> tuple[int, int]:
@@ -95,6 +107,8 @@ class Delivery(Struct, frozen=True):
     attempt: int
     start_ms: int = 0
     is_success: bool = True
+    answer: Answer | None = None
+    fetch_s: float = 0.0
     follows: tuple[tuple[int, str, int], ...] = ()  # (project, taskid, priority)
     forces: tuple[tuple[int, str], ...] = ()  # (project, taskid) with force_update
 
@@ -126,9 +140,10 @@ class Slave:
 
     def hello(self) -> None:
         held = [
-            HeldLease(x.number, x.ref.project, x.taskid, x.run, x.attempt)
-            for x in [*self.held.values(), *self.outbox.values()]
+            HeldLease(x.number, x.ref.project, x.taskid, x.run, x.attempt, host_of(self.world.rows[x.ref].url))
+            for x in self.held.values()
         ]
+        held += [HeldLease(x.number, x.ref.project, x.taskid, x.run, x.attempt) for x in self.outbox.values()]
         greeting = Greeting(self.session, self.route, self.roles, "host", self.window, self.seen)
         self.world.say(self.route, ("hello", greeting, held))
 
@@ -218,8 +233,17 @@ class World:
     """A master's core, its database and its slaves."""
 
     def __init__(
-        self, *, window: int = 100, limit: int = 100, timing: Timing | None = None, pausing: Pausing = NEVER
+        self,
+        *,
+        window: int = 100,
+        limit: int = 100,
+        timing: Timing | None = None,
+        pausing: Pausing = NEVER,
+        politeness: PolitenessSettings | None = None,
+        entries: int = 1000,
     ) -> None:
+        """entries: of the index, looked at in one sweep."""
+        self.politeness, self.entries = politeness, entries
         self.window, self.limit, self.timing = window, min(window, limit), timing or Timing()
         self.pausing = pausing
         self.now, self.now_ms = 1000.0, 1_700_000_000_000
@@ -241,7 +265,14 @@ class World:
         self.core = self._new_core()
 
     def _new_core(self) -> Core:
-        core = Core(self.timing, window=self.window, expected=set(self.persisted), now=self.now, pausing=self.pausing)
+        core = Core(
+            self.timing,
+            window=self.window,
+            expected=set(self.persisted),
+            now=self.now,
+            pausing=self.pausing,
+            politeness=self.politeness,
+        )
         for project in self.projects.values():
             core.set_project(project, self.now, self.now_ms)
         return core
@@ -303,7 +334,7 @@ class World:
                 continue
             assert outcome.attempt <= self.attempts[outcome.ref, outcome.run]  # it has a proof
             self.core.heard(session, self.now)
-            self.core.arrived(outcome.ref, outcome.run)
+            self.core.arrived(outcome.ref, outcome.run, outcome.answer, outcome.fetch_s, self.now)
             self.writer.append(lambda sender=sender, outcome=outcome: self._commit(sender, outcome))
 
     def settle(self, *slaves: Slave) -> None:
@@ -366,6 +397,8 @@ class World:
                     self.send(session.route, what, list(numbers))
                 case Refill(project, kind, after):
                     self.writer.append(lambda x=(project, kind, after): self._read(*x))
+                case Sweep(project, stretch):
+                    self.writer.append(lambda x=(project, stretch): self._sift(*x))
                 case Charge(lost):
                     self.writer.append(lambda lost=lost: self._charge(lost))
                 case Finish(project):
@@ -392,6 +425,10 @@ class World:
             before = self.attempts.get((task.ref, task.run), 0)
             assert before <= lease.attempt <= ATTEMPTS_MAX, (before, lease.attempt)
             self.attempts[task.ref, task.run] = lease.attempt
+            if lease.host:
+                figures = self.core.hosts.figures(lease.host)
+                assert figures is not None
+                assert figures.leased <= figures.concurrency or not figures.concurrency
             batch.append(Delivery(lease.number, task.ref, task.taskid, task.run, lease.attempt, start_ms))
             self.granted.append((self.now + start_ms / 1000, session.id, batch[-1]))
         assert len(session.leases) - session.arrived <= session.window
@@ -435,6 +472,28 @@ class World:
         found = [row.task() for row in sorted(rows, key=lambda row: row.position)[: self.limit]]
         is_last = len(found) < self.limit
         return lambda: self.core.refilled(project, kind, after, found, is_last)
+
+    def _sift(self, project: int, stretch: Stretch) -> Callable[[], None]:
+        """As storage.sift does it: a few entries of the index are looked at, in order, and the fitting ones taken."""
+        rows = [
+            row
+            for row in self.rows.values()
+            if row.ref.project == project
+            and row.status is Status.ACTIVE
+            and bool(row.due_ms) == (stretch.kind == "delayed")
+            and (stretch.after is None or row.position > stretch.after)
+            and row.position <= stretch.until
+        ]
+        rows.sort(key=lambda row: row.position)
+        looked = rows[: self.entries]
+        reached = looked[-1].position if len(rows) > self.entries else stretch.until
+        fitting = [row for row in looked if (host_hash(host_of(row.url)) in stretch.hosts) != stretch.is_others]
+        limit = min(self.limit, stretch.limit)
+        if len(fitting) > limit:
+            fitting = fitting[:limit]
+            reached = fitting[-1].position
+        found = [row.task() for row in fitting]
+        return lambda: self.core.swept(project, stretch, found, reached)
 
     def _charge(self, lost: Any) -> Callable[[], None]:
         ended, again = [], []
@@ -539,7 +598,8 @@ class World:
                 assert task.attempt <= row.attempt  # a read may have been under way while the row was charged
             else:
                 window = state.frontier.delayed if row.due_ms else state.frontier.ready
-                assert row.position > window.edge, row
+                passed = state.frontier.aside.passed["delayed" if row.due_ms else "ready"]
+                assert row.position > window.edge or passed.covers(host_hash(host_of(row.url)), row.position), row
 
 
 def assert_invariants(core: Core, size: int) -> None:
@@ -560,11 +620,27 @@ def assert_invariants(core: Core, size: int) -> None:
         assert core.leases.count(id) == sum(lease.task.ref.project == id for lease in leases)
     for state in core.projects.values():
         _assert_frontier(core, state, size)
+    _assert_hosts(core, leases)
+
+
+def _assert_hosts(core: Core, leases: Iterable[Any]) -> None:
+    """Each host's count is that of its leases, and somebody will open what is closed."""
+    counted = Counter(lease.host for lease in leases if lease.host)
+    for name in {*counted, *core.hosts.names()}:
+        figures = core.hosts.figures(name)
+        assert figures is not None
+        assert figures.leased == counted[name]
+    awaited = {host_hash(name) for name in core.hosts._waited}
+    for state in core.projects.values():
+        aside = state.frontier.aside
+        assert set(aside.hosts) - aside._open <= awaited
 
 
 def _assert_frontier(core: Core, state: Any, size: int) -> None:
     heaps = [state.frontier.ready.tasks, state.frontier.delayed.tasks, state.frontier._due]
     refs = [ref for heap in heaps for ref in heap._tasks]
+    refs += state.frontier.aside._hosts
+    assert len(state.frontier.aside) <= size
     assert len(set(refs)) == len(refs)
     assert all(len(heap) <= 2 * size for heap in heaps)
     for ref in refs:

@@ -50,7 +50,7 @@ def master(
 ) -> int:
     """Run the master: it owns the database, decides what is fetched, and answers these verbs.
 
-    SIGTERM commits what has arrived and ends; SIGHUP reads the tokens again.
+    SIGTERM commits what has arrived and ends; SIGHUP reads the tokens and the settings of `politeness` again.
     """
     if parent:
         end_with_parent(parent)
@@ -67,7 +67,16 @@ def master(
     logs.set_up(settings.log)
     from zspider.roles.master import Master
 
-    return int(Master(settings, is_oneshot=oneshot).run())
+    return int(Master(settings, is_oneshot=oneshot, reread=lambda: _reread(file, flags)).run())
+
+
+def _reread(file: Path | None, flags: Mapping[str, object]) -> MasterFile | None:
+    """SIGHUP: the settings as they are now; None when something is wrong with them."""
+    try:
+        return load(MasterFile, file, flags)
+    except ConfigError as exc:
+        structlog.get_logger(__name__).error("reload_refused", reason=str(exc))
+        return None
 
 
 @click.command()

@@ -158,6 +158,8 @@ class FetchPool:
         origin = origin_for(hop, transfer.inside)
         match self._robots.allows(origin, hop.url, hop.user_agent, monotonic()):
             case True:
+                if not transfer.hops:
+                    transfer.crawl_delay_s = self._robots.crawl_delay_s(origin, hop.user_agent)
                 self._send(transfer)
             case False:
                 self._fail(transfer, "Disallowed by robots.txt", status=403)
@@ -250,6 +252,8 @@ class FetchPool:
 
     def _answer(self, transfer: Transfer, fetched: Fetched) -> None:
         del self._transfers[transfer.request.tag]
+        if transfer.crawl_delay_s:
+            fetched.result["crawl_delay"] = transfer.crawl_delay_s
         self._answered.append(fetched._replace(redirects=transfer.redirects) if transfer.redirects else fetched)
 
     # -- robots.txt

@@ -19,13 +19,14 @@ from zspider.roles.script_texts import ScriptTexts
 from zspider.roles.writer import Delivery, Writer, now_ms
 from zspider.scheduler import actions as a
 from zspider.scheduler.core import Core, Greeting, HeldLease
+from zspider.scheduler.host_queues import Stretch
 from zspider.scheduler.host_rates import HostRates
 from zspider.scheduler.internal import entry_follow, info_run
 from zspider.scheduler.leases import Session
 from zspider.scheduler.rules import SchedulerRules
 from zspider.scheduler.smooth_rate import SmoothRate
 from zspider.scheduler.windows import Windows
-from zspider.settings import MasterFile
+from zspider.settings import MasterFile, PolitenessSettings
 from zspider.storage import Committed
 from zspider.task import (
     CRONJOB,
@@ -44,6 +45,7 @@ from zspider.task import (
 log = structlog.get_logger(__name__)
 BACKLOG_MAX = 2000  # outcomes waiting for the database; above it the outcomes socket is not read
 REFILL_ROWS = 2000
+SWEEP_ROWS = 500  # they lie scattered
 _REFUSED = "dropped:" + Accept.FULL  # a counter
 NAMES_SHOWN = 5  # in one line of the log
 
@@ -127,9 +129,10 @@ class Desk:
         """The last messages are sent; slaves keep what is not acknowledged and wait for the next master."""
         log.info("slaves_left_waiting", slaves=len(self.core.sessions))
 
-    def reload(self) -> None:
-        """SIGHUP: token files are read again."""
+    def reload(self, politeness: PolitenessSettings) -> None:
+        """SIGHUP: token files are read again, and hosts are treated by these settings from now on."""
         self._keys.reload()
+        self.core.hosts.change(politeness)
         log.info("reloaded", tokens=len(self._keys.list_tokens()))
 
     def status_line(self) -> str:
@@ -217,7 +220,7 @@ class Desk:
         self._perform(self.core.hello(greeting, held, hello.pages_left == 0, time.monotonic()))
 
     def _held(self, one: m.Held) -> HeldLease:
-        return HeldLease(one.number, one.project, one.taskid, one.run, one.attempt)
+        return HeldLease(one.number, one.project, one.taskid, one.run, one.attempt, one.host)
 
     def _is_proof(self, one: m.Held | m.Took | Outcome) -> bool:
         return is_proof(self._keys.secret, one.project, one.taskid, one.run, one.attempt, one.proof)
@@ -284,7 +287,8 @@ class Desk:
                 refused.append(item.id)
                 continue
             if outcome.end is not End.PART:
-                self.core.arrived(Ref(outcome.project, task_key(outcome.taskid)), outcome.run)
+                ref = Ref(outcome.project, task_key(outcome.taskid))
+                self.core.arrived(ref, outcome.run, outcome.answer, outcome.fetch_ms / 1000, now)
             deliveries.append(Delivery(message.session, item.id, outcome))
         self._writer.deliver(deliveries)
         if refused:
@@ -392,6 +396,8 @@ class Desk:
                     self._hub.send(session.route, _TELLING[what](list(numbers)))
                 case a.Refill(project, kind, after):
                     self._refill(project, kind, after)
+                case a.Sweep(project, stretch):
+                    self._sweep(project, stretch)
                 case a.Charge(lost):
                     log.warning("leases_expired", tasks=len(lost))
                     self._charge(lost)
@@ -468,6 +474,14 @@ class Desk:
             self.core.refilled(project, kind, after, tasks, len(tasks) < limit)  # type: ignore[arg-type]
 
         self._writer.call(read, done)
+
+    def _sweep(self, project: int, stretch: Stretch) -> None:
+        kind, after, until, hosts, is_others, limit = stretch
+        limit = min(SWEEP_ROWS, limit)
+        self._writer.call(
+            lambda storage: storage.sift(project, kind, after, until, hosts, is_others=is_others, limit=limit),
+            lambda sifted: self.core.swept(project, stretch, sifted.tasks, sifted.reached),
+        )
 
 
 _TELLING: dict[str, Callable[[list[int]], m.AnyMessage]] = {

@@ -8,6 +8,7 @@ from zspider.broker.codec import encode_outcome
 from zspider.broker.messages import Page, ProjectInfo
 from zspider.errors import ProtocolError, ZspiderError
 from zspider.fetch import Fetched
+from zspider.roles.answers import UNKNOWN
 from zspider.roles.held import Lease
 from zspider.roles.merge import LateConfig
 from zspider.task import End, Grant, Outcome, Status, is_message, result_taskid
@@ -116,7 +117,8 @@ def page_of(lease: Lease, number: int, fetched: Fetched) -> Page:
 def failed(lease: Lease, end: End, reason: str) -> bytes:
     """A packed outcome that says why this delivery came to nothing."""
     text = reason[:REASON_CHARS_MAX]
-    outcome = Outcome(lease.project, lease.taskid, lease.run, lease.attempt, lease.proof, end, reason=text)
+    identity = (lease.project, lease.taskid, lease.run, lease.attempt, lease.proof)
+    outcome = Outcome(*identity, end, reason=text, answer=UNKNOWN)
     try:
         return encode_outcome(outcome)
     except ProtocolError:  # lone surrogates, from a script's text

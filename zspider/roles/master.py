@@ -59,13 +59,25 @@ class Boot(msgspec.Struct):
 class Master:
     """`zspiderd master`: construct, then `run` until a signal ends it."""
 
-    def __init__(self, settings: MasterFile, *, is_oneshot: bool = False, local_slave: bool | None = None) -> None:
-        """is_oneshot: @every and auto_recrawl are left out (`zspiderd run`). local_slave: overrides the setting."""
+    def __init__(
+        self,
+        settings: MasterFile,
+        *,
+        is_oneshot: bool = False,
+        local_slave: bool | None = None,
+        reread: Callable[[], MasterFile | None] = lambda: None,
+    ) -> None:
+        """is_oneshot: @every and auto_recrawl are left out (`zspiderd run`). local_slave: overrides the setting.
+
+        reread: gives the settings as they are at a SIGHUP; None: they stay as they were.
+        """
         self._settings = settings
         self._is_oneshot = is_oneshot
         self._has_local_slave = settings.master.local_slave if local_slave is None else local_slave
         self._stops = 0
         self._reload = False
+        self._reread = reread
+        self._fresh = settings  # as they were read last
         self._wake: Callable[[], None] = lambda: None
         self._notify = Notifier()
 
@@ -110,6 +122,7 @@ class Master:
             now=now,
             has_cron=not self._is_oneshot,
             pausing=Pausing(scheduler.fail_pause_num, scheduler.pause_s, scheduler.unpause_check_num),
+            politeness=self._settings.politeness,
         )
         desk.open(core, writer, self._settings, boot.cluster, boot.epoch)
         for project in boot.projects:
@@ -183,10 +196,13 @@ class Master:
         """How often we were asked to stop; the second time means at once."""
         return self._stops
 
-    def take_reload(self) -> bool:
-        """Whether SIGHUP came since the last call."""
-        was, self._reload = self._reload, False
-        return was
+    def take_reload(self) -> MasterFile | None:
+        """The settings to go on with, if SIGHUP came since the last call."""
+        if not self._reload:
+            return None
+        self._reload = False
+        self._fresh = self._reread() or self._fresh
+        return self._fresh
 
 
 class _Loop:
@@ -244,8 +260,8 @@ class _Loop:
             one.run_if_due(now)
         if self._local is not None:
             self._local.step(now)
-        if self._master.take_reload():
-            self._desk.reload()
+        if (settings := self._master.take_reload()) is not None:
+            self._desk.reload(settings.politeness)
 
     def _dispatch(self, received: Received) -> None:
         if isinstance(received.message, m.AdminRequest):

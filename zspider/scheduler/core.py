@@ -20,15 +20,31 @@ from zspider.scheduler.actions import (
     Paused,
     Refill,
     RefuseClone,
+    Sweep,
     Tell,
     Welcome,
 )
+from zspider.scheduler.host_queues import Stretch
+from zspider.scheduler.hosts import HostLimits
 from zspider.scheduler.leases import Lease, LeaseTable, Session
 from zspider.scheduler.membership import Arrival, Greeting, HeldLease, Membership, Timing
 from zspider.scheduler.pause import NEVER, Pausing, Phase
 from zspider.scheduler.projects import CronRun, ProjectState
 from zspider.scheduler.turns import Turns
-from zspider.task import CRONJOB, INTERNAL, Project, ProjectStatus, Ref, Task, is_message, task_key
+from zspider.settings import PolitenessSettings
+from zspider.task import (
+    CRONJOB,
+    INTERNAL,
+    Answer,
+    Project,
+    ProjectStatus,
+    Ref,
+    Task,
+    host_hash,
+    host_of,
+    is_message,
+    task_key,
+)
 
 __all__ = ["Core", "Greeting", "HeldLease", "Timing"]
 
@@ -36,6 +52,7 @@ AHEAD_S = 0.1  # tokens are granted this much ahead; the slave starts each task 
 RATE_TURN_S = 0.03  # a project held back by its rate is looked at this often: one grant message, several tasks
 EXPIRE_TURN_S = 0.1  # how often silent slaves are looked for
 GRANTS_PER_TURN = 500  # then the sockets are looked at again
+HOLDS_PER_TURN = 2000  # tasks set aside for their hosts' sake: some 10 ms
 
 
 class Core:
@@ -50,8 +67,10 @@ class Core:
         now: float,
         has_cron: bool = True,
         pausing: Pausing = NEVER,
+        politeness: PolitenessSettings | None = None,
     ) -> None:
-        self.leases = LeaseTable()
+        self.hosts = HostLimits(politeness or PolitenessSettings())
+        self.leases = LeaseTable(self.hosts)
         self.projects: dict[int, ProjectState] = {}
         self.lost_leases = 0
         self._members = Membership(timing, expected, now)
@@ -60,6 +79,8 @@ class Core:
         self._has_cron = has_cron
         self._pausing = pausing
         self._expire_at = now
+        self._holds = 0  # tasks set aside in this step
+        self._asks_hosts = False  # in this step: something limits some host
         self._grants = 0  # counts; the order in which projects had their turns
         self._is_cut_short = False  # the last step had more to grant
         self._stepped_ms = 0  # wall-clock time of the last step
@@ -182,11 +203,17 @@ class Core:
 
     # --- outcomes -------------------------------------------------------------------------------
 
-    def arrived(self, ref: Ref, run: int) -> None:
-        """The ending outcome of a run is here and will be committed: its lease takes no more room."""
+    def arrived(self, ref: Ref, run: int, answer: Answer | None, fetch_s: float, now: float) -> None:
+        """The ending outcome of a run is here and will be committed: its lease takes no more room.
+
+        answer, fetch_s: what the page's host had to say, and how long that took; None for a usual 200.
+        """
         lease = self.leases.get(ref)
-        if lease is not None and lease.task.run == run:
-            self.leases.arrive(lease)
+        if lease is None or lease.task.run != run:
+            return
+        if (answer is not None or self.hosts.is_used) and not lease.has_arrived:
+            self._hear_host(lease, answer, fetch_s, now)
+        self.leases.arrive(lease)
 
     def ended(
         self, ref: Ref, run: int, by: bytes, *, is_late: bool, is_success: bool | None = None, error: str = ""
@@ -240,6 +267,11 @@ class Core:
         if (state := self.projects.get(project)) is not None:
             state.frontier.refill(kind, after, tasks, is_last, self.leases.is_leased)
 
+    def swept(self, project: int, stretch: Stretch, tasks: Sequence[Task], reached: tuple[int, int]) -> None:
+        """The answer to a Sweep. reached: everything up to there was looked at."""
+        if (state := self.projects.get(project)) is not None:
+            state.frontier.swept(stretch, tasks, reached, self.leases.is_leased)
+
     def finish_answered(self, project: int) -> None:
         """A Finish was done; what it led to has entered."""
         if (state := self.projects.get(project)) is not None:
@@ -264,6 +296,7 @@ class Core:
         actions += [Gone(session) for session in self._members.missing(now)]
         actions += self._pauses(now)
         actions += self._finishes()
+        self._open_hosts(now)
         actions += self._refills()
         actions += self._grant(now, now_ms)
         return actions
@@ -279,6 +312,8 @@ class Core:
         wait_s = 1.0
         if not any(session.room > 0 for session in self.sessions.values()):
             return wait_s
+        if (host_s := self.hosts.next_s(now)) < wait_s:
+            wait_s = RATE_TURN_S + max(0.0, host_s - AHEAD_S)
         for state in self.projects.values():
             if not state.is_active:
                 continue
@@ -317,7 +352,8 @@ class Core:
         actions = [] if lease is None else self._end_all([lease])
         state.frontier.take(ref)
         task = waiting or Task(ref, held.taskid, url="", body=b"", run=held.run, attempt=held.attempt - 1)
-        self.leases.adopt(task, session, held.number, held.attempt, now, is_known=waiting is not None)
+        is_known = waiting is not None
+        self.leases.adopt(task, session, held.number, held.attempt, now, is_known=is_known, host=held.host)
         return actions
 
     def _expire(self, now: float) -> list[Action]:
@@ -357,7 +393,9 @@ class Core:
             state.frontier.reset()  # only the database knows where it belongs
 
     def _refund(self, lease: Lease) -> None:
-        """Its token was not used."""
+        """Its token was not used, nor was its turn at its host."""
+        if lease.host:
+            self.hosts.refund(lease.host, lease.start)
         if (
             lease.is_known
             and _takes_token(lease.task)
@@ -405,8 +443,25 @@ class Core:
             if state.is_active and state.has_script:
                 for kind, window in state.frontier.wants():
                     window.is_refilling = True
-                    actions.append(Refill(state.project.id, kind, window.after))
+                    beyond = state.frontier.stretch_beyond() if kind == "ready" else None
+                    actions.append(
+                        Sweep(state.project.id, beyond) if beyond else Refill(state.project.id, kind, window.after)
+                    )
+                if (stretch := state.frontier.stretch()) is not None:
+                    actions.append(Sweep(state.project.id, stretch))
         return actions
+
+    def _open_hosts(self, now: float) -> None:
+        """Let the tasks of hosts that may be asked again take part."""
+        for name in self.hosts.freed(now, AHEAD_S):
+            host = host_hash(name)
+            for state in self.projects.values():
+                state.frontier.open(host)
+
+    def _hear_host(self, lease: Lease, answer: Answer | None, fetch_s: float, now: float) -> None:
+        name = lease.host or host_of(lease.task.url)
+        if name and _takes_token(lease.task):
+            self.hosts.answered(name, answer, fetch_s, lease.granted, now)
 
     def _grant(self, now: float, now_ms: int) -> list[Action]:
         """Hand out tasks, one of each project after the other, to whoever has the least to do."""
@@ -415,21 +470,23 @@ class Core:
         turns = Turns(self.sessions.values())
         sources = deque(sorted((x for x in self.projects.values() if x.is_active), key=lambda state: state.turn))
         until = self._grants + GRANTS_PER_TURN
+        self._holds, self._asks_hosts = 0, self.hosts.is_used
         while sources and turns and self._grants < until:
             state = sources.popleft()
             task = self._next(state, now, now_ms)
             session = turns.next((state.project.id, state.project.script)) if task is not None else None
             if task is None or session is None:
                 continue
-            start_ms = self._take(state, task, now, now_ms)
             actions += self._end_all([older]) if (older := self.leases.get(task.ref)) is not None else []
-            lease = self.leases.add(task, session, now)
+            start_ms = self._take(state, task, now, now_ms)
+            host = host_of(task.url) if self._asks_hosts and _takes_token(task) else ""
+            lease = self.leases.add(task, session, now, host, now + start_ms / 1000)
             turns.served(session)
             given.setdefault(session.id, (session, []))[1].append((lease, start_ms))
             self._grants += 1
             state.turn = self._grants
             sources.append(state)
-        self._is_cut_short = bool(self._grants == until and sources and turns)
+        self._is_cut_short = bool((self._grants == until and sources and turns) or self._holds > HOLDS_PER_TURN)
         return [*actions, *(Give(session, grants) for session, grants in given.values())]
 
     def _next(self, state: ProjectState, now: float, now_ms: int) -> Task | None:
@@ -440,14 +497,28 @@ class Core:
                 return task
         if not state.has_script:
             return None
-        while (found := state.frontier.peek(now_ms)) is not None and self._is_outrun(found):
-            state.frontier.next(now_ms)
+        found = self._first(state, now, now_ms)
         if found is not None and _takes_token(found):
             if state.is_paused and not state.allows_page(self.leases):
                 return None
             token_s = state.bucket.wait_s(now)
             state.is_limited = token_s is None or token_s > AHEAD_S
         return None if state.is_limited else found
+
+    def _first(self, state: ProjectState, now: float, now_ms: int) -> Task | None:
+        """The first task whose host may be asked; those before it are set aside, and their hosts awaited."""
+        while (found := state.frontier.peek(now_ms)) is not None:
+            if self._is_outrun(found):
+                state.frontier.next(now_ms)
+                continue
+            name = host_of(found.url) if self._asks_hosts and _takes_token(found) else ""
+            if not name or self.hosts.wait_s(name, now) <= AHEAD_S:
+                return found
+            self.hosts.await_(name, now)
+            self._holds += 1
+            if self._holds > HOLDS_PER_TURN or not state.frontier.hold(now_ms):
+                return None
+        return None
 
     def _is_outrun(self, task: Task) -> bool:
         """This run, or a later one, is leased; only what a slave of before a restart holds can be an earlier one."""
@@ -464,7 +535,10 @@ class Core:
         if not _takes_token(task):
             return 0
         state.pause.granted(task.ref)
-        return ceil(1000 * (state.bucket.reserve(now, AHEAD_S) or 0.0))
+        wait_s = state.bucket.reserve(now, AHEAD_S) or 0.0
+        if self._asks_hosts:
+            wait_s = max(wait_s, self.hosts.wait_s(host_of(task.url), now))
+        return ceil(1000 * wait_s)
 
 
 def _has_row(task: Task) -> bool:

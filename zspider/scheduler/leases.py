@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 
 from msgspec import Struct
 
+from zspider.scheduler.hosts import HostLimits
 from zspider.task import Ref, Task
 
 
@@ -18,6 +19,8 @@ class Lease(Struct, eq=False):
     has_arrived: bool = False  # an outcome of it waits to be committed
     is_known: bool = True  # False: named by its slave, as after a restart; the row is in the database only
     taken_by: bytes | None = None  # session of the processing slave that has its relayed page
+    host: str = ""  # in whose limit it counts; "": in none
+    start: float = 0.0  # when it may start, in monotonic seconds; where `host` is set
 
 
 class Session(Struct, eq=False):
@@ -48,9 +51,13 @@ class Session(Struct, eq=False):
 
 
 class LeaseTable:
-    """All leases, by task and by session. A task has at most one."""
+    """All leases, by task and by session. A task has at most one.
 
-    def __init__(self) -> None:
+    A lease with a host counts in that host's limit from `add` or `adopt` until its outcome is here or it ends.
+    """
+
+    def __init__(self, hosts: HostLimits) -> None:
+        self._hosts = hosts
         self._by_ref: dict[Ref, Lease] = {}
         self._per_project: dict[int, int] = {}
 
@@ -73,18 +80,31 @@ class LeaseTable:
         lease = self._by_ref.get(task.ref)
         return lease is not None and lease.task.run == task.run
 
-    def add(self, task: Task, session: Session, now: float) -> Lease:
-        """Lend a task that is not leased to a session, under its next number."""
+    def add(self, task: Task, session: Session, now: float, host: str = "", start: float = 0.0) -> Lease:
+        """Lend a task that is not leased to a session, under its next number. host, start: for the host's limit."""
         lease = Lease(task, session, session.next_number, task.attempt + 1, now)
         session.next_number += 1
         self._put(lease)
+        if host:
+            self._count(lease, host, start)
         return lease
 
     def adopt(
-        self, task: Task, session: Session, number: int, attempt: int, now: float, *, is_known: bool = False
+        self,
+        task: Task,
+        session: Session,
+        number: int,
+        attempt: int,
+        now: float,
+        *,
+        is_known: bool = False,
+        host: str = "",
     ) -> None:
         """Accept a lease that a former master granted, on a task that is not leased."""
-        self._put(Lease(task, session, number, attempt, now, is_known=is_known))
+        lease = Lease(task, session, number, attempt, now, is_known=is_known)
+        self._put(lease)
+        if host:
+            self._count(lease, host, now)
 
     def end(self, lease: Lease) -> None:
         """Take the lease away; safe to repeat."""
@@ -93,12 +113,16 @@ class LeaseTable:
         lease.session.arrived -= lease.has_arrived
         del self._by_ref[lease.task.ref]
         self._per_project[lease.task.ref.project] -= 1
+        if lease.host:
+            self._uncount(lease)
 
     def arrive(self, lease: Lease) -> None:
         """Its outcome is here: it takes no more room at the slave."""
         if not lease.has_arrived:
             lease.has_arrived = True
             lease.session.arrived += 1
+            if lease.host:
+                self._uncount(lease)
 
     def of_project(self, project: int) -> list[Lease]:
         """All leases of a project."""
@@ -112,6 +136,14 @@ class LeaseTable:
             for number, lease in session.leases.items()
             if number not in named and not lease.has_arrived and (number <= seen or lease.granted <= granted_by)
         ]
+
+    def _count(self, lease: Lease, host: str, start: float) -> None:
+        if self._hosts.begin(host, start):
+            lease.host, lease.start = host, start
+
+    def _uncount(self, lease: Lease) -> None:
+        self._hosts.end(lease.host)
+        lease.host = ""
 
     def _put(self, lease: Lease) -> None:
         project = lease.task.ref.project

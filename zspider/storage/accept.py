@@ -4,10 +4,8 @@ A Batch is told the rows as the database has them, changes its copies in the ord
 at the end what is to be written and what the master is to be told.
 """
 
-import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import lru_cache
 
 from msgspec.structs import replace
 
@@ -38,6 +36,7 @@ from zspider.task import (
     Rules,
     Status,
     Stored,
+    host_of,
     message_taskid,
     result_taskid,
     task_key,
@@ -45,8 +44,6 @@ from zspider.task import (
 
 SEQ_PER_MS = 1_000_000
 _ON_FINISHED = ON_FINISHED.encode()
-_ORIGIN_BYTES_MAX = 300  # of a URL that are looked at for its host: a name has 255 at most
-_HOST = re.compile(rb"https?://(?:[^/?#\\]*@)?([^/?#\\]+)", re.IGNORECASE)
 _COSTS = (PROCESSED, PROCESS_MS, FETCHED, FETCH_MS)
 NO_PROJECT = "no such project"  # why a message is dropped
 
@@ -185,7 +182,7 @@ class Batch:
         if is_timed:
             took[0] += 1
             took[1] += outcome.process_ms
-        host = host_of(row.url)
+        host = host_of(row.url.decode())
         if not host or row.is_message:
             return
         if is_timed:
@@ -366,18 +363,6 @@ def cron_projects(outcomes: Sequence[Outcome]) -> set[int]:
 def refs_of(outcomes: Sequence[Outcome]) -> Iterator[Ref]:
     """The tasks of outcomes that have a row."""
     return (Ref(outcome.project, task_key(outcome.taskid)) for outcome in outcomes if outcome.taskid not in INTERNAL)
-
-
-def host_of(url: bytes) -> str:
-    """The host of a URL, in lower case, with its port if one is named; "" for what is not on the web."""
-    end = url.find(b"/", len(b"https://"), _ORIGIN_BYTES_MAX)
-    return _host(url[:end] if end > 0 else url[:_ORIGIN_BYTES_MAX])
-
-
-@lru_cache(4096)  # many pages, few hosts
-def _host(origin: bytes) -> str:
-    found = _HOST.match(origin)
-    return found[1].decode("utf-8", "replace").lower() if found else ""
 
 
 def storable(text: str) -> str:

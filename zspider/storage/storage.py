@@ -1,7 +1,8 @@
 """What the master keeps: `Storage` for its writer thread, `Reader` for those who only look."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from typing import Literal
 
 from zspider.errors import ConfigError, StorageError
 from zspider.storage.accept import ArrivalNumbers
@@ -19,6 +20,7 @@ from zspider.storage.projects import ProjectTable, Removal, SessionTable
 from zspider.storage.report import Committed, Ownership
 from zspider.storage.results import ResultTable, StoredResult
 from zspider.storage.retention import Cutoffs, Place, Sweep, Swept
+from zspider.storage.sift import Sieve, Sifted
 from zspider.storage.tasks import TaskDetail, TaskTable, Waiting
 from zspider.storage.walk import Cursor, Selection, Walk
 from zspider.storage.windows import WindowTable
@@ -39,6 +41,7 @@ from zspider.task import (
 SEQ_SLACK = 3600 * 1000 * 1_000_000  # an hour of `seq`: far more than a master uses between two renewals
 KEPT_ROWS = 20_000  # as many as two frontier windows; some 10 MB
 TRIM_ROWS = 500  # of each window, in one transaction
+SIFT_ENTRIES = 5_000  # of the frontier's index, looked at in one go: commits wait meanwhile
 REMOVE_ROWS = 1000  # deleted in one transaction: some 20 ms
 BULK_ROWS = 300  # looked at, and perhaps changed, in one transaction: no longer than a group of outcomes takes
 
@@ -132,6 +135,7 @@ class Storage:
             kept=self._kept,
         )
         self._tasks = TaskTable(db.engine)
+        self._sieve = Sieve(self._tasks)
         self._projects = ProjectTable(db.engine)
         self._sessions = SessionTable(db.engine)
         self._windows = WindowTable(db.engine)
@@ -214,6 +218,28 @@ class Storage:
         """Tasks that wait for their due_ms (it may have come), by (due_ms, seq), strictly after `after`."""
         with self._db.transaction() as tx:
             return self._keep(self._tasks.delayed(tx, project, after, limit))
+
+    def sift(
+        self,
+        project: int,
+        kind: Literal["ready", "delayed"],
+        after: tuple[int, int] | None,
+        until: tuple[int, int],
+        hosts: Collection[int],
+        *,
+        is_others: bool,
+        limit: int,
+        entries: int = SIFT_ENTRIES,
+    ) -> Sifted:
+        """The first waiting tasks of these hosts (task.host_hash), or of all but these, behind `after` up to `until`.
+
+        hosts: not empty, some 1,000 at most. At most `limit` tasks are returned and some 2 * `entries` entries of the
+        index looked at; `reached` tells how far that led: it is `until` when it led to the end.
+        """
+        with self._db.transaction() as tx:
+            return self._sieve.sift(
+                tx, project, kind, after, until, hosts, is_others=is_others, limit=limit, entries=entries
+            )
 
     # --- many tasks
 

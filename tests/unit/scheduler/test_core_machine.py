@@ -5,9 +5,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, multiple, rule
 from tests.support.scheduler_world import Slave, World, make_project
 from zspider.scheduler.pause import Pausing
-from zspider.task import ProjectStatus, Status
+from zspider.settings import HostRule, PolitenessSettings
+from zspider.task import Answer, ProjectStatus, Status
 
 NAMES = [f"t{n}" for n in range(30)]
+HOST_NAMES = [f"{host}.example/{n}" for n in range(8) for host in ("one", "slow", "slow", "free")]
+ANSWERS = [None, None, Answer(429), Answer(503, 3000), Answer(404), Answer(599), Answer(200, 0, 700)]
 SOME = st.sampled_from([1, 1, 2, 1000])
 
 
@@ -15,15 +18,19 @@ class Crawl(RuleBasedStateMachine):
     """Rules are things that happen; each is small, so that any two of them may happen in either order."""
 
     slaves = Bundle("slaves")
+    names = NAMES
+    politeness = None
 
     @initialize(
         target=slaves, window=st.integers(2, 12), limit=st.integers(1, 12), rate=st.sampled_from([2.0, 1e6, 1e6])
     )
     def begin(self, window, limit, rate):
-        self.world = World(window=window, limit=limit, pausing=Pausing(3, 20.0, 2))
+        self.world = World(
+            window=window, limit=limit, pausing=Pausing(3, 20.0, 2), politeness=self.politeness, entries=2 * limit
+        )
         self.rate = rate
         self.world.add_project(make_project(1, rate=rate, burst=5))
-        self.world.submit(*NAMES[:20])
+        self.world.submit(*self.names[:20])
         self.all = [self.world.slave(4), self.world.slave(3)]
         self.everybody_talks()
         return multiple(*self.all)
@@ -91,13 +98,20 @@ class Crawl(RuleBasedStateMachine):
         slave=slaves,
         data=st.data(),
         is_success=st.sampled_from([True, True, False]),
-        follows=st.lists(st.tuples(st.just(1), st.sampled_from(NAMES), st.integers(-1, 1)), max_size=3),
-        forces=st.lists(st.tuples(st.just(1), st.sampled_from(NAMES)), max_size=1),
+        answer=st.sampled_from(ANSWERS),
+        follows=st.lists(st.tuples(st.just(1), st.integers(0, 29), st.integers(-1, 1)), max_size=3),
+        forces=st.lists(st.tuples(st.just(1), st.integers(0, 29)), max_size=1),
     )
-    def a_slave_finishes(self, slave, data, is_success, follows, forces):
+    def a_slave_finishes(self, slave, data, is_success, answer, follows, forces):
         if slave.is_up and slave.held:
             number = data.draw(st.sampled_from(sorted(slave.held)))
-            slave.finish(number, is_success=is_success, follows=tuple(follows), forces=tuple(forces))
+            slave.finish(
+                number,
+                is_success=is_success,
+                answer=answer,
+                follows=tuple((project, self.names[n], priority) for project, n, priority in follows),
+                forces=tuple((project, self.names[n]) for project, n in forces),
+            )
 
     @rule(slave=slaves)
     def a_slave_pushes_its_outbox_again(self, slave):
@@ -178,9 +192,9 @@ class Crawl(RuleBasedStateMachine):
             for number in list(slave.held)[:n] if slave.is_up else []:
                 slave.finish(number)
 
-    @rule(names=st.lists(st.sampled_from(NAMES), max_size=8, unique=True), priority=st.integers(-1, 1))
-    def urls_are_submitted(self, names, priority):
-        self.world.submit(*names, priority=priority)
+    @rule(numbers=st.lists(st.integers(0, 29), max_size=8, unique=True), priority=st.integers(-1, 1))
+    def urls_are_submitted(self, numbers, priority):
+        self.world.submit(*(self.names[n] for n in numbers), priority=priority)
 
     @rule(id=st.integers(1, 3), status=st.sampled_from(["STOP", "RUNNING", "PAUSED"]))
     def a_project_is_made_or_changed(self, id, status):
@@ -230,8 +244,22 @@ class Crawl(RuleBasedStateMachine):
         self.world.assert_invariants()
 
 
+class PoliteCrawl(Crawl):
+    """The same with hosts that are limited, refuse, and ask for delays; one is not limited until it refuses."""
+
+    names = HOST_NAMES
+    politeness = PolitenessSettings(
+        rules=(
+            HostRule(match="one.example", concurrency=1),
+            HostRule(match="slow.*", concurrency=2, delay_s=0.7),
+        ),
+        back_off_max_s=4.0,
+    )
+
+
 TestCrawl = Crawl.TestCase
-TestCrawl.settings = settings(
+TestPoliteCrawl = PoliteCrawl.TestCase
+TestCrawl.settings = TestPoliteCrawl.settings = settings(
     max_examples=200,
     stateful_step_count=100,  # 20,000 steps
     deadline=None,
