@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check --no-input
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check fmt fault bench bench-graph bench-large bench-parsing clean
+.PHONY: help run test check fmt fault fuzz bench bench-graph bench-large bench-parsing clean
 
 help:  ## list these commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1\t\2/' | expand -t 18
@@ -20,6 +20,9 @@ test: $(VENV)/.with-test  ## install what the tests need, then run all of them
 fault: $(VENV)/.with-test  ## only the tests that kill, stop and cut
 	@scripts/install-test-packages
 	@$(BIN)/python scripts/run-tests fault
+
+fuzz: $(VENV)/.with-fuzz  ## throw changed messages at every decoder for SECONDS (120)
+	@SECONDS=$(or $(SECONDS),120) $(BIN)/python fuzz/decoders.py
 
 check: $(VENV)/.with-dev  ## format, lint, types, import directions
 	$(BIN)/ruff format --check .
@@ -69,6 +72,10 @@ $(VENV)/.with-run: pyproject.toml | $(BIN)/python
 $(VENV)/.with-test: pyproject.toml | $(BIN)/python
 	@echo "Installing zspider and what its tests need into $(VENV)"
 	@$(PIP) -e '.[test]' && touch $@ $(VENV)/.with-run
+
+$(VENV)/.with-fuzz: pyproject.toml | $(BIN)/python
+	@echo "Installing zspider and the fuzzer into $(VENV)"
+	@$(PIP) -e '.[fuzz]' && touch $@ $(VENV)/.with-run
 
 $(VENV)/.with-dev: pyproject.toml | $(BIN)/python
 	@echo "Installing zspider and its development tools into $(VENV)"

@@ -87,7 +87,7 @@ class FetchSettings(Section):
     )
     private_networks: Literal["allow", "deny"] = Field(
         "deny",
-        description="deny: no redirect from a public page leads to loopback, link-local or private addresses",
+        description="deny: no redirect or link from a public page leads to loopback, link-local or private addresses",
     )
 
 
@@ -332,8 +332,9 @@ class MasterFile(Section):
 
     @property
     def database_shown(self) -> str:
-        """The same without its password, for logs and `status`."""
-        return re.sub(r"(://[^:/@]*):[^@/]*@", r"\1:***@", self.database_url)
+        """The same without its password and its options, where one may be, too; for logs and `status`."""
+        shown = re.sub(r"(://[^:/@]*):.*@", r"\1:***@", self.database_url)  # @, / and ? may be in a password
+        return shown.partition("?")[0]
 
 
 class SlaveFile(Section):

@@ -55,6 +55,9 @@ ON_MESSAGE = "_on_message"  # callback of a task that is a message
 MESSAGE_PREFIX = ON_MESSAGE + ":"  # of such a task's taskid
 MESSAGE_URL = "data:,on_message"  # of a message whose sender names none (pyspider.md 3.6)
 MESSAGE_PRIORITY = 2**31 - 1  # before every page
+# In a task's options, and in what its callback sees of it: a page of the public Internet has led to it, so neither it
+# nor what it leads to is fetched from private networks where `fetch.private_networks` is "deny".
+GUARDED = "guarded"
 
 
 class Status(IntEnum):
@@ -167,9 +170,10 @@ def result_taskid(url: str) -> str:
     return md5(url.encode("utf-8", "surrogatepass"), usedforsecurity=False).hexdigest()
 
 
-def message_options(sender: str, msg: object) -> dict[str, object]:
+def message_options(sender: str, msg: object, *, guarded: bool = False) -> dict[str, object]:
     """The options of a message's task, to be packed as its `body`. sender: a project's name, or `__command__`."""
-    return {"schedule": {}, "fetch": {"save": [sender, msg]}, "process": {"callback": ON_MESSAGE}}
+    options = {"schedule": {}, "fetch": {"save": [sender, msg]}, "process": {"callback": ON_MESSAGE}}
+    return options | {GUARDED: True} if guarded else options
 
 
 class End(IntEnum):
@@ -184,8 +188,8 @@ class End(IntEnum):
 class Follow(Struct, frozen=True, array_like=True):
     """A URL that a script submitted with `crawl()`.
 
-    `body` is msgpack of {"schedule": {...}, "fetch": {...}, "process": {...}} as `crawl()` built it;
-    the master stores it and never opens it. The other fields repeat the parts of `schedule` that the
+    `body` is msgpack of {"schedule": {...}, "fetch": {...}, "process": {...}} as `crawl()` built it, and GUARDED
+    if that is so; the master stores it and never opens it. The other fields repeat the parts of `schedule` that the
     master decides by (pyspider.md 2.3 for what they mean).
     """
 

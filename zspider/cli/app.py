@@ -27,6 +27,7 @@ VERBS = {
     "project": ("project", "Push, list, start, stop and remove projects."),
     "send-message": ("send_message", "Send a message to a project's on_message."),
     "status": ("status", "Show slaves, rates and projects."),
+    "why": ("why", "Say what a project or a task is waiting for."),
     "tasks": ("tasks", "List a project's tasks; add, retry, recrawl or drop many."),
     "task": ("tasks", "Show, retry or delete one task."),
     "results": ("results", "Export a project's results, or clear them."),

@@ -12,6 +12,7 @@ from zspider.cli.config import kind_of, load
 from zspider.cli.options import FILE, config_option, data_dir_option, log_format_option, log_level_option, parent_option
 from zspider.errors import ConfigError
 from zspider.roles.children import end_with_parent
+from zspider.roles.limits import hide_memory
 from zspider.settings import MasterFile, SlaveFile
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ def master(
     """
     if parent:
         end_with_parent(parent)
+    hide_memory()
     flags = {
         "data_dir": data_dir,
         "database": database,
@@ -114,6 +116,7 @@ def slave(
     """
     if parent:
         end_with_parent(parent)
+    hide_memory()
     flags = {
         "data_dir": data_dir,
         "token_file": token_file,

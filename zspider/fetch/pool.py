@@ -213,6 +213,8 @@ class FetchPool:
         fetched = results.page(
             transfer.request, transfer.hop.url, status, head, cookies, transfer.seconds(), handle.content
         )
+        if self._is_public(transfer.hop, handle):
+            fetched = fetched._replace(is_public=True)
         self._release(transfer)
         transfer.done(transfer, fetched)
 
@@ -229,10 +231,15 @@ class FetchPool:
         except FetchError as exc:
             self._fail(transfer, str(exc))
             return
-        if not self._private_ok:
-            peer_is_private = is_private_host(host_of(hop.url)) if hop.proxy else handle.peer_is_private
-            transfer.inside = transfer.inside and peer_is_private
+        if self._is_public(hop, handle):
+            transfer.inside = False
         self._enter(transfer)
+
+    def _is_public(self, hop: Request, handle: Handle) -> bool:
+        """Whether the server that answered `hop` is outside private networks; behind a proxy its name decides."""
+        if self._private_ok:
+            return False
+        return not (is_private_host(host_of(hop.url)) if hop.proxy else handle.peer_is_private)
 
     def _on_error(self, transfer: Transfer, code: int, text: str) -> None:
         handle = transfer.handle
@@ -315,4 +322,4 @@ def _curl_events(events: int) -> int:
 
 
 def _refusal(address: str) -> str:
-    return f"private address {address} refused after a redirect from a public page"
+    return f"private address {address} refused: a public page has led here (fetch.private_networks)"

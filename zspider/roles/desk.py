@@ -1,6 +1,7 @@
 """The master's side of the conversation with its slaves: messages in, core, actions, messages out."""
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -10,8 +11,9 @@ import structlog
 from zspider import __version__
 from zspider.broker import messages as m
 from zspider.broker.codec import decode_outcome
-from zspider.broker.hub import Hub, Peer
+from zspider.broker.hub import NOT_VALID, Hub, Peer
 from zspider.broker.keys import MasterKeys, is_proof
+from zspider.broker.offenders import Seldom
 from zspider.errors import ProtocolError
 from zspider.roles.granting import Granting
 from zspider.roles.project_news import ProjectNews
@@ -74,6 +76,9 @@ class Desk:
         self._hub = hub
         self._keys = keys
         self._rules = rules
+        self._seldom = Seldom()
+        self._revocations = keys.revocations
+        self._arriving: Counter[bytes] = Counter()  # Hellos that the writer has
         self._lacking: dict[str, set[int]] = {}  # name that nobody knows -> projects whose scripts import it
 
     def open(self, core: Core, writer: Writer, settings: MasterFile, cluster: bytes, epoch: int) -> None:
@@ -104,6 +109,8 @@ class Desk:
 
     def step(self, now: float) -> None:
         """Let time pass in the core, and grant; nothing is granted while the database is behind."""
+        if self._revocations != self._keys.revocations:
+            self._expel()
         if not self.is_full:
             self._perform(self.core.step(now, now_ms()))
 
@@ -134,6 +141,21 @@ class Desk:
         self._keys.reload()
         self.core.hosts.change(politeness)
         log.info("reloaded", tokens=len(self._keys.list_tokens()))
+
+    def _expel(self) -> None:
+        """Tokens were revoked: whoever joined with one is out now, and what he holds goes to others."""
+        self._revocations = self._keys.revocations
+        for session in list(self.core.sessions.values()):
+            stats = self.stats.get(session.id)
+            if stats is not None and stats.user and self._keys.role_of(stats.user) is None:
+                self._hub.send(session.route, m.Refused("token", NOT_VALID))
+                self._perform(self.core.leave(session.id))
+
+    def _warn(self, event: str, **keys: object) -> None:
+        """Log what a peer can bring about as often as it likes: at most once a second."""
+        held_back = self._seldom.may_log(event, time.monotonic())
+        if held_back is not None:
+            log.warning(event, **keys, more=held_back)
 
     def status_line(self) -> str:
         """One line for systemd."""
@@ -185,7 +207,7 @@ class Desk:
                 else:
                     self._hub.send(peer.route, m.Unknown(self.epoch))
             case _:
-                log.warning("message_unexpected", kind=type(message).__name__, peer=peer.address)
+                self._warn("message_unexpected", kind=type(message).__name__, peer=peer.address)
 
     def _is_known(self, peer: Peer, session: bytes) -> bool:
         stats = self.stats.get(session)
@@ -197,25 +219,40 @@ class Desk:
                 f"this master speaks protocol {m.PROTOCOL} (zspider {__version__}), the slave on {hello.host} speaks "
                 f"{hello.protocol} (zspider {hello.version}): install the same version on both"
             )
-            log.warning("slave_refused", reason="protocol", text=text, peer=peer.address)
+            self._warn("slave_refused", reason="protocol", text=text, peer=peer.address)
             self._hub.send(peer.route, m.Refused("protocol", text))
-        elif hello.session not in self.core.sessions and len(self.core.sessions) >= self._settings.slaves_max:
+        elif not self._has_room(hello.session):
             text = f"this master has its {self._settings.slaves_max} slaves already (master.slaves_max)"
             self._hub.send(peer.route, m.Refused("busy", text))
         else:
             held = [self._held(one) for one in hello.held if self._is_proof(one)]
+            if hello.pages_left:
+                self._greet(peer, hello, held)
+                return
+            self._arriving[hello.session] += 1
             self._writer.call(
                 lambda storage: storage.add_session(hello.session, hello.host, now_ms()),
                 lambda _: self._admit(peer, hello, held),
             )
 
+    def _has_room(self, session: bytes) -> bool:
+        """Whether it is known, or one more may be: those count, too, whose Hello is under way."""
+        known = self.core.sessions.keys() | self._arriving.keys()
+        return session in known or len(known) < self._settings.slaves_max
+
     def _admit(self, peer: Peer, hello: m.Hello, held: list[HeldLease]) -> None:
         """The session is in the database: a restarted master will wait for it."""
+        self._arriving[hello.session] -= 1
+        if not self._arriving[hello.session]:
+            del self._arriving[hello.session]
         known = self.stats.get(hello.session)
         if known is not None and known.user != peer.user and hello.session in self.core.sessions:
-            log.warning("session_claimed_with_another_token", host=hello.host, peer=peer.address)
+            self._warn("session_claimed_with_another_token", host=hello.host, peer=peer.address)
             return
         self.stats[hello.session] = SlaveStats(user=peer.user, pid=hello.pid, version=hello.version)
+        self._greet(peer, hello, held)
+
+    def _greet(self, peer: Peer, hello: m.Hello, held: list[HeldLease]) -> None:
         greeting = Greeting(hello.session, peer.route, frozenset(hello.roles), hello.host, hello.window, hello.seen)
         self._perform(self.core.hello(greeting, held, hello.pages_left == 0, time.monotonic()))
 
@@ -299,10 +336,10 @@ class Desk:
         try:
             outcome = decode_outcome(item.outcome)
         except ProtocolError as exc:
-            log.warning("outcome_dropped", reason=str(exc), peer=peer.address)
+            self._warn("outcome_dropped", reason=str(exc), peer=peer.address)
             return None
         if not self._is_proof(outcome):
-            log.warning("outcome_dropped", reason="no valid proof", task=outcome.taskid, peer=peer.address)
+            self._warn("outcome_dropped", reason="no valid proof", task=outcome.taskid, peer=peer.address)
             return None
         return outcome
 
@@ -377,7 +414,7 @@ class Desk:
             return
         try:
             info = msgspec.msgpack.decode(outcome.info or b"", type=ScriptInfo)
-        except msgspec.MsgspecError as exc:
+        except (ValueError, RecursionError) as exc:  # MsgspecError and UnicodeDecodeError are ValueErrors
             info = ScriptInfo(error=outcome.reason or f"the script's declarations cannot be read: {exc}")
         if info.error:
             log.error("script_error", project=state.project.name, error=info.error)

@@ -35,6 +35,7 @@ from zspider.broker.pipe import Pipe
 from zspider.roles.answers import answer_of
 from zspider.roles.limits import (
     die_with_parent,
+    give_up_rights,
     lift_memory_limit,
     limit_memory,
     own_session,
@@ -373,6 +374,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = msgspec.json.decode(given.options, type=ProcessorOptions)
     die_with_parent(given.parent)
     own_session()
+    give_up_rights()
     shim.install()
     pipe = Pipe.inherited(given.pipe)
     running = Running(given.running)
