@@ -203,6 +203,29 @@ class FrontierSettings(Section):
     )
 
 
+class RetentionSettings(Section):
+    """`retention`: what the master deletes by itself. Days count from when a task ended or a result was stored."""
+
+    finished_tasks_days: float = Field(
+        0.0,
+        ge=0,
+        le=36500,
+        description="finished tasks lose what was noted of their last fetch: headers, log, self.save; 0: never",
+    )
+    forget_tasks_days: float = Field(
+        0.0,
+        ge=0,
+        le=36500,
+        description="finished tasks are deleted, and their URLs are new when they are found again; 0: never",
+    )
+    results_days: float = Field(0.0, ge=0, le=36500, description="results are deleted; 0: never")
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether anything is to be deleted."""
+        return any((self.finished_tasks_days, self.forget_tasks_days, self.results_days))
+
+
 class SchedulerSettings(Section):
     """`scheduler`: what the master does with projects by itself."""
 
@@ -296,6 +319,7 @@ class MasterFile(Section):
     processor: ProcessorSettings = ProcessorSettings()
     storage: StorageSettings = StorageSettings()
     frontier: FrontierSettings = FrontierSettings()
+    retention: RetentionSettings = RetentionSettings()
     scheduler: SchedulerSettings = SchedulerSettings()
     politeness: PolitenessSettings = PolitenessSettings()
     limits: MasterLimitSettings = MasterLimitSettings()

@@ -17,6 +17,8 @@ from zspider.broker.codec import unpack, unpack_to_show
 from zspider.broker.hub import Hub, Peer
 from zspider.errors import ConfigError, ScriptError, ZspiderError
 from zspider.roles.adding import read_request, told
+from zspider.roles.admin_request import PAGE_MAX, Request
+from zspider.roles.bulk import BulkVerbs
 from zspider.roles.desk import Desk
 from zspider.roles.reader import ReaderThread
 from zspider.roles.writer import Writer, now_ms
@@ -45,48 +47,10 @@ from zspider.task import (
 )
 
 log = structlog.get_logger(__name__)
-PAGE_MAX = 500  # rows of one reply
 NAME_CHARS_MAX = 64
-REMOVE_ROWS = 2000  # deleted in one transaction
 TASK_COLUMNS = ("taskid", "url", "priority", "retried", "due_ms", "lastcrawl_ms", "reason")
 DROPPED = "dropped:"  # before the reason, in a counter's name
 COMMAND = "__command__"  # the sender of a message that no project sent (pyspider.md 1.6)
-
-
-class Request:
-    """One verb in work: its arguments, and the way back."""
-
-    def __init__(self, hub: Hub, peer: Peer, message: m.AdminRequest) -> None:
-        self.args: dict[str, Any] = {}
-        self._hub = hub
-        self._route = peer.route
-        self._id = message.id
-
-    def answer(self, value: object) -> None:
-        """It went well."""
-        self._hub.send(self._route, m.AdminReply(self._id, msgpack.packb(value, default=str)))
-
-    def fail(self, error: ZspiderError) -> None:
-        """It did not."""
-        self._hub.send(self._route, m.AdminReply(self._id, error=str(error)[:4000], exit_code=error.exit_code))
-
-    def text(self, name: str) -> str:
-        """A required text argument."""
-        value = self.args.get(name)
-        if not isinstance(value, str) or not value:
-            raise ConfigError(f"{name} is missing: a text is needed")
-        return value
-
-    def optional(self, name: str, kind: type | tuple[type, ...]) -> Any:
-        """An optional argument of this kind; None if absent."""
-        value = self.args.get(name)
-        if value is not None and not isinstance(value, kind):
-            raise ConfigError(f"{name}: {value!r} is not allowed here")
-        return value
-
-    def limit(self) -> int:
-        """Rows wanted, at most PAGE_MAX."""
-        return min(PAGE_MAX, max(1, self.optional("limit", int) or PAGE_MAX))
 
 
 class Admin:
@@ -116,6 +80,8 @@ class Admin:
             "results": self._results,
             "why": self._why,
         }
+        self._bulk = BulkVerbs(desk, writer, reader, lambda request: self._state(request, "project"))
+        self._verbs |= self._bulk.verbs
 
     def handle(self, peer: Peer, message: m.AdminRequest) -> None:
         """Run one verb; the answer may come in a later turn."""
@@ -339,6 +305,7 @@ class Admin:
         """STOP, then delete a bounded number of rows; the command asks again until nothing is left."""
         state = self._state(request)
         project, keep = state.project, bool(request.args.get("keep_results"))
+        self._bulk.jobs.check_idle(project, time.monotonic())
         status = status_after(project, Verb.REMOVE)
         if project.status is not status:
             self._writer.call(
@@ -356,9 +323,7 @@ class Admin:
             else:
                 request.answer({"left": left})
 
-        self._writer.call(
-            lambda storage: storage.remove(project.name, REMOVE_ROWS, keep_results=keep), done, request.fail
-        )
+        self._writer.call(lambda storage: storage.remove(project.name, keep_results=keep), done, request.fail)
 
     # --- reads ----------------------------------------------------------------------------------
 

@@ -27,11 +27,12 @@ from zspider.roles.desk import Desk
 from zspider.roles.local_slave import LocalSlave
 from zspider.roles.notify import Notifier
 from zspider.roles.reader import ReaderThread
+from zspider.roles.retention import Retention
 from zspider.roles.writer import Writer, now_ms
 from zspider.scheduler.core import Core, Timing
 from zspider.scheduler.pause import Pausing
 from zspider.scheduler.rules import SchedulerRules
-from zspider.settings import MasterFile
+from zspider.settings import MasterFile, RetentionSettings
 from zspider.storage import Reader, Storage, open_storage
 from zspider.task import Project, WindowSlot
 
@@ -143,7 +144,7 @@ class Master:
         gc.freeze()
         gc.set_threshold(*GARBAGE_THRESHOLDS)
         try:
-            return _Loop(self, hub, desk, admin, writer, reader, local, deletions).run()
+            return _Loop(self, hub, desk, admin, writer, reader, local, deletions, self._settings.retention).run()
         finally:
             if local is not None:
                 local.kill()
@@ -217,6 +218,7 @@ class _Loop:
         reader: ReaderThread,
         local: LocalSlave | None,
         deletions: Deletions,
+        retention: RetentionSettings,
     ) -> None:
         self._master = master
         self._hub = hub
@@ -226,13 +228,15 @@ class _Loop:
         self._reader = reader
         self._local = local
         now = time.monotonic()
-        self._every: list[_Every] = [
+        self._every: list[_Every | Retention] = [
             _Every(desk.heartbeat_s, desk.say_beat, now),
             _Every(RENEW_S, self._renew, now),
             _Every(STATUS_S, self._status, now),
             _Every(TRIM_S, desk.trim_windows, now),
             _Every(LOOK_S, deletions.look, now),
         ]
+        if retention.is_wanted:
+            self._every.append(Retention(retention, desk, writer, now))
 
     def run(self) -> ExitCode:
         """Until a signal; raises OwnedElsewhere when another master took the database."""

@@ -63,7 +63,11 @@ class ArrivalNumbers:
 class Batch:
     """One transaction's worth of decisions."""
 
-    def __init__(self, rules: Rules, known: KnownKeys, seq: ArrivalNumbers, now_ms: int) -> None:
+    def __init__(
+        self, rules: Rules, known: KnownKeys, seq: ArrivalNumbers, now_ms: int, first_runs: Mapping[int, int]
+    ) -> None:
+        """first_runs: by project, the run with which a new task begins."""
+        self._first_runs = first_runs
         self._rules = rules
         self._known = known
         self._seq = seq
@@ -273,7 +277,7 @@ class Batch:
         return self._rules.has_room(waiting, follow)
 
     def _add(self, ref: Ref, follow: Follow) -> None:
-        stored = Stored(Status.ACTIVE, 0, 0, 0, 0, None, None, False, 0)
+        stored = Stored(Status.ACTIVE, self._first_runs[ref.project], 0, 0, 0, None, None, False, 0)
         row = self.rows[ref] = TaskRow(ref, follow.taskid.encode(), b"", stored)
         row.place(follow, self._seq.next(self._now_ms), self._now_ms)
         counts = self.report.counts[ref.project]
@@ -296,6 +300,30 @@ class Batch:
         self.report.dropped[verdict.value] += number
         self.report.counts[project][DROPPED + verdict.value] += number
 
+    # --- what the operator wants
+
+    def restart(self, row: TaskRow) -> None:
+        """Let a task of `rows` run anew, with all its tries, behind what is ready already.
+
+        on_finished runs when no task is left, as always.
+        """
+        if row.taskid == _ON_FINISHED:
+            self.report.counts[row.ref.project][SINCE_FINISHED] += 1
+            return
+        if row.stored.status is Status.ACTIVE:
+            self.report.gone.append(row.ref)
+        self._move(row, Status.ACTIVE)
+        row.stored.due_ms = row.stored.retried = 0
+        row.seq = self._seq.next(self._now_ms)
+        row.reason = ""
+
+    def remove(self, row: TaskRow) -> None:
+        """Take a task of `rows` out of the table; a lease of it is void."""
+        self.report.counts[row.ref.project][GAUGES[row.stored.status]] -= 1
+        if row.stored.status is Status.ACTIVE:
+            self.report.gone.append(row.ref)
+        row.is_spent = True
+
     # --- what is to be written
 
     def settled(self) -> list[TaskRow]:
@@ -303,7 +331,7 @@ class Batch:
         return [row for row in self.rows.values() if row.is_settled and not row.is_spent]
 
     def spent(self) -> list[TaskRow]:
-        """Messages that were heard; to be deleted."""
+        """Messages that were heard, and what was removed; to be deleted."""
         return [row for row in self.rows.values() if row.is_spent]
 
     def results(self) -> list[ResultRow]:

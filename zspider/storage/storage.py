@@ -6,9 +6,12 @@ from typing import Literal
 
 from zspider.errors import ConfigError, StorageError
 from zspider.storage.accept import ArrivalNumbers
+from zspider.storage.bulk import Bulk, Change, Step
 from zspider.storage.commit import Writer
+from zspider.storage.counters import FIRST_RUN, RESULTS, CounterTable
 from zspider.storage.database import Database, Transaction
 from zspider.storage.engine import Engine, engine_of
+from zspider.storage.forget import Forgetting
 from zspider.storage.kept import KeptRows
 from zspider.storage.known import KnownKeys
 from zspider.storage.migrations import SchemaState, migrate, state_of
@@ -16,8 +19,10 @@ from zspider.storage.ownership import WATCH_S, Fence, Keeper
 from zspider.storage.projects import ProjectTable, Removal, SessionTable
 from zspider.storage.report import Committed, Ownership
 from zspider.storage.results import ResultTable, StoredResult
+from zspider.storage.retention import Cutoffs, Place, Sweep, Swept
 from zspider.storage.sift import Sieve, Sifted
 from zspider.storage.tasks import TaskDetail, TaskTable, Waiting
+from zspider.storage.walk import Cursor, Selection, Walk
 from zspider.storage.windows import WindowTable
 from zspider.task import (
     Follow,
@@ -38,6 +43,7 @@ KEPT_ROWS = 20_000  # as many as two frontier windows; some 10 MB
 TRIM_ROWS = 500  # of each window, in one transaction
 SIFT_ENTRIES = 5_000  # of the frontier's index, looked at in one go: commits wait meanwhile
 REMOVE_ROWS = 1000  # deleted in one transaction: some 20 ms
+BULK_ROWS = 300  # looked at, and perhaps changed, in one transaction: no longer than a group of outcomes takes
 
 
 def open_storage(address: str, *, rules: Rules, known: int, create: bool = True) -> "Storage":
@@ -117,7 +123,7 @@ class Storage:
         self._fence = Fence(db)
         self._numbers = ArrivalNumbers()
         self._known = KnownKeys(known)
-        self._writable: set[int] = set()
+        self._writable: dict[int, int] = {}  # projects that may be written to: the run their new tasks begin with
         self._kept = KeptRows(KEPT_ROWS)
         self._writer = Writer(
             db,
@@ -134,6 +140,11 @@ class Storage:
         self._sessions = SessionTable(db.engine)
         self._windows = WindowTable(db.engine)
         self._removal = Removal(db.engine)
+        self._results = ResultTable(db.engine)
+        self._counters = CounterTable(db.engine)
+        forgetting = Forgetting(self._known, self._writable)
+        self._bulk = Bulk(db, self._fence, forgetting, self._writer.batch, self._kept)
+        self._sweep = Sweep(db, self._fence, forgetting)
 
     # --- ownership
 
@@ -150,7 +161,7 @@ class Storage:
         self._forget()
         with self._db.transaction() as tx:
             self._writable.clear()
-            self._writable.update(project.id for project in self._projects.all(tx))
+            self._writable.update((project.id, project.counts.get(FIRST_RUN, 0)) for project in self._projects.all(tx))
         return ownership
 
     def renew(self) -> None:
@@ -179,8 +190,7 @@ class Storage:
 
     def submit(self, project: int, follows: Sequence[Follow], now_ms: int) -> Committed:
         """Accept URLs from outside, such as on_start; StorageError when there is no such project."""
-        if project not in self._writable:
-            raise StorageError(f"there is no project with id {project}")
+        self._check_writable(project)
         return self._writer.submit(project, follows, now_ms)
 
     def finish(self, project: int, follow: Follow, now_ms: int) -> Committed:
@@ -231,6 +241,55 @@ class Storage:
                 tx, project, kind, after, until, hosts, is_others=is_others, limit=limit, entries=entries
             )
 
+    # --- many tasks
+
+    def change_tasks(
+        self,
+        change: Change,
+        project: int,
+        selection: Selection,
+        cursor: Cursor | None,
+        *,
+        now_ms: int,
+        rows: int = BULK_ROWS,
+        most: int | None = None,
+    ) -> Step:
+        """Look at the next `rows` tasks and change those selected; safe to repeat.
+
+        cursor: of the step before; None begins with what there is now. most: the last step is the one that has changed
+        so many. Leases of what changed are void (`gone`).
+        StorageError when there is no such project, or it is being removed.
+        """
+        self._check_writable(project)
+        cursor = cursor or Cursor(until_seq=self._numbers.last)
+        return self._bulk.step(change, project, selection, cursor, rows=rows, most=most, now_ms=now_ms)
+
+    def restart_task(self, project: int, taskid: str, now_ms: int) -> Committed:
+        """Let one task run anew now; StorageError when there is none, or it may be running."""
+        self._check_writable(project)
+        return self._bulk.restart_one(project, taskid, now_ms)
+
+    def remove_task(self, project: int, taskid: str, now_ms: int, *, keep_results: bool = False) -> Committed:
+        """Delete one task, and its results; StorageError when there is none."""
+        self._check_writable(project)
+        return self._bulk.remove_one(project, taskid, now_ms, keep_results=keep_results)
+
+    def clear_results(self, project: int, after: bytes = b"", rows: int = BULK_ROWS) -> tuple[Committed, bytes | None]:
+        """Delete the results of the next tasks by key; also the last key, None when there are no more."""
+        self._check_writable(project)
+        report = Committed()
+        with self._write() as tx:
+            cut, last = self._results.cut(tx, project, after, rows)
+            report.counts[project][RESULTS] -= cut
+            self._counters.add(tx, report.counts)
+        return report, last
+
+    def sweep(self, project: int, place: Place, cutoffs: Cutoffs, rows: int = BULK_ROWS) -> Swept:
+        """Take the next step of a project's retention; nothing is done for a project that is gone."""
+        if project not in self._writable:
+            return Swept(Committed(), 0, 0, 0, None)
+        return self._sweep.step(project, place, cutoffs, rows)
+
     # --- projects
 
     def projects(self) -> list[Project]:
@@ -268,7 +327,7 @@ class Storage:
             fields = {"status": status and status.value, "rate": rate, "burst": burst, "group": group, "script": script}
             self._projects.change(tx, project, now_ms, fields)
             pushed = self._projects.one(tx, project)
-        self._writable.add(pushed.id)
+        self._writable[pushed.id] = pushed.counts.get(FIRST_RUN, 0)
         return pushed
 
     def set_project(
@@ -297,11 +356,12 @@ class Storage:
             project = self._projects.find(tx, name)
             if project is None:
                 return 0
-            self._writable.discard(project)
+            self._writable.pop(project, None)
             self._forget()
             left = self._removal.step(tx, project, batch, keep_results=keep_results)
+            first_run = self._counters.value(tx, project, FIRST_RUN)
         if keep_results and not left:
-            self._writable.add(project)
+            self._writable[project] = first_run
         return left
 
     def script(self, digest: bytes) -> str:
@@ -343,6 +403,10 @@ class Storage:
         with self._write() as tx:
             self._sessions.drop(tx, session)
 
+    def _check_writable(self, project: int) -> None:
+        if project not in self._writable:
+            raise StorageError(f"there is no project with id {project}, or it is being removed")
+
     def _keep(self, waiting: Sequence[Waiting]) -> list[Task]:
         """What was read for the frontier will be decided about soon."""
         self._kept.put(one.row for one in waiting)
@@ -368,6 +432,7 @@ class Reader:
         self._tasks = TaskTable(self._db.engine)
         self._projects = ProjectTable(self._db.engine)
         self._results = ResultTable(self._db.engine)
+        self._walk = Walk(self._db.engine)
 
     def close(self) -> None:
         """Drop the connection."""
@@ -389,6 +454,12 @@ class Reader:
         """Tasks whose keys come after `after`."""
         with self._db.transaction() as tx:
             return self._tasks.page(tx, project, status, after, limit)
+
+    def count(self, project: int, selection: Selection, cursor: Cursor | None, rows: int) -> tuple[int, Cursor | None]:
+        """How many of the next `rows` tasks are selected, and where to go on; None at the end."""
+        with self._db.transaction() as tx:
+            page = self._walk.page(tx, project, selection, cursor or Cursor(), rows)
+        return len(page.rows), page.next
 
     def task(self, project: int, taskid: str) -> TaskDetail | None:
         """One task, or None."""

@@ -37,7 +37,7 @@ class TaskRow(Struct):
     is_settled: bool = False  # a run of it ended, or it was cancelled
     is_placed: bool = False  # new, or restarted by a follow: `body` is there
     schedule: NewSchedule | None = None  # that a callback left, and that is to be written
-    is_spent: bool = False  # a message that was heard: nothing of it stays
+    is_spent: bool = False  # a message that was heard, or removed: nothing of it stays
 
     @property
     def is_message(self) -> bool:
@@ -274,7 +274,7 @@ class TaskTable:
 
     def as_tasks(self, tx: Transaction, rows: Sequence[TaskRow]) -> list[Task]:
         """The rows as tasks, in order of `seq`; call it after they are written."""
-        unread = [row.ref for row in rows if row.stored.run or row.body is None]  # run 0 and placed: new, no track yet
+        unread = [row.ref for row in rows if row.is_settled or row.body is None]  # the others are new: no track yet
         content = {
             Ref(project, key): (body, track)
             for project, keys in _chunks(unread)
