@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check --no-input
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check fmt fault fuzz bench bench-graph bench-large bench-parsing bench-scheduler clean
+.PHONY: help run test check fmt fault fuzz bench bench-graph bench-large bench-neighbours bench-parsing bench-scheduler clean
 
 help:  ## list these commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1\t\2/' | expand -t 18
@@ -46,6 +46,10 @@ bench-graph: $(VENV)/.with-test  ## the same where every page is found by follow
 bench-large: $(VENV)/.with-test  ## ten million waiting tasks in SQLite and in MariaDB (half an hour, 10 GB)
 	@scripts/install-test-packages
 	@$(BIN)/python -m benchmarks.large --tasks 10000000
+
+bench-neighbours: $(VENV)/.with-test  ## measure a crawl beside a broken script and a dead host
+	@scripts/install-test-packages
+	@$(BIN)/python -m benchmarks.neighbours $(BENCH)
 
 bench-parsing: $(VENV)/.with-test  ## measure what reading a page costs, beside lxml, parsel and pyquery
 	@scripts/install-test-packages

@@ -295,6 +295,12 @@ class PolitenessSettings(Section):
         le=86400,
         description="longest pause that a host's Retry-After, or robots.txt's Crawl-delay, may ask for",
     )
+    silent_share: float = Field(
+        0.125,
+        gt=0,
+        le=1,
+        description="most of what all slaves can have at once that a host may take while it does not answer; 1: all",
+    )
     adaptive: bool = Field(False, description="space requests by how long the host takes to answer")
     adaptive_max_s: float = Field(60.0, gt=0, le=86400, description="longest such space")
     adaptive_concurrency: float = Field(

@@ -1,6 +1,7 @@
 """Limits per host, kept by all slaves together: what the sites themselves saw."""
 
 import signal
+import socket
 
 import pytest
 from tests.support.cluster import Cluster, Master
@@ -57,6 +58,20 @@ def test_a_host_with_a_rule_is_asked_at_its_pace_and_the_others_at_theirs(cluste
         assert max(visit.at_once for visit in free.visits) > 2
         for quick in (narrow, free):
             assert quick.times[-1] < slow.times[16]  # nobody waited for the slow one, which came first
+
+
+def test_a_dead_host_holds_up_no_other_project(cluster: Cluster) -> None:
+    with socket.create_server(("127.0.0.1", 0), backlog=1024) as dead, PoliteSite() as free:
+        master = cluster.master().start()
+        cluster.slave(master).start()
+        master.wait_slaves(1)
+        silent = f"http://127.0.0.1:{dead.getsockname()[1]}"
+        master.begin("dead", SCRIPT.format(sites=[(silent, 500)], robots=False), rate=1e6, burst=1e6)
+        share = master.slaves()[0]["window"] // 8
+        eventually(lambda: master.counts("dead")["leased"] == share, 30, "it has its share")
+        master.begin("free", SCRIPT.format(sites=[(free.url, 500)], robots=False), rate=1e6, burst=1e6)
+        master.wait_done("free", 500, 60)  # the requests to the other end after 120 s
+        assert master.counts("dead")["leased"] == share
 
 
 @pytest.mark.parametrize("status", [429, 503])

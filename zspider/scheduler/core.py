@@ -52,6 +52,7 @@ AHEAD_S = 0.1  # tokens are granted this much ahead; the slave starts each task 
 RATE_TURN_S = 0.03  # a project held back by its rate is looked at this often: one grant message, several tasks
 EXPIRE_TURN_S = 0.1  # how often silent slaves are looked for
 GRANTS_PER_TURN = 500  # then the sockets are looked at again
+NO_LIMITS = PolitenessSettings(silent_share=1.0)
 HOLDS_PER_TURN = 2000  # tasks set aside for their hosts' sake: some 10 ms
 
 
@@ -69,7 +70,7 @@ class Core:
         pausing: Pausing = NEVER,
         politeness: PolitenessSettings | None = None,
     ) -> None:
-        self.hosts = HostLimits(politeness or PolitenessSettings())
+        self.hosts = HostLimits(politeness or NO_LIMITS)
         self.leases = LeaseTable(self.hosts)
         self.projects: dict[int, ProjectState] = {}
         self.lost_leases = 0
@@ -364,6 +365,7 @@ class Core:
         if now < self._expire_at:
             return []
         self._expire_at = now + EXPIRE_TURN_S
+        self.hosts.set_capacity(sum(session.window for session in self.sessions.values()))
         actions: list[Action] = []
         for session in self._members.fallen_silent(now):
             self._members.remove(session.id)

@@ -20,6 +20,9 @@ CLEAN_S = 60.0  # how often hosts of which nothing need be known are forgotten
 RULES_CACHED = 50_000  # hosts whose rule is remembered
 REFUSALS = frozenset({429, 503})  # RFC 6585 section 4, RFC 9110 section 15.6.4: later, please
 NO_ANSWER = frozenset({0, 599})  # nobody asked the host, or it did not answer
+SILENT_S = 5.0  # a host that has not answered for so long, while it is asked, may be dead
+SILENT_MIN = 8  # so many requests at once it may have anyway
+_NO_LIMIT = 1 << 62
 ADAPTIVE_START_S = 1.0  # between two requests to a host that has not answered yet
 _USUAL = Answer()
 
@@ -27,7 +30,7 @@ _USUAL = Answer()
 class Holding(NamedTuple):
     """Why a host may not be asked now."""
 
-    reason: Literal["concurrency", "delay", "back-off"]
+    reason: Literal["concurrency", "delay", "back-off", "silent"]
     limit: float  # requests at once, seconds between two starts, or seconds of the pause
     until: float  # when it may be asked; inf: when one of those that run has ended
 
@@ -51,6 +54,7 @@ class _Host(Struct, eq=False):
     refusals: int = 0  # in a row; until a better answer one request at a time is enough to see how it is
     crawl_delay_s: float = 0.0
     adaptive_s: float = 0.0
+    last_answer: float = -inf
 
     @property
     def delay_s(self) -> float:
@@ -60,10 +64,14 @@ class _Host(Struct, eq=False):
     def concurrency(self) -> int:
         return 1 if self.refusals else self.rule.concurrency
 
-    def wait_s(self, now: float) -> float:
-        if self.leased >= self.concurrency > 0:
+    def wait_s(self, now: float, silent_max: int = _NO_LIMIT) -> float:
+        if self.leased >= self.concurrency > 0 or self.is_held_silent(now, silent_max):
             return inf
         return max(0.0, self.hold_until - now, self.last_start + self.delay_s - now)
+
+    def is_held_silent(self, now: float, silent_max: int) -> bool:
+        """It has as many requests as one that does not answer may have."""
+        return self.leased >= silent_max and now - self.last_answer > SILENT_S
 
     def is_idle(self, now: float) -> bool:
         """Nothing is lost when it is forgotten."""
@@ -71,7 +79,10 @@ class _Host(Struct, eq=False):
 
 
 class HostLimits:
-    """The limits of all hosts. At most `concurrency` tasks of a host run, and `delay_s` lies between two starts."""
+    """The limits of all hosts. At most `concurrency` tasks of a host run, and `delay_s` lies between two starts.
+
+    A host that has not answered lately gets only a share of what the slaves can have: a dead one harms itself only.
+    """
 
     def __init__(self, settings: PolitenessSettings) -> None:
         self._hosts: dict[str, _Host] = {}  # in order of their last start
@@ -79,13 +90,23 @@ class HostLimits:
         self._wakes: list[tuple[float, str]] = []  # heap; an entry of another time than `_waited` has is outdated
         self._ended: list[str] = []  # waited for, and something of them has ended
         self._clean_at = -inf
+        self._silent_max = _NO_LIMIT
         self.change(settings)
+
+    def set_capacity(self, leases: int) -> None:
+        """So many tasks all slaves may have together: what a dead host may take is a share of that."""
+        share = self._settings.silent_share
+        most = _NO_LIMIT if share >= 1 else max(SILENT_MIN, int(share * leases))
+        if most > self._silent_max:
+            self._ended += self._waited  # some may be asked more now
+        self._silent_max = most
 
     def change(self, settings: PolitenessSettings) -> None:
         """Use other settings from now on; what runs counts on."""
         self._settings = settings
         self._usual = HostRule(match="*", concurrency=settings.concurrency, delay_s=settings.delay_s)
         self._has_rules = settings.adaptive or any(_limits(rule) for rule in (*settings.rules, self._usual))
+        self._watches = settings.silent_share < 1
         self._rule_of = lru_cache(RULES_CACHED)(self._find_rule)
         for name, host in self._hosts.items():
             host.rule = self._rule_of(name)
@@ -95,21 +116,21 @@ class HostLimits:
     @property
     def is_used(self) -> bool:
         """Whether anything limits any host."""
-        return self._has_rules or bool(self._hosts)
+        return self._has_rules or self._watches or bool(self._hosts)
 
     # --- asking
 
     def wait_s(self, name: str, now: float) -> float:
         """Seconds until this host may be asked; 0.0: now, inf: when a request to it has ended."""
         host = self._hosts.get(name)
-        return 0.0 if host is None else host.wait_s(now)
+        return 0.0 if host is None else host.wait_s(now, self._silent_max)
 
     def begin(self, name: str, start: float) -> bool:
         """A task of this host was granted and starts then; False: nothing limits it, and it need not be ended."""
         host = self._hosts.pop(name, None)
         if host is None:
             rule = self._rule_of(name)
-            if not (_limits(rule) or self._settings.adaptive):
+            if not (self._watches or _limits(rule) or self._settings.adaptive):
                 return False
             host = self._new(rule, start)
         self._hosts[name] = host  # the last one now
@@ -139,6 +160,8 @@ class HostLimits:
             if not (said.crawl_delay_ms or (said.status in REFUSALS and self._settings.back_off)):
                 return
             host = self._hosts[name] = self._new(self._rule_of(name), now)
+        if said.status not in NO_ANSWER:
+            host.last_answer = now
         if said.crawl_delay_ms:
             host.crawl_delay_s = min(said.crawl_delay_ms / 1000, self._settings.retry_after_max_s)
         if said.status in REFUSALS and self._settings.back_off:
@@ -189,8 +212,10 @@ class HostLimits:
     def holding(self, name: str, now: float) -> Holding | None:
         """What keeps this host from being asked now; None: nothing."""
         host = self._hosts.get(name)
-        if host is None or not (wait_s := host.wait_s(now)):
+        if host is None or not (wait_s := host.wait_s(now, self._silent_max)):
             return None
+        if host.is_held_silent(now, self._silent_max) and not host.leased >= host.concurrency > 0:
+            return Holding("silent", self._silent_max, inf)
         if wait_s == inf:
             return Holding("concurrency", host.concurrency, inf)
         if host.hold_until >= now + wait_s:

@@ -143,6 +143,8 @@ def _host(name: str, holding: Holding, now: float, now_ms: int) -> Wait:
     match holding.reason:
         case "concurrency":
             text = f"{name} has as many requests as it may have at once: {holding.limit:g}"
+        case "silent":
+            text = f"{name} does not answer: {holding.limit:g} requests to it are out, which is its share"
         case "delay":
             text = f"{name} is asked every {holding.limit:g} s"
         case _:
@@ -157,7 +159,7 @@ def _leased(core: Core, state: ProjectState) -> list[Wait]:
 
 def _later(state: ProjectState, now_ms: int) -> list[Wait]:
     frontier = state.frontier
-    if not frontier.is_loaded and frontier.peek(now_ms) is None:
+    if not (frontier.is_loaded or frontier.has_aside) and frontier.peek(now_ms) is None:
         return [Wait("database", "waiting tasks are being read from the database")]
     due_ms = frontier.next_due_ms()
     if due_ms is None or due_ms <= now_ms:

@@ -13,8 +13,8 @@ from zspider.task import Answer
 INF = float("inf")
 
 
-def limits(*rules, **fields):
-    return HostLimits(PolitenessSettings(rules=rules, **fields))
+def limits(*rules, silent_share=1.0, **fields):
+    return HostLimits(PolitenessSettings(rules=rules, silent_share=silent_share, **fields))
 
 
 def asked(hosts, name, now):
@@ -90,10 +90,10 @@ def test_other_settings_hold_at_once_for_what_runs_and_what_waits():
     hosts.begin("a", 0.0)
     hosts.await_("a", 0.0)
     assert hosts.freed(1.0, 0.1) == []
-    hosts.change(PolitenessSettings(concurrency=2))
+    hosts.change(PolitenessSettings(concurrency=2, silent_share=1.0))
     assert hosts.freed(1.0, 0.1) == ["a"]
     assert hosts.figures("a") == HostFigures("a", 1, 2, 0.0, 0)
-    hosts.change(PolitenessSettings())
+    hosts.change(PolitenessSettings(silent_share=1.0))
     assert hosts.figures("a") == HostFigures("a", 1, 0, 0.0, 0)
 
 
@@ -268,3 +268,65 @@ def test_in_any_history_a_host_is_asked_no_more_than_its_limits_allow(steps, con
         for _ in begun:
             hosts.end(host)
         assert (host in hosts.freed(now + 10_000, ahead_s)) == waits
+
+
+# --- hosts that do not answer
+
+
+def fill(hosts, name, now):
+    """Ask a host as often as it may be asked now."""
+    number = 0
+    while hosts.wait_s(name, now) == 0.0 and number < 1000:
+        assert hosts.begin(name, now)
+        number += 1
+    return number
+
+
+def test_a_host_that_does_not_answer_gets_its_share_and_the_others_all_they_want():
+    hosts = limits(silent_share=0.125)
+    hosts.set_capacity(200)
+    assert fill(hosts, "dead", 0.0) == 25
+    assert hosts.holding("dead", 1.0) == Holding("silent", 25, INF)
+    hosts.answered("dead", Answer(599), 20.0, 0.0, 20.0)  # nobody has answered
+    hosts.end("dead")
+    assert fill(hosts, "dead", 20.0) == 1
+    assert fill(hosts, "alive", 20.0) == 25  # until it has answered once
+    hosts.answered("alive", None, 0.1, 20.0, 20.1)
+    assert fill(hosts, "alive", 20.2) == 1000
+
+
+def test_an_answer_frees_a_host_at_once_and_silence_holds_it_again():
+    hosts = limits(silent_share=0.125)
+    hosts.set_capacity(80)
+    assert fill(hosts, "a", 0.0) == 10
+    hosts.await_("a", 0.0)
+    hosts.answered("a", Answer(404), 0.1, 0.0, 1.0)  # any answer shows that it lives
+    hosts.end("a")
+    assert hosts.freed(1.0, 0.1) == ["a"]
+    assert hosts.begin("a", 1.0)
+    assert hosts.wait_s("a", 1.0 + hosts_module.SILENT_S) == 0.0
+    assert hosts.wait_s("a", 1.1 + hosts_module.SILENT_S) == INF
+
+
+def test_with_more_slaves_a_silent_host_gets_more():
+    hosts = limits(silent_share=0.125)
+    hosts.set_capacity(80)
+    assert fill(hosts, "a", 0.0) == 10
+    hosts.await_("a", 0.0)
+    hosts.set_capacity(160)
+    assert hosts.freed(0.1, 0.1) == ["a"]
+    assert fill(hosts, "a", 0.1) == 10
+
+
+@pytest.mark.parametrize(("capacity", "least"), [(0, 8), (8, 8), (64, 8), (80, 10)])
+def test_a_few_requests_a_silent_host_may_have_anyway(capacity, least):
+    hosts = limits(silent_share=0.125)
+    hosts.set_capacity(capacity)
+    assert fill(hosts, "a", 0.0) == least
+
+
+def test_a_limit_of_its_own_is_told_before_the_share_of_the_silent():
+    hosts = limits(HostRule(match="a", concurrency=2), silent_share=0.125)
+    hosts.set_capacity(200)
+    assert fill(hosts, "a", 0.0) == 2
+    assert hosts.holding("a", 0.0) == Holding("concurrency", 2, INF)

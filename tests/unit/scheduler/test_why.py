@@ -115,6 +115,15 @@ def test_a_host_that_may_not_be_asked_is_named(rule, answer, said, is_timed):
     assert host.text in [one.text for one in task_waits(world, "slow.example/2")]
 
 
+def test_a_host_that_does_not_answer_is_named():
+    pages = [f"dead.example/{n}" for n in range(20)]
+    world, slave = crawl(*pages, window=20, politeness=PolitenessSettings())
+    wait(world, 1, slave)
+    assert len(slave.held) == 8
+    (host,) = [one for one in project_waits(world) if one.what == "host"]
+    assert host.text == "dead.example does not answer: 8 requests to it are out, which is its share"
+
+
 def test_slaves_that_have_all_they_take():
     world, _ = crawl("a", "b")
     assert words(project_waits(world)) == ["slaves busy", "leased"]
