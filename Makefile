@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check --no-input
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check fmt fault bench bench-graph bench-parsing clean
+.PHONY: help run test check fmt fault fuzz bench bench-graph bench-large bench-neighbours bench-parsing bench-scheduler clean
 
 help:  ## list these commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1\t\2/' | expand -t 18
@@ -21,6 +21,9 @@ fault: $(VENV)/.with-test  ## only the tests that kill, stop and cut
 	@scripts/install-test-packages
 	@$(BIN)/python scripts/run-tests fault
 
+fuzz: $(VENV)/.with-fuzz  ## throw changed messages at every decoder for SECONDS (120)
+	@SECONDS=$(or $(SECONDS),120) $(BIN)/python fuzz/decoders.py
+
 check: $(VENV)/.with-dev  ## format, lint, types, import directions
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -34,14 +37,26 @@ fmt: $(VENV)/.with-dev  ## format the code, mend what the linter can
 bench: $(VENV)/.with-test  ## measure against the bare machine and Scrapy (benchmarks/README.md)
 	@scripts/install-test-packages
 	@$(BIN)/python -m benchmarks.bench $(BENCH)
+	@$(BIN)/python -m benchmarks.large --tasks 1000000
 
 bench-graph: $(VENV)/.with-test  ## the same where every page is found by following links
 	@scripts/install-test-packages
 	@$(BIN)/python -m benchmarks.bench --job graph $(BENCH)
 
+bench-large: $(VENV)/.with-test  ## ten million waiting tasks in SQLite and in MariaDB (half an hour, 10 GB)
+	@scripts/install-test-packages
+	@$(BIN)/python -m benchmarks.large --tasks 10000000
+
+bench-neighbours: $(VENV)/.with-test  ## measure a crawl beside a broken script and a dead host
+	@scripts/install-test-packages
+	@$(BIN)/python -m benchmarks.neighbours $(BENCH)
+
 bench-parsing: $(VENV)/.with-test  ## measure what reading a page costs, beside lxml, parsel and pyquery
 	@scripts/install-test-packages
 	@$(BIN)/python -m benchmarks.parsing $(BENCH)
+
+bench-scheduler: $(VENV)/.with-test  ## an hour of 1,000 slaves on a simulated clock: shares, rates, cost of a decision
+	@$(BIN)/python -m benchmarks.scheduler $(BENCH)
 
 clean:  ## remove what was built, and .venv
 	rm -rf $(VENV) benchmarks/.venv-* benchmarks/.work build dist docs/_build
@@ -64,6 +79,10 @@ $(VENV)/.with-run: pyproject.toml | $(BIN)/python
 $(VENV)/.with-test: pyproject.toml | $(BIN)/python
 	@echo "Installing zspider and what its tests need into $(VENV)"
 	@$(PIP) -e '.[test]' && touch $@ $(VENV)/.with-run
+
+$(VENV)/.with-fuzz: pyproject.toml | $(BIN)/python
+	@echo "Installing zspider and the fuzzer into $(VENV)"
+	@$(PIP) -e '.[fuzz]' && touch $@ $(VENV)/.with-run
 
 $(VENV)/.with-dev: pyproject.toml | $(BIN)/python
 	@echo "Installing zspider and its development tools into $(VENV)"

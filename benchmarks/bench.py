@@ -36,6 +36,7 @@ class Job(NamedTuple):
     # subject, other, least ratio of the medians that the project set itself (None: only shown)
     ratios: tuple[tuple[str, str, float | None], ...]
     is_graph: bool = False
+    rss_mb_max: int = 150  # of the master
 
     def pages(self, articles: int) -> int:
         """How many pages are to be stored, of a site with so many articles."""
@@ -67,9 +68,9 @@ GRAPH_JOB = Job(
         ("zspider-mariadb", "zspider-sqlite", None),
     ),
     is_graph=True,
+    rss_mb_max=300,
 )
 JOBS = {job.name: job for job in (ARTICLE_JOB, GRAPH_JOB)}
-MASTER_RSS_MB_MAX = 150
 
 
 @dataclass
@@ -208,8 +209,8 @@ def report(job: Job, runs: Sequence[Measured], rounds: int, pages: int) -> str:
         lines.append(f"{what:<36} {ratio:>6.2f}{verdict}")
     masters = [run.rss_mb["master"] for run in runs if run.subject.startswith("zspider") and "master" in run.rss_mb]
     if masters:
-        verdict = "met" if max(masters) < MASTER_RSS_MB_MAX else "MISSED"
-        lines.append(f"{'peak RSS of the master':<36} {max(masters):>6.0f} MB  (goal < {MASTER_RSS_MB_MAX}: {verdict})")
+        verdict = "met" if max(masters) < job.rss_mb_max else "MISSED"
+        lines.append(f"{'peak RSS of the master':<36} {max(masters):>6.0f} MB  (goal < {job.rss_mb_max}: {verdict})")
     return "\n".join(lines)
 
 

@@ -5,11 +5,13 @@ from collections.abc import Callable
 from functools import lru_cache
 from urllib.parse import urldefrag, urljoin
 
+import lxml.etree
 import lxml.html
 import pycurl
 
 CONCURRENCY = 100
 _PARSER = lxml.html.HTMLParser(encoding="utf-8")
+_HREFS = lxml.etree.XPath("//a/@href", smart_strings=False)  # smart ones keep their whole page alive
 
 
 def title_of(body: bytes) -> str:
@@ -21,7 +23,7 @@ def title_and_links_of(body: bytes, url: str) -> tuple[str, list[str]]:
     """The page's title, and the URLs that it links to, each once and without fragment."""
     root = lxml.html.document_fromstring(body, parser=_PARSER)
     place = url[: url.rindex("/") + 1]
-    links = dict.fromkeys(_joined(place, href) for href in root.xpath("//a/@href"))
+    links = dict.fromkeys(_joined(place, href) for href in _HREFS(root))
     return str(root.findtext(".//title") or ""), list(links)
 
 

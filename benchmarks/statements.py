@@ -31,6 +31,7 @@ from zspider.roles.demo_site import export_site
 from benchmarks.subjects import ZspiderSqlite
 
 SUMS = "sums.json"  # what a timed master writes into its directory
+RARE = 2000  # what was sent less than once in so many pages is not shown
 KEYS = re.compile(r"\((?:(?:\?|%\(\w+\)s|%s)(?:, )?)+\)")
 
 
@@ -85,6 +86,8 @@ def table(sums: dict[str, list[float]], pages: int) -> str:
     """By cost, per page."""
     lines = [f"{'per page':>9} {'rows/page':>9} {'CPU us':>7} {'wall us':>8}  statement"]
     for sql, (calls, rows, wall_s, cpu_s) in sorted(sums.items(), key=lambda item: -item[1][2]):
+        if calls < pages / RARE:
+            continue
         lines.append(
             f"{calls / pages:9.3f} {rows / pages:9.2f} {cpu_s / pages * 1e6:7.1f} {wall_s / pages * 1e6:8.1f}  {sql}"
         )

@@ -5,7 +5,13 @@ import shutil
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import Phase, settings
 from tests.support.netns import Network
+
+# Without "explain": for it, hypothesis traces every line of every example, which took 9 of 10 seconds of the long ones.
+# Without a deadline: how long an example takes says how busy the machine is.
+settings.register_profile("zspider", deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink])
+settings.load_profile("zspider")
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

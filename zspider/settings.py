@@ -87,7 +87,7 @@ class FetchSettings(Section):
     )
     private_networks: Literal["allow", "deny"] = Field(
         "deny",
-        description="deny: no redirect from a public page leads to loopback, link-local or private addresses",
+        description="deny: no redirect or link from a public page leads to loopback, link-local or private addresses",
     )
 
 
@@ -203,6 +203,29 @@ class FrontierSettings(Section):
     )
 
 
+class RetentionSettings(Section):
+    """`retention`: what the master deletes by itself. Days count from when a task ended or a result was stored."""
+
+    finished_tasks_days: float = Field(
+        0.0,
+        ge=0,
+        le=36500,
+        description="finished tasks lose what was noted of their last fetch: headers, log, self.save; 0: never",
+    )
+    forget_tasks_days: float = Field(
+        0.0,
+        ge=0,
+        le=36500,
+        description="finished tasks are deleted, and their URLs are new when they are found again; 0: never",
+    )
+    results_days: float = Field(0.0, ge=0, le=36500, description="results are deleted; 0: never")
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether anything is to be deleted."""
+        return any((self.finished_tasks_days, self.forget_tasks_days, self.results_days))
+
+
 class SchedulerSettings(Section):
     """`scheduler`: what the master does with projects by itself."""
 
@@ -227,6 +250,64 @@ class SchedulerSettings(Section):
     )
 
 
+class HostRule(Section):
+    """One of `politeness.rules`."""
+
+    match: str = Field(
+        min_length=1,
+        max_length=300,
+        description="hosts it is for: a name with * and ?; with its port, if that is not the scheme's",
+    )
+    concurrency: int = Field(0, ge=0, le=1_000_000, description="most requests at once; 0: no limit")
+    delay_s: float = Field(0.0, ge=0, le=86400, description="least seconds from one request's start to the next")
+
+
+class PolitenessSettings(Section):
+    """`politeness`: how hosts are treated, all slaves and projects together; below each project's rate."""
+
+    concurrency: int = Field(
+        0,
+        ge=0,
+        le=1_000_000,
+        description="most requests at once to a host that no rule is for; 0: no limit, as pyspider",
+    )
+    delay_s: float = Field(
+        0.0,
+        ge=0,
+        le=86400,
+        description="least seconds between the starts of two requests to a host that no rule is for",
+    )
+    rules: tuple[HostRule, ...] = Field(
+        (),
+        max_length=1000,
+        description='first match wins: - {match: "*.example.com", concurrency: 2, delay_s: 0.5}',
+    )
+    back_off: bool = Field(True, description="leave a host alone for a while when it answers 429 or 503")
+    back_off_max_s: float = Field(
+        60.0,
+        gt=0,
+        le=86400,
+        description="longest such pause of a host that does not say how long: 1 s, doubled each time",
+    )
+    retry_after_max_s: float = Field(
+        3600.0,
+        gt=0,
+        le=86400,
+        description="longest pause that a host's Retry-After, or robots.txt's Crawl-delay, may ask for",
+    )
+    silent_share: float = Field(
+        0.125,
+        gt=0,
+        le=1,
+        description="most of what all slaves can have at once that a host may take while it does not answer; 1: all",
+    )
+    adaptive: bool = Field(False, description="space requests by how long the host takes to answer")
+    adaptive_max_s: float = Field(60.0, gt=0, le=86400, description="longest such space")
+    adaptive_concurrency: float = Field(
+        1.0, gt=0, le=1000, description="requests that a host is to work on at once, on average, when adaptive"
+    )
+
+
 class MasterFile(Section):
     """All of conf/master.yaml."""
 
@@ -244,7 +325,9 @@ class MasterFile(Section):
     processor: ProcessorSettings = ProcessorSettings()
     storage: StorageSettings = StorageSettings()
     frontier: FrontierSettings = FrontierSettings()
+    retention: RetentionSettings = RetentionSettings()
     scheduler: SchedulerSettings = SchedulerSettings()
+    politeness: PolitenessSettings = PolitenessSettings()
     limits: MasterLimitSettings = MasterLimitSettings()
     log: LogSettings = LogSettings()
 
@@ -255,8 +338,9 @@ class MasterFile(Section):
 
     @property
     def database_shown(self) -> str:
-        """The same without its password, for logs and `status`."""
-        return re.sub(r"(://[^:/@]*):[^@/]*@", r"\1:***@", self.database_url)
+        """The same without its password and its options, where one may be, too; for logs and `status`."""
+        shown = re.sub(r"(://[^:/@]*):.*@", r"\1:***@", self.database_url)  # @, / and ? may be in a password
+        return shown.partition("?")[0]
 
 
 class SlaveFile(Section):

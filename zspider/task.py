@@ -5,11 +5,13 @@ Nothing here decides or does anything. Wall-clock times are integer milliseconds
 goes to the end, with a default, or the protocol number grows.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from enum import IntEnum, StrEnum
 from functools import lru_cache
 from hashlib import md5, sha256
 from typing import Annotated, NamedTuple, Protocol
+from urllib.parse import urlsplit
 
 from msgspec import Meta, Struct
 
@@ -27,6 +29,7 @@ MESSAGE_BYTES_MAX = 1024 * 1024  # of one message's packed body
 ATTEMPTS_MAX = 10  # deliveries of one run before it fails with "gave up"
 PROOF_BYTES = 16
 SESSION_BYTES = 16
+DAY_MS = 24 * 3600 * 1000
 FAR_FUTURE_MS = 1 << 45  # the year 3084: no time a script gives is later
 
 ProjectId = Annotated[int, Meta(ge=1, le=2**31 - 1)]
@@ -52,6 +55,9 @@ ON_MESSAGE = "_on_message"  # callback of a task that is a message
 MESSAGE_PREFIX = ON_MESSAGE + ":"  # of such a task's taskid
 MESSAGE_URL = "data:,on_message"  # of a message whose sender names none (pyspider.md 3.6)
 MESSAGE_PRIORITY = 2**31 - 1  # before every page
+# In a task's options, and in what its callback sees of it: a page of the public Internet has led to it, so neither it
+# nor what it leads to is fetched from private networks where `fetch.private_networks` is "deny".
+GUARDED = "guarded"
 
 
 class Status(IntEnum):
@@ -108,6 +114,46 @@ def task_key(taskid: str) -> bytes:
     return sha256(taskid.encode("utf-8", "surrogatepass")).digest()[:16]
 
 
+_PLAIN_HOST = re.compile(r"(https?)://([A-Za-z0-9_.-]+)(?::([1-9][0-9]{0,3}|[1-5][0-9]{4}))?(?:[/?#]|$)")
+_SCHEME_PORTS = {"http": "80", "https": "443"}
+
+
+def host_of(url: str) -> str:
+    """Whose page it is: the host in lower case, with `:port` unless that is the scheme's; "" for other than http(s).
+
+    Politeness is owed to this name. An IPv6 address stands in its brackets. "" also for what is no URL.
+    """
+    plain = _PLAIN_HOST.match(url)
+    if plain is None:
+        return _odd_host(url)
+    scheme, host, port = plain.groups()
+    return host.lower() if port is None or port == _SCHEME_PORTS[scheme] else f"{host.lower()}:{port}"
+
+
+def _odd_host(url: str) -> str:
+    """With a user's name, an IPv6 address, letters beyond ASCII, or no host at all."""
+    try:
+        parts = urlsplit(url.strip(" \t"))
+        host, port = parts.hostname or "", str(parts.port or "")
+    except ValueError:
+        return ""
+    if parts.scheme not in _SCHEME_PORTS or not host:
+        return ""
+    host = f"[{host}]" if ":" in host else host
+    return host if port in ("", _SCHEME_PORTS[parts.scheme]) else f"{host}:{port}"
+
+
+@lru_cache(65_536)
+def host_hash(host: str) -> int:
+    """32 bits of a host's name, signed: what the frontier and its index know hosts by; 0 for none.
+
+    Two hosts in some billions share one: they may wait for each other in the frontier, their limits stay their own.
+    """
+    if not host:
+        return 0
+    return int.from_bytes(sha256(host.encode("utf-8", "surrogatepass")).digest()[:4], "big", signed=True) or 1
+
+
 def is_message(taskid: str) -> bool:
     """Whether this task is a message to its project: not fetched, not counted against the rate, gone when done."""
     return taskid.startswith(MESSAGE_PREFIX)
@@ -124,9 +170,10 @@ def result_taskid(url: str) -> str:
     return md5(url.encode("utf-8", "surrogatepass"), usedforsecurity=False).hexdigest()
 
 
-def message_options(sender: str, msg: object) -> dict[str, object]:
+def message_options(sender: str, msg: object, *, guarded: bool = False) -> dict[str, object]:
     """The options of a message's task, to be packed as its `body`. sender: a project's name, or `__command__`."""
-    return {"schedule": {}, "fetch": {"save": [sender, msg]}, "process": {"callback": ON_MESSAGE}}
+    options = {"schedule": {}, "fetch": {"save": [sender, msg]}, "process": {"callback": ON_MESSAGE}}
+    return options | {GUARDED: True} if guarded else options
 
 
 class End(IntEnum):
@@ -141,8 +188,8 @@ class End(IntEnum):
 class Follow(Struct, frozen=True, array_like=True):
     """A URL that a script submitted with `crawl()`.
 
-    `body` is msgpack of {"schedule": {...}, "fetch": {...}, "process": {...}} as `crawl()` built it;
-    the master stores it and never opens it. The other fields repeat the parts of `schedule` that the
+    `body` is msgpack of {"schedule": {...}, "fetch": {...}, "process": {...}} as `crawl()` built it, and GUARDED
+    if that is so; the master stores it and never opens it. The other fields repeat the parts of `schedule` that the
     master decides by (pyspider.md 2.3 for what they mean).
     """
 
@@ -186,6 +233,14 @@ class NewSchedule(Struct, frozen=True, array_like=True):
     auto_recrawl: bool
 
 
+class Answer(Struct, frozen=True, array_like=True):
+    """What a server's answer says about how it wants to be asked."""
+
+    status: Annotated[int, Meta(ge=0, le=999)] = 200  # 599: there was none; 0: nobody asked, or it is not known
+    retry_after_ms: Annotated[int, Meta(ge=0, le=DAY_MS)] = 0
+    crawl_delay_ms: Annotated[int, Meta(ge=0, le=DAY_MS)] = 0  # of its robots.txt, if the task asked for that
+
+
 class Outcome(Struct, frozen=True, array_like=True):
     """What one delivery of a task led to. The slave keeps it until the master says it is committed.
 
@@ -207,6 +262,7 @@ class Outcome(Struct, frozen=True, array_like=True):
     info: Annotated[bytes, Meta(max_length=256 * 1024)] | None = None  # GET_INFO only: msgpack of ScriptInfo
     messages: Annotated[list[Message], Meta(max_length=MESSAGES_MAX)] = []
     schedule: NewSchedule | None = None  # counts when the task will be recrawled, tried again, or has failed
+    answer: Answer | None = None  # None: the usual one, a 200 that asks for nothing
 
 
 class ScriptInfo(Struct, frozen=True):

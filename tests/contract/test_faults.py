@@ -14,8 +14,10 @@ from sqlalchemy.exc import OperationalError
 from tests.support.mariadb import MariaDb
 from tests.support.storage import Crawl, follow, outcome
 from zspider.errors import OwnedElsewhere, StorageUnavailable
+from zspider.storage import Change, Selection
 from zspider.storage import engine as mysql_engine
 from zspider.storage.database import Database, Transaction
+from zspider.task import Status
 
 
 @pytest.fixture
@@ -139,6 +141,33 @@ def test_a_commit_without_an_answer_is_played_again_and_everything_is_reported_a
         assert crawl.waiting() == ["from-a", "from-b"]  # what a master reloads then
         assert crawl.counts()["success"] == 2
         assert crawl.lately()["5m"] == {"new": 4, "success": 2, "fetched": 2, "processed": 2}
+    mariadb.query(f"DROP DATABASE `{name}`")
+
+
+def test_a_batch_of_a_verb_without_an_answer_is_played_again_and_changes_nothing_twice(mariadb: MariaDb) -> None:
+    name = mariadb.new_database()
+    address = mariadb.address(name)
+    with (
+        closing(CommitEater(mariadb.port)) as proxy,
+        Crawl(address.replace(str(mariadb.port), str(proxy.port))) as crawl,
+    ):
+        old = crawl.task("page")
+
+        def drop() -> int:
+            waiting = Selection((Status.ACTIVE,))
+            return crawl.storage.change_tasks(
+                Change.REMOVE, crawl.project.id, waiting, None, now_ms=crawl.now_ms
+            ).changed
+
+        proxy.armed = True
+        with pytest.raises(StorageUnavailable):
+            drop()
+        assert proxy.eaten.wait(10)
+        proxy.armed = False
+        assert drop() == 0  # it went the first time
+        assert crawl.gauges() == crawl.recounted() == {}
+        (new,) = crawl.submit(follow("page")).entered  # neither known
+        assert new.run > old.run  # ... nor mistaken for the one of before
     mariadb.query(f"DROP DATABASE `{name}`")
 
 

@@ -2,6 +2,7 @@
 
 import pytest
 import sqlalchemy as sa
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
@@ -10,7 +11,8 @@ from tests.support.storage import Crawl, outcome
 from zspider.errors import ConfigError
 from zspider.scheduler.rules import SchedulerRules
 from zspider.storage import migrations, open_storage, schema_state, upgrade
-from zspider.storage.schema import metadata
+from zspider.storage.schema import metadata, tasks
+from zspider.task import MESSAGE_PREFIX, host_hash, host_of, task_key
 
 
 def execute(address: str, *statements: str) -> None:
@@ -28,6 +30,54 @@ def test_the_migrations_make_what_the_tables_say(address: str) -> None:
         assert compare_metadata(context, metadata) == []
         checks = {check["name"] for check in sa.inspect(conn).get_check_constraints("tasks")}
     assert ("url_length" in checks) == address.startswith("sqlite")
+
+
+def at_version(address: str, revision: str) -> None:
+    """Make a database as an older zspider had it."""
+    with Crawl(address):
+        pass  # there is one now, and its driver has been asked for what it needs
+    engine = sa.create_engine(address, poolclass=sa.NullPool)
+    with engine.connect() as conn:
+        metadata.drop_all(conn)
+        conn.exec_driver_sql("DROP TABLE alembic_version")
+        conn.commit()
+        config = Config()
+        config.set_main_option("script_location", "zspider:storage/migrations")
+        config.attributes["connection"] = conn
+        config.attributes["progress"] = print
+        command.upgrade(config, revision)
+        conn.commit()
+
+
+def old_task(conn: sa.Connection, project: int, taskid: str, url: str) -> None:
+    conn.execute(
+        sa.text("INSERT INTO tasks (project_id, `key`, taskid, url) VALUES (:project, :row, :taskid, :url)"),
+        {"project": project, "row": task_key(taskid), "taskid": taskid.encode(), "url": url.encode()},
+    )
+
+
+@pytest.mark.parametrize("was_interrupted", [False, True])
+def test_tasks_of_before_hosts_were_kept_get_theirs_in_batches(address: str, was_interrupted: bool) -> None:
+    at_version(address, "0001")
+    assert schema_state(address) == "older"
+    urls = {(project, f"t{n}"): f"http://h{n % 7}.example/{n}" for project in (3, 5) for n in range(1100)}
+    urls[5, "on_start"] = "data:,on_start"
+    urls[5, f"{MESSAGE_PREFIX}x"] = "http://h1.example/"
+    with sa.create_engine(address, poolclass=sa.NullPool).begin() as conn:
+        for (project, taskid), url in urls.items():
+            old_task(conn, project, taskid, url)
+        if was_interrupted:
+            conn.exec_driver_sql("ALTER TABLE tasks ADD COLUMN host INTEGER NOT NULL DEFAULT 0")
+    upgrade(address)
+    assert schema_state(address) == "current"
+    with sa.create_engine(address, poolclass=sa.NullPool).connect() as conn:
+        rows = conn.execute(sa.select(tasks.c.project_id, tasks.c.taskid, tasks.c.host, tasks.c.url)).all()
+        found = {(row.project_id, row.taskid.decode()): row.host for row in rows}
+        assert {row.url.decode() for row in rows} == set(urls.values())
+        context = MigrationContext.configure(conn, opts={"compare_type": True, "compare_server_default": True})
+        assert compare_metadata(context, metadata) == []
+    expected = {of: 0 if MESSAGE_PREFIX in of[1] else host_hash(host_of(url)) for of, url in urls.items()}
+    assert found == expected
 
 
 def test_upgrading_again_changes_nothing(crawl: Crawl) -> None:

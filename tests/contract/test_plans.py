@@ -12,6 +12,8 @@ import pytest
 from tests.support.mariadb import MariaDb
 from tests.support.plans import Planner, Recorder, Sent
 from tests.support.storage import Crawl, follow, outcome
+from zspider.storage import Cursor, Cutoffs, Place, Selection
+from zspider.storage.retention import Table
 from zspider.storage.tasks import FEW_ROWS
 from zspider.task import MESSAGE_PREFIX, Message, Status, Task
 
@@ -76,7 +78,7 @@ READS: dict[str, tuple[Callable[[Filled], object], str, str]] = {
     "rows of outcomes": (lambda on: on.crawl.commit(outcome(on.task())), "tasks", "PRIMARY"),
     "rows of follows": (lambda on: on.crawl.submit(*(follow(f"page{n}") for n in range(500))), "tasks", "PRIMARY"),
     "content of charged tasks": (
-        lambda on: on.crawl.storage.charge([(on.task().ref, 0, 1)], on.crawl.now_ms),
+        lambda on: on.crawl.storage.charge([(task.ref, task.run, 1) for task in [on.task()]], on.crawl.now_ms),
         "tasks",
         "PRIMARY",
     ),
@@ -147,6 +149,53 @@ def test_rows_that_go_are_found_by_their_keys(filled: Filled) -> None:
                 assert step == (table, "PRIMARY", False, False), sent.sql
 
 
+@pytest.mark.parametrize("status", Status, ids=lambda status: status.word)
+def test_a_verb_on_many_tasks_finds_them_by_the_frontier_and_reads_them_by_their_keys(
+    filled: Filled, status: Status
+) -> None:
+    def walk() -> None:
+        cursor: Cursor | None = None
+        for _ in range(30):
+            _, cursor = filled.crawl.reader.count(filled.crawl.project.id, Selection((status,), "*"), cursor, 300)
+            if cursor is None:
+                break
+
+    sent = filled.sent(walk, "tasks", "SELECT")
+    places = [one for one in sent if "url" not in one.sql]
+    assert places
+    for one in places:
+        assert filled.planner.steps(one) == [("tasks", "frontier", False, False)], one.sql
+    for one in sent:
+        if one not in places:
+            assert filled.planner.steps(one) == [("tasks", "PRIMARY", False, False)], one.sql
+
+
+def test_retention_goes_along_the_keys(filled: Filled) -> None:
+    def sweep() -> None:
+        for place in (Place(after=b"\x40"), Place(Table.RESULTS, b"\x40")):
+            filled.crawl.storage.sweep(filled.crawl.project.id, place, Cutoffs(filled.crawl.now_ms + 1, 1, 1))
+
+    def forget() -> None:
+        filled.crawl.storage.sweep(
+            filled.crawl.project.id, Place(after=b"\xf0"), Cutoffs(0, filled.crawl.now_ms + 1, 0)
+        )
+
+    crawl = filled.crawl
+    crawl.commit(*(outcome(filled.task(), track=b"\x80") for _ in range(50)))
+    for work, table in ((sweep, "tasks"), (forget, "tasks"), (sweep, "results")):
+        for sent in filled.sent(work, table, "SELECT", "UPDATE", "DELETE"):
+            for step in filled.planner.steps(sent):
+                assert step == (table, "PRIMARY", False, False), sent.sql
+
+
+def test_clearing_results_goes_along_the_keys(filled: Filled) -> None:
+    sent = filled.sent(
+        lambda: filled.crawl.storage.clear_results(filled.crawl.project.id, b"\xf0"), "results", "SELECT", "DELETE"
+    )
+    for one in sent:
+        assert filled.planner.steps(one) == [("results", "PRIMARY", False, False)], one.sql
+
+
 def test_a_write_touches_the_rows_it_names_and_no_others(filled: Filled) -> None:
     task, charged = filled.task(), filled.task()
 
@@ -154,7 +203,7 @@ def test_a_write_touches_the_rows_it_names_and_no_others(filled: Filled) -> None
         return [
             *filled.sent(lambda: filled.crawl.submit(*(follow(f"fresh{n}") for n in range(200))), "tasks", "INSERT"),
             *filled.sent(lambda: filled.crawl.commit(outcome(task, results=[b"1"])), "tasks", "INSERT"),
-            *filled.sent(lambda: filled.crawl.storage.charge([(charged.ref, 0, 1)], 0), "tasks", "INSERT"),
+            *filled.sent(lambda: filled.crawl.storage.charge([(charged.ref, charged.run, 1)], 0), "tasks", "INSERT"),
             *filled.sent(lambda: filled.crawl.commit(outcome(filled.task())), "counters", "INSERT"),
             *filled.sent(lambda: filled.crawl.commit(outcome(filled.task(), results=[b"1"])), "results", "INSERT"),
         ]

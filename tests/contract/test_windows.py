@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 from tests.support.storage import START_MS, Crawl, follow, outcome
 from zspider.scheduler.windows import Windows
 from zspider.storage import Committed
-from zspider.storage.accept import host_of
 from zspider.storage.storage import TRIM_ROWS
 from zspider.task import ACTIVITY, CRONJOB, GET_INFO, WINDOWS, End, Message, Outcome, activity_of
 
@@ -70,29 +69,6 @@ def test_tasks_without_a_row_are_not_counted_but_what_they_submit_is(crawl: Craw
             Outcome(crawl.project.id, taskid, 0, 1, b"", End.SUCCESS, follows=[follow(taskid)], process_ms=9),
         )
     assert crawl.lately() == everywhere(new=2)
-
-
-@pytest.mark.parametrize(
-    ("url", "host"),
-    [
-        ("http://example.org/a/b", "example.org"),
-        ("https://Example.ORG:8443/", "example.org:8443"),
-        ("http://a", "a"),
-        ("http://a?q=/x", "a"),
-        ("https://a#/x", "a"),
-        ("http://user:p@ss@a.example/x", "a.example"),
-        ("http://bücher.example/é", "bücher.example"),
-        ("http://[::1]:80/x", "[::1]:80"),
-        ("HTTP://A\\@b/", "a"),
-        ("http://" + "h" * 5000 + "/", "h" * 293),
-        ("http:///x", ""),
-        ("data:,http://a/", ""),
-        ("ftp://a/", ""),
-        ("", ""),
-    ],
-)
-def test_the_host_of_a_url(url: str, host: str) -> None:
-    assert host_of(url.encode()) == host
 
 
 def test_a_host_is_told_with_its_failures(crawl: Crawl) -> None:

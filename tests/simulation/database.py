@@ -42,7 +42,7 @@ class MemorySqlite(Sqlite):
         self._engine: sa.Engine | None = None
         self._upserts: dict[Any, Upsert] = {}
 
-    def open(self, *, writes: bool) -> sa.Engine:
+    def open(self, *, writes: bool, patient: bool = False) -> sa.Engine:
         if self._engine is None:
             self._engine = sa.create_engine("sqlite://", creator=self._connect, poolclass=NullPool)
             event.listen(self._engine, "begin", lambda conn: conn.exec_driver_sql("BEGIN IMMEDIATE"))

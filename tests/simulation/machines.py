@@ -49,13 +49,6 @@ def _keys() -> MasterKeys:
         return MasterKeys(Path(directory) / "keys")
 
 
-class _NoDeletions:
-    """No project of a history is old enough to be deleted."""
-
-    def look(self) -> None:
-        """Nothing."""
-
-
 class MasterMachine(Machine):
     """One start of a master, from its first look at the database to its end."""
 
@@ -97,7 +90,7 @@ class MasterMachine(Machine):
     def _booted(self, boot: Any) -> None:
         self._master.open_desk(self.desk, self.writer, boot)
         reader = ReaderThread(lambda: None, self.hub.wake)  # type: ignore[arg-type,return-value]
-        self.loop = _Loop(self._master, self.hub, self.desk, None, self.writer, reader, None, _NoDeletions())  # type: ignore[arg-type]
+        self.loop = self._master.loop(self.hub, self.desk, self.writer, reader, None)  # type: ignore[arg-type]
         self.world.say(f"{self.name} serves in epoch {boot.epoch}, waits for {len(boot.sessions)} sessions")
 
     def turn(self) -> float:

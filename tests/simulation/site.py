@@ -25,6 +25,7 @@ from zspider.task import (
 PROJECT = "site"
 SCRIPT = "class Handler: pass"  # nobody runs it: `Site` knows what it would do
 RETRIES = 2
+HOSTS = 3
 FIRST, SECOND = "first", "second"  # visits; the second is a recrawl that somebody asks for
 _pack = msgspec.msgpack.encode
 
@@ -130,7 +131,7 @@ class Site:
 
 
 def page_url(number: int) -> str:
-    return f"http://site.example/{number}"
+    return f"http://site{number % HOSTS}.example/{number}"
 
 
 def follow(number: int, visit: str = "", **changes: object) -> Follow:

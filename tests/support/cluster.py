@@ -68,6 +68,10 @@ class Daemon:
     def configure(self, settings: Mapping[str, Any]) -> None:
         self.config.write_text(yaml.safe_dump(dict(settings)))
 
+    def add_settings(self, settings: Mapping[str, Any]) -> None:
+        """Sections for the next start, beside those that it has."""
+        self.configure({**yaml.safe_load(self.config.read_text()), **settings})
+
     @property
     def process(self) -> Process:
         assert self._process is not None, f"{self.name} was not started"

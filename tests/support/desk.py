@@ -1,5 +1,6 @@
 """A desk at work without sockets and threads."""
 
+from zspider.broker.keys import MasterKeys
 from zspider.roles.desk import Desk
 from zspider.scheduler.core import Core, Timing
 from zspider.scheduler.rules import SchedulerRules
@@ -18,7 +19,7 @@ class Writer:
 
 def opened(tmp_path, storage=None):
     """A desk at work."""
-    desk = Desk(None, None, SchedulerRules())
+    desk = Desk(None, MasterKeys(tmp_path / "keys"), SchedulerRules())
     core = Core(Timing(), window=10, expected=(), now=0.0)
     desk.open(core, Writer(storage), MasterFile(data_dir=tmp_path), b"c" * 16, 1)
     return desk

@@ -2,6 +2,7 @@
 
 import os
 import re
+import select
 import signal
 import subprocess
 import threading
@@ -36,6 +37,17 @@ def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """This process's environment without what would configure a zspiderd, plus `extra`."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("ZSPIDER_", "NOTIFY_", "PYTEST_"))}
     return {**kept, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **(extra or {})}
+
+
+def read_until(fd: int, text: str, deadline_s: float = 20.0) -> str:
+    """What a terminal shows up to `text`; AssertionError when that does not come."""
+    end = time.monotonic() + deadline_s
+    said = ""
+    while text not in said:
+        ready, _, _ = select.select([fd], [], [], max(0.0, end - time.monotonic()))
+        assert ready, f"no {text!r} within {deadline_s} s: {said}"
+        said += os.read(fd, 65536).decode("utf-8", "replace")
+    return said
 
 
 class Process:

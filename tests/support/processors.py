@@ -109,6 +109,13 @@ class ProcessorAtWork:
         assert parts == []
         return final
 
+    def wait_running(self, number: int) -> None:
+        """Wait until this page is run."""
+        deadline = time.monotonic() + DEADLINE_S
+        while self.running.page != number:
+            assert time.monotonic() < deadline, f"page {number} is not run: {self.log}"
+            time.sleep(0.001)
+
     def failure(self, number: int) -> LoadFailed:
         """The answer to a page whose script cannot be imported here."""
         message = self.receive()

@@ -4,12 +4,13 @@ It does what the master's loop and its writer do, without sockets and threads: e
 test says so, which is how reads come late, messages cross each other and outcomes arrive twice.
 """
 
-from collections import deque
-from collections.abc import Callable, Iterable
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Sequence
 from itertools import count
 from typing import Any
 
 from msgspec import Struct
+from msgspec.structs import replace
 from zspider.scheduler.actions import (
     AskHello,
     Challenge,
@@ -20,21 +21,28 @@ from zspider.scheduler.actions import (
     Paused,
     Refill,
     RefuseClone,
+    Sweep,
     Tell,
     Welcome,
 )
 from zspider.scheduler.core import Core, Greeting, HeldLease, Timing
-from zspider.scheduler.frontier import delayed_position, ready_position
+from zspider.scheduler.host_queues import Stretch
+from zspider.scheduler.order import delayed_position, ready_position
 from zspider.scheduler.pause import NEVER, Pausing, Phase
+from zspider.settings import PolitenessSettings
 from zspider.task import (
     ATTEMPTS_MAX,
+    GET_INFO,
     INTERNAL,
+    Answer,
     Project,
     ProjectStatus,
     Ref,
     ScriptInfo,
     Status,
     Task,
+    host_hash,
+    host_of,
     is_message,
     task_key,
 )
@@ -47,7 +55,7 @@ NO_CRON = ScriptInfo()
 
 def make_project(id: int = 1, *, rate: float = 1e6, burst: float = 1e6, **changes: Any) -> Project:
     """A project that runs a script without @every methods, as fast as it can."""
-    fields = {"status": ProjectStatus.RUNNING, "script": bytes([id]) * 32, "info": NO_CRON} | changes
+    fields = {"status": ProjectStatus.RUNNING, "script": id.to_bytes(4, "big") * 8, "info": NO_CRON} | changes
     return Project(id, f"project{id}", rate=rate, burst=burst, **fields)
 
 
@@ -69,7 +77,7 @@ class Row(Struct):
         return Task(
             self.ref,
             self.taskid,
-            "http://example.org/",
+            self.url,
             b"",
             run=self.run,
             attempt=self.attempt,
@@ -78,6 +86,12 @@ class Row(Struct):
             seq=self.seq,
             due_ms=self.due_ms,
         )
+
+    @property
+    def url(self) -> str:
+        """A taskid such as `a.example/1` tells the host of its page."""
+        host, slash, _ = self.taskid.partition("/")
+        return f"http://{host if slash else 'example.org'}/"
 
     @property
     def position(self) -> tuple[int, int]:
@@ -95,6 +109,8 @@ class Delivery(Struct, frozen=True):
     attempt: int
     start_ms: int = 0
     is_success: bool = True
+    answer: Answer | None = None
+    fetch_s: float = 0.0
     follows: tuple[tuple[int, str, int], ...] = ()  # (project, taskid, priority)
     forces: tuple[tuple[int, str], ...] = ()  # (project, taskid) with force_update
 
@@ -126,9 +142,11 @@ class Slave:
 
     def hello(self) -> None:
         held = [
-            HeldLease(x.number, x.ref.project, x.taskid, x.run, x.attempt)
-            for x in [*self.held.values(), *self.outbox.values()]
+            HeldLease(x.number, x.ref.project, x.taskid, x.run, x.attempt, (row and host_of(row.url)) or "")
+            for x in self.held.values()
+            for row in [self.world.rows.get(x.ref)]
         ]
+        held += [HeldLease(x.number, x.ref.project, x.taskid, x.run, x.attempt) for x in self.outbox.values()]
         greeting = Greeting(self.session, self.route, self.roles, "host", self.window, self.seen)
         self.world.say(self.route, ("hello", greeting, held))
 
@@ -155,6 +173,10 @@ class Slave:
     def finish_all(self) -> None:
         for number in list(self.held):
             self.finish(number)
+
+    def take(self, delivery: Delivery) -> None:
+        """It processes the page of another slave's lease."""
+        self.world.say(self.route, ("took", self.session, delivery.ref, delivery.run))
 
     def push_again(self) -> None:
         self.world.outcomes.extend((self.session, outcome) for outcome in self.outbox.values())
@@ -218,8 +240,17 @@ class World:
     """A master's core, its database and its slaves."""
 
     def __init__(
-        self, *, window: int = 100, limit: int = 100, timing: Timing | None = None, pausing: Pausing = NEVER
+        self,
+        *,
+        window: int = 100,
+        limit: int = 100,
+        timing: Timing | None = None,
+        pausing: Pausing = NEVER,
+        politeness: PolitenessSettings | None = None,
+        entries: int = 1000,
     ) -> None:
+        """entries: of the index, looked at in one sweep."""
+        self.politeness, self.entries = politeness, entries
         self.window, self.limit, self.timing = window, min(window, limit), timing or Timing()
         self.pausing = pausing
         self.now, self.now_ms = 1000.0, 1_700_000_000_000
@@ -233,6 +264,7 @@ class World:
         self.finished: deque[Callable[[], None]] = deque()
         self.attempts: dict[tuple[Ref, int], int] = {}  # the highest ever granted
         self.granted: list[tuple[float, bytes, Delivery]] = []
+        self.starts: dict[int, list[tuple[float, bytes, int]]] = {}  # by project: when, and whose grant
         self.late = 0
         self.finish_asked: list[int] = []  # projects
         self.pauses: list[tuple[float, Phase, str]] = []
@@ -241,7 +273,14 @@ class World:
         self.core = self._new_core()
 
     def _new_core(self) -> Core:
-        core = Core(self.timing, window=self.window, expected=set(self.persisted), now=self.now, pausing=self.pausing)
+        core = Core(
+            self.timing,
+            window=self.window,
+            expected=set(self.persisted),
+            now=self.now,
+            pausing=self.pausing,
+            politeness=self.politeness,
+        )
         for project in self.projects.values():
             core.set_project(project, self.now, self.now_ms)
         return core
@@ -250,6 +289,9 @@ class World:
 
     def add_project(self, project: Project) -> None:
         """Make or change one."""
+        before = self.projects.get(project.id)
+        if before is not None and (before.rate, before.burst) != (project.rate, project.burst):
+            self.starts.pop(project.id, None)
         self.projects[project.id] = project
         self.perform(self.core.set_project(project, self.now, self.now_ms))
 
@@ -259,10 +301,15 @@ class World:
         slave.hello()
         return slave
 
-    def submit(self, *names: str, project: int = 1, priority: int = 0) -> None:
-        """URLs that somebody outside asks for."""
+    def submit(self, *names: str, project: int = 1, priority: int = 0, in_s: float = 0.0) -> None:
+        """URLs that somebody outside asks for. in_s: not before then; 0: at once."""
         follows = tuple((project, name, priority) for name in names)
-        self.writer.append(lambda: self._committed([], self._accept(follows, ())))
+        due_ms = self.now_ms + int(1000 * in_s) if in_s else 0
+        self.writer.append(lambda: self._committed([], self._accept(follows, (), due_ms)))
+
+    def cancel(self, name: str, project: int = 1) -> None:
+        """Nobody need work on this task any more."""
+        self.writer.append(lambda: self._cancel(Ref(project, task_key(name))))
 
     def advance(self, seconds: float) -> None:
         """Time passes, nothing else."""
@@ -271,7 +318,11 @@ class World:
 
     def step(self) -> None:
         """The master's loop decides."""
-        self.perform(self.core.step(self.now, self.now_ms))
+        actions = self.core.step(self.now, self.now_ms)
+        if not self.core.is_adopting(self.now):
+            self._assert_order(actions)
+            self._assert_nobody_oversleeps()
+        self.perform(actions)
 
     def write(self, n: int = 1_000_000) -> None:
         """The database works."""
@@ -303,7 +354,7 @@ class World:
                 continue
             assert outcome.attempt <= self.attempts[outcome.ref, outcome.run]  # it has a proof
             self.core.heard(session, self.now)
-            self.core.arrived(outcome.ref, outcome.run)
+            self.core.arrived(outcome.ref, outcome.run, outcome.answer, outcome.fetch_s, self.now)
             self.writer.append(lambda sender=sender, outcome=outcome: self._commit(sender, outcome))
 
     def settle(self, *slaves: Slave) -> None:
@@ -328,6 +379,7 @@ class World:
         self.outcomes.clear()
         self.writer.clear()
         self.finished.clear()
+        self.starts.clear()  # buckets begin anew
         self.core = self._new_core()
 
     # --- connections
@@ -366,6 +418,8 @@ class World:
                     self.send(session.route, what, list(numbers))
                 case Refill(project, kind, after):
                     self.writer.append(lambda x=(project, kind, after): self._read(*x))
+                case Sweep(project, stretch):
+                    self.writer.append(lambda x=(project, stretch): self._sift(*x))
                 case Charge(lost):
                     self.writer.append(lambda lost=lost: self._charge(lost))
                 case Finish(project):
@@ -390,10 +444,18 @@ class World:
         for lease, start_ms in grants:
             task = lease.task
             before = self.attempts.get((task.ref, task.run), 0)
-            assert before <= lease.attempt <= ATTEMPTS_MAX, (before, lease.attempt)
-            self.attempts[task.ref, task.run] = lease.attempt
+            assert lease.attempt <= ATTEMPTS_MAX
+            assert lease.attempt >= before or task.taskid in INTERNAL  # theirs are forgotten by a restart
+            self.attempts[task.ref, task.run] = max(before, lease.attempt)
+            if lease.host:
+                figures = self.core.hosts.figures(lease.host)
+                assert figures is not None
+                assert figures.leased <= figures.concurrency or not figures.concurrency
             batch.append(Delivery(lease.number, task.ref, task.taskid, task.run, lease.attempt, start_ms))
             self.granted.append((self.now + start_ms / 1000, session.id, batch[-1]))
+            if task.taskid not in INTERNAL and not is_message(task.taskid):
+                start = (self.now + start_ms / 1000, session.id, lease.number)
+                self.starts.setdefault(task.ref.project, []).append(start)
         assert len(session.leases) - session.arrived <= session.window
         if not self.send(session.route, "grants", batch):
             self.core.give_back(session.id, [x.number for x in batch], bar=False)
@@ -410,6 +472,8 @@ class World:
         elif what == "give_back":
             session_id, numbers, bar, error = said
             self.core.give_back(session_id, numbers, bar=bar, error=error)
+        elif what == "took":
+            self.perform(self.core.took(*said))
         else:
             self.perform(self.core.leave(said[0]))
 
@@ -435,6 +499,28 @@ class World:
         found = [row.task() for row in sorted(rows, key=lambda row: row.position)[: self.limit]]
         is_last = len(found) < self.limit
         return lambda: self.core.refilled(project, kind, after, found, is_last)
+
+    def _sift(self, project: int, stretch: Stretch) -> Callable[[], None]:
+        """As storage.sift does it: a few entries of the index are looked at, in order, and the fitting ones taken."""
+        rows = [
+            row
+            for row in self.rows.values()
+            if row.ref.project == project
+            and row.status is Status.ACTIVE
+            and bool(row.due_ms) == (stretch.kind == "delayed")
+            and (stretch.after is None or row.position > stretch.after)
+            and row.position <= stretch.until
+        ]
+        rows.sort(key=lambda row: row.position)
+        looked = rows[: self.entries]
+        reached = looked[-1].position if len(rows) > self.entries else stretch.until
+        fitting = [row for row in looked if (host_hash(host_of(row.url)) in stretch.hosts) != stretch.is_others]
+        limit = min(self.limit, stretch.limit)
+        if len(fitting) > limit:
+            fitting = fitting[:limit]
+            reached = fitting[-1].position
+        found = [row.task() for row in fitting]
+        return lambda: self.core.swept(project, stretch, found, reached)
 
     def _charge(self, lost: Any) -> Callable[[], None]:
         ended, again = [], []
@@ -469,10 +555,19 @@ class World:
 
         def acknowledge() -> None:
             consequence()
+            if outcome.taskid == GET_INFO and (project := self.projects[outcome.ref.project]).info is None:
+                self.add_project(replace(project, info=NO_CRON))
             if (session := self.core.sessions.get(sender)) is not None:
                 self.send(session.route, "ack", (outcome.ref, outcome.run))
 
         return acknowledge
+
+    def _cancel(self, ref: Ref) -> Callable[[], None]:
+        row = self.rows.get(ref)
+        if row is None or row.status is not Status.ACTIVE:
+            return lambda: None
+        row.run, row.status = row.run + 1, Status.BAD
+        return self._committed([], ([], [ref]))
 
     def _end(self, row: Row, is_success: bool) -> None:
         row.run += 1
@@ -485,12 +580,12 @@ class World:
             row.retried += 1
             row.seq, row.due_ms = next(self._seq), self.now_ms + RETRY_MS
 
-    def _accept(self, follows: Any, forces: Any) -> tuple[list[Row], list[Ref]]:
+    def _accept(self, follows: Any, forces: Any, due_ms: int = 0) -> tuple[list[Row], list[Ref]]:
         entered, gone = [], []
         for project, taskid, priority in follows:
             ref = Ref(project, task_key(taskid))
             if ref not in self.rows:
-                self.rows[ref] = Row(ref, taskid, next(self._seq), priority)
+                self.rows[ref] = Row(ref, taskid, next(self._seq), priority, due_ms=due_ms)
                 entered.append(self.rows[ref])
         for project, taskid in forces:
             row = self.rows.get(Ref(project, task_key(taskid)))
@@ -527,6 +622,41 @@ class World:
         if not self.writer and not self.finished:
             self._assert_nothing_is_forgotten()
 
+    def assert_rates(self) -> None:
+        """No window of time, however long, has more starts than rate * t + burst."""
+        for id, starts in self.starts.items():
+            rate, burst = self.projects[id].rate, self.projects[id].burst
+            level, before = 0.0, 0.0
+            for at, _, _ in sorted(starts):
+                level = max(0.0, level - rate * (at - before)) + 1
+                before = at
+                assert level <= burst + 0.001 * rate + 1e-6, (id, level)  # starts are told in whole milliseconds
+
+    def _assert_order(self, actions: Sequence[Any]) -> None:
+        """What was granted comes before what was ready, in memory and was not; each slave got it in this order."""
+        last: dict[int, tuple[int, int]] = {}
+        for action in actions:
+            if not isinstance(action, Give):
+                continue
+            begun: dict[int, tuple[int, int]] = {}
+            for lease, _ in action.grants:
+                project, position = lease.task.ref.project, ready_position(lease.task)
+                if lease.task.taskid not in INTERNAL:
+                    assert begun.get(project, position) <= position
+                    begun[project] = position
+                    last[project] = max(last.get(project, position), position)
+        for project, position in last.items():
+            frontier = self.core.projects[project].frontier
+            heads = [frontier.ready.tasks.peek(), frontier._due.peek()]
+            assert all(position < ready_position(head) for head in heads if head is not None)
+
+    def _assert_nobody_oversleeps(self) -> None:
+        """Each project that has a task for a slave with room is looked at in the next step."""
+        agenda = self.core._agenda
+        for id, state in self.core.projects.items():
+            if state.is_active and id not in agenda._awake | agenda._touched and not state.is_limited:
+                assert self.core._next(state, self.now, self.now_ms) is None, id
+
     def _assert_nothing_is_forgotten(self) -> None:
         for row in self.waiting:
             state = self.core.projects[row.ref.project]
@@ -539,17 +669,20 @@ class World:
                 assert task.attempt <= row.attempt  # a read may have been under way while the row was charged
             else:
                 window = state.frontier.delayed if row.due_ms else state.frontier.ready
-                assert row.position > window.edge, row
+                passed = state.frontier.aside.passed["delayed" if row.due_ms else "ready"]
+                assert row.position > window.edge or passed.covers(host_hash(host_of(row.url)), row.position), row
 
 
 def assert_invariants(core: Core, size: int) -> None:
     """What is true of a core after each event. size: of its windows."""
+    _assert_turns(core)
     leases = list(core.leases)
     assert len({lease.task.ref for lease in leases}) == len(leases)
     for lease in leases:
         assert core.leases.get(lease.task.ref) is lease
         assert lease.session.leases[lease.number] is lease
         assert core.sessions.get(lease.session.id) is lease.session or lease.has_arrived
+        assert lease.taken_by is None or lease in core.leases._taken[lease.taken_by]
     for id, session in core.sessions.items():
         assert session.id == id
         assert session.arrived == sum(lease.has_arrived for lease in session.leases.values())
@@ -560,11 +693,34 @@ def assert_invariants(core: Core, size: int) -> None:
         assert core.leases.count(id) == sum(lease.task.ref.project == id for lease in leases)
     for state in core.projects.values():
         _assert_frontier(core, state, size)
+    _assert_hosts(core, leases)
+
+
+def _assert_hosts(core: Core, leases: Iterable[Any]) -> None:
+    """Each host's count is that of its leases, and somebody will open what is closed."""
+    counted = Counter(lease.host for lease in leases if lease.host)
+    for name in {*counted, *core.hosts.names()}:
+        figures = core.hosts.figures(name)
+        assert figures is not None
+        assert figures.leased == counted[name]
+    awaited = {host_hash(name) for name in core.hosts._waited}
+    for state in core.projects.values():
+        aside = state.frontier.aside
+        assert set(aside.hosts) - aside._open <= awaited
+
+
+def _assert_turns(core: Core) -> None:
+    """Whoever has room stands in the row, or will before the next is looked for."""
+    row = {id(entry) for entry in core._turns._heap}
+    for session in core.sessions.values():
+        assert session.room <= 0 or session in core.leases.changed or id(session.turn) in row
 
 
 def _assert_frontier(core: Core, state: Any, size: int) -> None:
     heaps = [state.frontier.ready.tasks, state.frontier.delayed.tasks, state.frontier._due]
     refs = [ref for heap in heaps for ref in heap._tasks]
+    refs += state.frontier.aside._hosts
+    assert len(state.frontier.aside) <= size
     assert len(set(refs)) == len(refs)
     assert all(len(heap) <= 2 * size for heap in heaps)
     for ref in refs:

@@ -13,7 +13,7 @@ from zspider.broker.codec import decode_outcome
 from zspider.broker.hub import Hub
 from zspider.broker.keys import MasterKeys, proof
 from zspider.settings import CONTROL_PORT
-from zspider.task import End, Grant, Outcome
+from zspider.task import GUARDED, End, Grant, Outcome
 
 PROJECT = 7
 
@@ -111,9 +111,10 @@ class ScriptedMaster:
         return digest
 
     def grant(self, script: bytes, *urls: str, callback: str = "page", start_ms: int = 0, **parts: Any) -> list[Grant]:
-        """Lend these URLs to the one slave. parts: options of `fetch`, or `process={...}`."""
+        """Lend these URLs to the one slave. parts: options of `fetch`, `process={...}`, or `guarded=True`."""
         process = {"callback": callback, **parts.pop("process", {})}
-        body = msgspec.msgpack.encode({"schedule": {}, "fetch": parts, "process": process})
+        guard = {GUARDED: True} if parts.pop(GUARDED, False) else {}
+        body = msgspec.msgpack.encode({"schedule": {}, "fetch": parts, "process": process, **guard})
         grants = [self._grant(url, script, body, start_ms) for url in urls]
         self.tell(m.Grants(self.epoch, grants))
         return grants

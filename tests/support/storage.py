@@ -10,6 +10,7 @@ from zspider.storage import Committed, Reader, Storage, TaskDetail, open_storage
 from zspider.task import ACTIVITY, WINDOWS, End, Follow, Outcome, Project, Task
 
 START_MS = 1_700_000_000_000
+GAUGES = ("waiting", "done", "failed", "cancelled", "results")
 OPTIONS = b"\x83\xa8schedule\x80\xa5fetch\x80\xa7process\x80"
 
 
@@ -88,6 +89,20 @@ class Crawl:
         """Every counter of the project."""
         (project,) = (project for project in self.reader.projects() if project.id == self.project.id)
         return project.counts
+
+    def recounted(self) -> dict[str, int]:
+        """What the gauges among the counters should be: the rows of the tables, counted."""
+        counted: Counter[str] = Counter()
+        after = b""
+        while page := self.reader.tasks(self.project.id, after=after, limit=5000):
+            counted.update(row.status.word for row in page)
+            after = page[-1].key
+        counted["results"] = sum(map(len, self.results().values()))
+        return {name: value for name, value in counted.items() if value}
+
+    def gauges(self) -> dict[str, int]:
+        """The same from the counters."""
+        return {name: value for name, value in self.counts().items() if name in GAUGES}
 
     def lately(self) -> dict[str, dict[str, int]]:
         """What the database says of the project's activity, by window and word; without zeros."""

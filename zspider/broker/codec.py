@@ -105,6 +105,15 @@ def unpack(packed: bytes) -> Any:
     return _guarded(_unpack_value, packed)
 
 
+def unpack_to_show(packed: bytes) -> dict[str, Any]:
+    """A task's packed options or track, to be shown; what a slave has damaged says so instead."""
+    try:
+        value = unpack(packed)
+    except ProtocolError as exc:
+        return {"unreadable": str(exc)}
+    return value if isinstance(value, dict) else {"unreadable": f"a {type(value).__name__}"}
+
+
 def _pack(value: msgspec.Struct) -> bytes:
     try:
         return _encoder.encode(value)

@@ -42,6 +42,7 @@ from zspider.errors import ExitCode, ProtocolError
 log = structlog.get_logger(__name__)
 GUARD_S = 1.0  # the authenticator and the relay are looked at this often even when nothing comes
 CONTROL_BATCH = 500  # messages taken in one poll
+CONTROL_BATCH_BYTES = CONTROL_BYTES_MAX
 OUTCOMES_BATCH = 200
 OUTCOMES_BATCH_BYTES = 32 * 1024 * 1024
 CONTROL_FRAMES_MAX = CONTROL_BYTES_MAX // FRAME_BYTES + 2  # and the routing id
@@ -218,6 +219,7 @@ class Hub:
     # --- receiving --------------------------------------------------------------------------------
 
     def _take_control(self, received: list[Received]) -> None:
+        size = 0
         for _ in range(CONTROL_BATCH):
             incoming = receive(self._control, frames_max=CONTROL_FRAMES_MAX, bytes_max=CONTROL_BYTES_MAX)
             if incoming is None:
@@ -226,6 +228,9 @@ class Hub:
             message = self._control_message(route, incoming)
             if message is not None:
                 received.append(message)
+            size += sum(map(len, incoming.frames))
+            if size > CONTROL_BATCH_BYTES:
+                return
 
     def _control_message(self, route: bytes, incoming: Incoming) -> Received | None:
         """Only this connection is ignored when it sends garbage: its token is its neighbours' token, too."""

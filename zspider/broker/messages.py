@@ -40,6 +40,7 @@ class Held(Struct, frozen=True, array_like=True):
     attempt: Number
     proof: Proof
     in_outbox: bool  # its outcome is made and waits for the acknowledgement
+    host: Short = ""  # whose page it is, until it is processed
 
 
 class Hello(Message, frozen=True, tag="hello"):

@@ -5,7 +5,7 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeGuard, TypeVar, get_origin
+from typing import Any, TypeGuard, TypeVar, get_args, get_origin
 
 import yaml
 from pydantic import ValidationError
@@ -168,7 +168,7 @@ def _problem(kind: type[Section], path: Path_, error: ErrorDetails) -> str:
     if error["type"] == "extra_forbidden":
         section: Any = kind
         for name in path[:-1]:
-            section = section.model_fields[name].annotation
+            section = get_args(section)[0] if name.isdigit() else section.model_fields[name].annotation
         return f"unknown setting; {_known(list(section.model_fields), path[-1])}"
     text = error["msg"].removeprefix("Input ").removeprefix("Value error, ")
     if error["type"] == "model_type":

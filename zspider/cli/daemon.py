@@ -12,6 +12,7 @@ from zspider.cli.config import kind_of, load
 from zspider.cli.options import FILE, config_option, data_dir_option, log_format_option, log_level_option, parent_option
 from zspider.errors import ConfigError
 from zspider.roles.children import end_with_parent
+from zspider.roles.limits import hide_memory
 from zspider.settings import MasterFile, SlaveFile
 
 if TYPE_CHECKING:
@@ -50,10 +51,11 @@ def master(
 ) -> int:
     """Run the master: it owns the database, decides what is fetched, and answers these verbs.
 
-    SIGTERM commits what has arrived and ends; SIGHUP reads the tokens again.
+    SIGTERM commits what has arrived and ends; SIGHUP reads the tokens and the settings of `politeness` again.
     """
     if parent:
         end_with_parent(parent)
+    hide_memory()
     flags = {
         "data_dir": data_dir,
         "database": database,
@@ -67,7 +69,16 @@ def master(
     logs.set_up(settings.log)
     from zspider.roles.master import Master
 
-    return int(Master(settings, is_oneshot=oneshot).run())
+    return int(Master(settings, is_oneshot=oneshot, reread=lambda: _reread(file, flags)).run())
+
+
+def _reread(file: Path | None, flags: Mapping[str, object]) -> MasterFile | None:
+    """SIGHUP: the settings as they are now; None when something is wrong with them."""
+    try:
+        return load(MasterFile, file, flags)
+    except ConfigError as exc:
+        structlog.get_logger(__name__).error("reload_refused", reason=str(exc))
+        return None
 
 
 @click.command()
@@ -105,6 +116,7 @@ def slave(
     """
     if parent:
         end_with_parent(parent)
+    hide_memory()
     flags = {
         "data_dir": data_dir,
         "token_file": token_file,

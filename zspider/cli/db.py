@@ -1,5 +1,8 @@
 """`zspiderd db`: the schema of the master's database."""
 
+import re
+import sys
+import time
 from pathlib import Path
 
 import click
@@ -8,6 +11,8 @@ from zspider.cli.config import load
 from zspider.cli.options import config_option, data_dir_option
 from zspider.errors import ExitCode
 from zspider.settings import MasterFile
+
+TERMINAL_S, PIPE_S = 0.2, 10.0  # how often the progress of one step is shown
 
 database_option = click.option(
     "--database", metavar="URL", help="sqlite:///PATH or mysql+pymysql://USER:PASSWORD@HOST/NAME."
@@ -24,11 +29,15 @@ def db() -> None:
 @data_dir_option
 @database_option
 def upgrade(file: Path | None, data_dir: Path | None, database: str | None) -> None:
-    """Make the tables, or bring them to this version."""
+    """Make the tables, or bring them to this version.
+
+    The database can be read meanwhile; no master may run on it. It may be interrupted: run it again, it goes on.
+    """
     from zspider import storage
 
     settings = _settings(file, data_dir, database)
-    storage.upgrade(settings.database_url)
+    with _Progress() as progress:
+        storage.upgrade(settings.database_url, progress.say)
     click.echo(f"{settings.database_shown}: up to date")
 
 
@@ -49,6 +58,30 @@ def check(file: Path | None, data_dir: Path | None, database: str | None) -> int
     }
     click.echo(f"{settings.database_shown}: {advice.get(state, 'up to date')}")
     return int(ExitCode.FAILED if state in advice else ExitCode.OK)
+
+
+class _Progress:
+    """What is being done, on standard error: one line that changes on a terminal, else a line now and then."""
+
+    def __init__(self) -> None:
+        self._is_terminal = sys.stderr.isatty()
+        self._step = ""
+        self._next_s = 0.0
+
+    def __enter__(self) -> "_Progress":
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        if self._is_terminal and self._step:
+            click.echo(err=True)
+
+    def say(self, text: str) -> None:
+        """Show it, unless it is the same step, a little later."""
+        step, now = re.sub(r"[0-9,]+", "", text), time.monotonic()
+        if step == self._step and now < self._next_s:
+            return
+        self._step, self._next_s = step, now + (TERMINAL_S if self._is_terminal else PIPE_S)
+        click.echo(f"\r\x1b[K{text}" if self._is_terminal else text, nl=not self._is_terminal, err=True)
 
 
 def _settings(file: Path | None, data_dir: Path | None, database: str | None) -> MasterFile:

@@ -4,8 +4,7 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import Any, Self
 
-import msgpack
-
+from zspider.broker.codec import unpack_to_show
 from zspider.errors import ConfigError, ZspiderError
 from zspider.storage import Reader, StoredResult, TaskDetail
 from zspider.task import Status
@@ -75,4 +74,4 @@ def task_detail(row: TaskDetail) -> dict[str, Any]:
     """Everything about a task, with what is packed in the database unpacked."""
     fields = task_row(row)
     del fields["key"]
-    return {**fields, **msgpack.unpackb(fields.pop("body")), "track": msgpack.unpackb(row.track) if row.track else {}}
+    return {**fields, **unpack_to_show(fields.pop("body")), "track": unpack_to_show(row.track or b"\x80")}

@@ -1,17 +1,17 @@
 """`zspiderd project`: scripts and what becomes of them."""
 
-import sys
 from pathlib import Path
 from typing import Any
 
 import click
 
+from zspider.cli.bulk import confirm, counted, dry_run_option, yes_option
 from zspider.cli.client import Target, target_options
 from zspider.cli.output import json_option, moment, print_fields, print_json, print_table
 from zspider.cli.windows import print_windows
 from zspider.errors import ConfigError
 from zspider.roles.script_file import read_script
-from zspider.task import ProjectStatus
+from zspider.task import ProjectStatus, Status
 
 COLUMNS = {
     "name": "NAME",
@@ -176,17 +176,29 @@ def change(
 @project.command()
 @click.argument("name")
 @click.option("--keep-results", is_flag=True, help="Delete the tasks only.")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@dry_run_option
+@yes_option
 @target_options
-def rm(name: str, keep_results: bool, yes: bool, target: Target) -> None:
-    """Stop a project and delete it: its tasks, and its results unless --keep-results is given."""
+@json_option
+def rm(name: str, keep_results: bool, dry_run: bool, yes: bool, target: Target, as_json: bool) -> None:
+    """Stop a project and delete it: its tasks, and its results unless --keep-results is given.
+
+    In small batches while other projects go on. Interrupted, the project is left stopped and half deleted; the same
+    command goes on.
+    """
     with target.connect() as admin:
-        if not yes and sys.stdin.isatty():
-            results = admin.call("project.show", name=name)["counts"].get("results", 0)
-            click.confirm(f"Delete {name} with {0 if keep_results else results:,} results?", abort=True)
-        while admin.call("project.rm", name=name, keep_results=keep_results)["left"]:
-            pass
-    click.echo(f"{name}: removed")
+        counts = admin.call("project.show", name=name)["counts"]
+        tasks = sum(counts.get(status.word, 0) for status in Status)
+        results = 0 if keep_results else counts.get("results", 0)
+        what = f"{counted(tasks, 'task')} and {counted(results, 'result')}"
+        if not dry_run:
+            confirm(f"Delete {name} with {what}?", yes=yes)
+            while admin.call("project.rm", name=name, keep_results=keep_results)["left"]:
+                pass
+    if as_json:
+        print_json({"project": name, "tasks": tasks, "results": results, "dry_run": dry_run})
+    else:
+        click.echo(f"{name}: {what} would be removed" if dry_run else f"{name}: removed")
 
 
 def flat(row: dict[str, Any]) -> dict[str, Any]:

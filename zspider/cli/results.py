@@ -1,4 +1,4 @@
-"""`zspiderd results`: a project's results, page by page from the master to a file or standard output."""
+"""`zspiderd results`: a project's results, page by page from the master to a file or standard output; or away."""
 
 import sys
 from collections.abc import Iterator
@@ -10,18 +10,43 @@ from typing import TextIO
 import click
 
 from zspider.cli import exports
-from zspider.cli.client import Target, source_options
+from zspider.cli.bulk import Verb, dry_run_option, run_bulk, yes_option
+from zspider.cli.client import Target, source_options, target_options
+from zspider.cli.group import DefaultGroup
+from zspider.cli.output import json_option
 from zspider.cli.text import visible
 from zspider.errors import ConfigError
 
+CLEAR = Verb("results.clear", "result", "deleted")
 
-@click.command()
+
+@click.group(cls=DefaultGroup, default="export")
+def results() -> None:
+    """Export a project's results, or delete them; `zspiderd results PROJECT` exports."""
+
+
+@results.command()
+@click.argument("project")
+@dry_run_option
+@yes_option
+@target_options
+@json_option
+def clear(project: str, dry_run: bool, yes: bool, target: Target, as_json: bool) -> None:
+    """Delete a project's results; its tasks stay as they are.
+
+    In small batches while the crawl goes on: results that are stored meanwhile may go, too. Ctrl-C stops it.
+    """
+    ask = f"Delete {{}} of {project}?"
+    run_bulk(target, CLEAR, project, dry_run=dry_run, as_json=as_json, ask=ask, yes=yes)
+
+
+@results.command()
 @click.argument("project")
 @click.option("--format", "form", type=click.Choice(exports.FORMATS), help="[default: by -o's ending, else jsonl]")
 @click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="File to write.")
 @click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
 @source_options
-def results(project: str, form: str | None, output: Path | None, as_json: bool, target: Target) -> None:
+def export(project: str, form: str | None, output: Path | None, as_json: bool, target: Target) -> None:
     """Export a project's results.
 
     jsonl and json hold {taskid, url, result, updatetime} for each result; csv has a column for each key of

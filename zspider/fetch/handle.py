@@ -20,16 +20,32 @@ _DNS_TTL_S = 300
 _CA_FILE = curl.ca_file()
 
 
+class _Lent:
+    """A socket that pycurl asks for its descriptor once, copies, and lets go of; closed then, without a warning."""
+
+    def __init__(self, made: socket.socket) -> None:
+        self._made = made
+
+    def fileno(self) -> int:
+        return self._made.fileno()
+
+    def __del__(self) -> None:
+        self._made.close()
+
+
 class Handle:
     """An easy handle and what came through it since `prepare`.
 
     `lines` are the header lines and `chunks` the decoded body; `refused` is the private address it
-    would have talked to, if that was forbidden.
+    would have talked to, if that was forbidden. What counts is the address that libcurl has found and is about to
+    use, for each connection and each request: no name that is looked up again, nor an open connection, gets around it.
     """
 
     __slots__ = (
         "_body_bytes_max",
+        "_can_guard",
         "_connect_timeout_ms",
+        "_guarded",
         "_headers",
         "_size",
         "_special",
@@ -44,6 +60,8 @@ class Handle:
     def __init__(self, settings: FetchSettings) -> None:
         self.easy = pycurl.Curl()
         self._body_bytes_max = settings.body_bytes_max
+        self._can_guard = settings.private_networks == "deny"
+        self._guarded = False
         self.lines: list[bytes] = []
         self.chunks: list[bytes] = []
         self._configure()
@@ -67,6 +85,9 @@ class Handle:
             easy.setopt(pycurl.CAINFO, _CA_FILE)
         easy.setopt(pycurl.HEADERFUNCTION, self.lines.append)
         easy.setopt(pycurl.WRITEFUNCTION, self._on_body)
+        if self._can_guard:
+            easy.setopt(pycurl.OPENSOCKETFUNCTION, self._open_socket)
+            easy.setopt(pycurl.PREREQFUNCTION, self._before_request)
         self._special = False
         self._headers: tuple[bytes, ...] = ()
         self._timeout_ms = self._connect_timeout_ms = -1
@@ -81,10 +102,12 @@ class Handle:
         return None
 
     def prepare(self, hop: Request, timeout_s: float, *, guarded: bool) -> None:
-        """Get ready to send `hop`. guarded: do not talk to private addresses.
+        """Get ready to send `hop`. guarded: do not talk to private addresses, or to a proxy that would: its caller sees
+        to that. Only for settings that deny private networks.
 
         Raises pycurl.error for what libcurl refuses.
         """
+        self._guarded = guarded and not hop.proxy
         if self._special:
             self.easy.reset()
             self._configure()
@@ -106,17 +129,16 @@ class Handle:
             easy.setopt(pycurl.CONNECTTIMEOUT_MS, connect_timeout_ms)
             self._connect_timeout_ms = connect_timeout_ms
         if (
-            guarded
-            or hop.cookies
+            hop.cookies
             or hop.proxy
             or hop.method != "GET"
             or hop.body is not None
             or not hop.validate_cert
             or hop.accept_encoding != curl.ACCEPT_ENCODING
         ):
-            self._prepare_special(hop, guarded)
+            self._prepare_special(hop)
 
-    def _prepare_special(self, hop: Request, guarded: bool) -> None:
+    def _prepare_special(self, hop: Request) -> None:
         self._special = True
         easy = self.easy
         if hop.method == "HEAD":
@@ -138,21 +160,18 @@ class Handle:
             if hop.proxy.username or hop.proxy.password:
                 easy.setopt(pycurl.PROXYUSERNAME, hop.proxy.username)
                 easy.setopt(pycurl.PROXYPASSWORD, hop.proxy.password)
-        elif guarded:
-            easy.setopt(pycurl.OPENSOCKETFUNCTION, self._open_socket)
-            easy.setopt(pycurl.PREREQFUNCTION, self._before_request)
 
     def _open_socket(self, _purpose: int, address: Any) -> Any:
         """Make the socket for a connection, unless it would lead to a private address."""
         family, kind, protocol, peer = address
-        if is_private(str(peer[0])):
+        if self._guarded and is_private(str(peer[0])):
             self.refused = str(peer[0])
             return pycurl.SOCKET_BAD
-        return socket.socket(family, kind, protocol)
+        return _Lent(socket.socket(family, kind, protocol))
 
     def _before_request(self, peer_ip: str, *_: object) -> int:
         """The same check for a connection that was open already."""
-        if is_private(peer_ip):
+        if self._guarded and is_private(peer_ip):
             self.refused = peer_ip
             return int(pycurl.PREREQFUNC_ABORT)
         return int(pycurl.PREREQFUNC_OK)

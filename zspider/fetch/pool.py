@@ -158,6 +158,8 @@ class FetchPool:
         origin = origin_for(hop, transfer.inside)
         match self._robots.allows(origin, hop.url, hop.user_agent, monotonic()):
             case True:
+                if not transfer.hops:
+                    transfer.crawl_delay_s = self._robots.crawl_delay_s(origin, hop.user_agent)
                 self._send(transfer)
             case False:
                 self._fail(transfer, "Disallowed by robots.txt", status=403)
@@ -211,6 +213,8 @@ class FetchPool:
         fetched = results.page(
             transfer.request, transfer.hop.url, status, head, cookies, transfer.seconds(), handle.content
         )
+        if self._is_public(transfer.hop, handle):
+            fetched = fetched._replace(is_public=True)
         self._release(transfer)
         transfer.done(transfer, fetched)
 
@@ -227,10 +231,15 @@ class FetchPool:
         except FetchError as exc:
             self._fail(transfer, str(exc))
             return
-        if not self._private_ok:
-            peer_is_private = is_private_host(host_of(hop.url)) if hop.proxy else handle.peer_is_private
-            transfer.inside = transfer.inside and peer_is_private
+        if self._is_public(hop, handle):
+            transfer.inside = False
         self._enter(transfer)
+
+    def _is_public(self, hop: Request, handle: Handle) -> bool:
+        """Whether the server that answered `hop` is outside private networks; behind a proxy its name decides."""
+        if self._private_ok:
+            return False
+        return not (is_private_host(host_of(hop.url)) if hop.proxy else handle.peer_is_private)
 
     def _on_error(self, transfer: Transfer, code: int, text: str) -> None:
         handle = transfer.handle
@@ -250,6 +259,8 @@ class FetchPool:
 
     def _answer(self, transfer: Transfer, fetched: Fetched) -> None:
         del self._transfers[transfer.request.tag]
+        if transfer.crawl_delay_s:
+            fetched.result["crawl_delay"] = transfer.crawl_delay_s
         self._answered.append(fetched._replace(redirects=transfer.redirects) if transfer.redirects else fetched)
 
     # -- robots.txt
@@ -311,4 +322,4 @@ def _curl_events(events: int) -> int:
 
 
 def _refusal(address: str) -> str:
-    return f"private address {address} refused after a redirect from a public page"
+    return f"private address {address} refused: a public page has led here (fetch.private_networks)"

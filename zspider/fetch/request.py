@@ -63,9 +63,17 @@ class Request(Struct, frozen=True, kw_only=True):
 
 
 def build_request(
-    tag: int, url: str, fetch: Mapping[str, Any], track: Mapping[str, Any], settings: FetchSettings
+    tag: int,
+    url: str,
+    fetch: Mapping[str, Any],
+    track: Mapping[str, Any],
+    settings: FetchSettings,
+    *,
+    private_ok: bool = True,
 ) -> Request:
     """Settle a task's options; `fetch` has crawl_config merged in already, `track` is {} for a new task.
+
+    private_ok: False for a URL that a public page led to.
 
     Raises FetchError, its text fit for `response.error`, for whatever cannot be sent. Changes neither
     mapping. Options it does not know are the script's business and are ignored.
@@ -105,6 +113,7 @@ def build_request(
         proxy=_proxy(fetch.get("proxy", True), settings.proxy),
         validate_cert=bool(fetch.get("validate_cert", True)),
         robots_txt=bool(fetch.get("robots_txt", False)),
+        private_ok=private_ok,
         renderer=_renderer(fetch.get("fetch_type")),
     )
 

@@ -18,6 +18,7 @@ class Fetched(NamedTuple):
     result: dict[str, Any]
     content: bytes
     redirects: tuple[tuple[int, str], ...] = ()  # those followed: status and the URL that answered so
+    is_public: bool = False  # a server outside private networks made it; not told where those are allowed
 
 
 class Head(NamedTuple):

@@ -1,6 +1,7 @@
 """What robots.txt files allow (RFC 9309), remembered per origin within bounds. Pure: fetching is the pool's."""
 
 from collections import OrderedDict
+from math import inf
 from typing import NamedTuple
 
 from protego import Protego
@@ -50,6 +51,12 @@ class RobotsCache:
         if rules.parsed is None:
             return rules.answer
         return bool(rules.parsed.can_fetch(url, user_agent))
+
+    def crawl_delay_s(self, origin: Origin, user_agent: str) -> float:
+        """How far apart the origin wants this agent's requests to be; 0.0 when it does not say, or is not known."""
+        rules = self._known.get(origin)
+        delay_s = rules.parsed.crawl_delay(user_agent) if rules is not None and rules.parsed is not None else None
+        return delay_s if delay_s is not None and 0 < delay_s < inf else 0.0
 
     def learn(self, origin: Origin, status: int, content: bytes, now: float) -> None:
         """Remember the answer to a request for robots.txt; status 599: there was none.

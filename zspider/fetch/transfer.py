@@ -13,7 +13,18 @@ from zspider.fetch.results import Fetched
 class Transfer:
     """The state of a request between its start and its answer. Times are monotonic seconds."""
 
-    __slots__ = ("deadline", "done", "handle", "hop", "hops", "inside", "redirects", "request", "started")
+    __slots__ = (
+        "crawl_delay_s",
+        "deadline",
+        "done",
+        "handle",
+        "hop",
+        "hops",
+        "inside",
+        "redirects",
+        "request",
+        "started",
+    )
 
     def __init__(self, request: Request, inside: bool, done: Callable[["Transfer", Fetched], None]) -> None:
         self.request = request
@@ -24,6 +35,7 @@ class Transfer:
         self.deadline = self.started + request.timeout_s
         self.inside = inside  # may talk to private addresses: no public page has led it here
         self.done = done
+        self.crawl_delay_s = 0.0  # that the robots.txt of the request's own host asks for
         self.handle: Handle | None = None  # kept from hop to hop: the fetch's cookies are in it
 
     def left_s(self) -> float:

@@ -13,10 +13,12 @@ import msgpack
 import structlog
 
 from zspider.broker import messages as m
-from zspider.broker.codec import unpack
+from zspider.broker.codec import unpack, unpack_to_show
 from zspider.broker.hub import Hub, Peer
 from zspider.errors import ConfigError, ScriptError, ZspiderError
 from zspider.roles.adding import read_request, told
+from zspider.roles.admin_request import PAGE_MAX, Request
+from zspider.roles.bulk import BulkVerbs
 from zspider.roles.desk import Desk
 from zspider.roles.reader import ReaderThread
 from zspider.roles.writer import Writer, now_ms
@@ -24,6 +26,7 @@ from zspider.scheduler.host_rates import HostRate
 from zspider.scheduler.internal import entry_follow
 from zspider.scheduler.projects import ProjectState
 from zspider.scheduler.states import Verb, is_locked, status_after
+from zspider.scheduler.why import Wait, Waiting, why_finished, why_project, why_task
 from zspider.settings import MasterFile
 from zspider.storage import Committed, StoredResult, TaskDetail
 from zspider.task import (
@@ -44,47 +47,10 @@ from zspider.task import (
 )
 
 log = structlog.get_logger(__name__)
-PAGE_MAX = 500  # rows of one reply
 NAME_CHARS_MAX = 64
-REMOVE_ROWS = 2000  # deleted in one transaction
 TASK_COLUMNS = ("taskid", "url", "priority", "retried", "due_ms", "lastcrawl_ms", "reason")
+DROPPED = "dropped:"  # before the reason, in a counter's name
 COMMAND = "__command__"  # the sender of a message that no project sent (pyspider.md 1.6)
-
-
-class Request:
-    """One verb in work: its arguments, and the way back."""
-
-    def __init__(self, hub: Hub, peer: Peer, message: m.AdminRequest) -> None:
-        self.args: dict[str, Any] = {}
-        self._hub = hub
-        self._route = peer.route
-        self._id = message.id
-
-    def answer(self, value: object) -> None:
-        """It went well."""
-        self._hub.send(self._route, m.AdminReply(self._id, msgpack.packb(value, default=str)))
-
-    def fail(self, error: ZspiderError) -> None:
-        """It did not."""
-        self._hub.send(self._route, m.AdminReply(self._id, error=str(error)[:4000], exit_code=error.exit_code))
-
-    def text(self, name: str) -> str:
-        """A required text argument."""
-        value = self.args.get(name)
-        if not isinstance(value, str) or not value:
-            raise ConfigError(f"{name} is missing: a text is needed")
-        return value
-
-    def optional(self, name: str, kind: type | tuple[type, ...]) -> Any:
-        """An optional argument of this kind; None if absent."""
-        value = self.args.get(name)
-        if value is not None and not isinstance(value, kind):
-            raise ConfigError(f"{name}: {value!r} is not allowed here")
-        return value
-
-    def limit(self) -> int:
-        """Rows wanted, at most PAGE_MAX."""
-        return min(PAGE_MAX, max(1, self.optional("limit", int) or PAGE_MAX))
 
 
 class Admin:
@@ -112,7 +78,10 @@ class Admin:
             "tasks.add": self._add_tasks,
             "task": self._task,
             "results": self._results,
+            "why": self._why,
         }
+        self._bulk = BulkVerbs(desk, writer, reader, lambda request: self._state(request, "project"))
+        self._verbs |= self._bulk.verbs
 
     def handle(self, peer: Peer, message: m.AdminRequest) -> None:
         """Run one verb; the answer may come in a later turn."""
@@ -336,6 +305,7 @@ class Admin:
         """STOP, then delete a bounded number of rows; the command asks again until nothing is left."""
         state = self._state(request)
         project, keep = state.project, bool(request.args.get("keep_results"))
+        self._bulk.jobs.check_idle(project, time.monotonic())
         status = status_after(project, Verb.REMOVE)
         if project.status is not status:
             self._writer.call(
@@ -353,9 +323,7 @@ class Admin:
             else:
                 request.answer({"left": left})
 
-        self._writer.call(
-            lambda storage: storage.remove(project.name, REMOVE_ROWS, keep_results=keep), done, request.fail
-        )
+        self._writer.call(lambda storage: storage.remove(project.name, keep_results=keep), done, request.fail)
 
     # --- reads ----------------------------------------------------------------------------------
 
@@ -384,6 +352,40 @@ class Admin:
 
         self._reader.read(lambda reader: reader.task(project.id, taskid), done, request.fail)
 
+    def _why(self, request: Request) -> None:
+        """taskid: of one task; the answer is for the whole project if it is absent."""
+        state, taskid = self._state(request, "project"), request.optional("taskid", str)
+        dropped = {
+            name.removeprefix(DROPPED): value
+            for name, value in sorted(state.project.counts.items())
+            if name.startswith(DROPPED) and value
+        }
+        if not taskid:
+            waits = why_project(self._desk.core, state, time.monotonic(), now_ms())
+            request.answer({"waits": self._waits(waits), "dropped": dropped})
+            return
+
+        def done(task: TaskDetail | None) -> None:
+            if task is None:
+                request.fail(ZspiderError(f"no task {taskid!r} in project {state.project.name!r}"))
+            elif task.status is not Status.ACTIVE:
+                request.answer({"waits": _rows(why_finished(task.status, task.reason)), "dropped": {}})
+            else:
+                waiting = Waiting(Ref(state.project.id, task.key), task.url, task.retried, task.due_ms)
+                waits = why_task(self._desk.core, state, waiting, time.monotonic(), now_ms())
+                request.answer({"waits": self._waits(waits), "dropped": {}})
+
+        self._reader.read(lambda reader: reader.task(state.project.id, taskid), done, request.fail)
+
+    def _waits(self, waits: Sequence[Wait]) -> list[dict[str, Any]]:
+        """With what is not the core's: a database that is away or behind holds up everything."""
+        slow = []
+        if self._writer.is_away:
+            slow.append(Wait("database", "the database is away; it is tried again every few seconds"))
+        elif self._desk.is_full:
+            slow.append(Wait("database", f"the database is behind: {self._writer.backlog} outcomes wait for it"))
+        return _rows([*slow, *waits])
+
     def _results(self, request: Request) -> None:
         project, after, limit = self._state(request, "project").project, _after(request), request.limit()
         self._reader.read(
@@ -391,6 +393,10 @@ class Admin:
             lambda rows: request.answer(_page(rows, _result_row)),
             request.fail,
         )
+
+
+def _rows(waits: Sequence[Wait]) -> list[dict[str, Any]]:
+    return [wait._asdict() for wait in waits]
 
 
 def _shown(counts: Mapping[str, int]) -> dict[str, int]:
@@ -443,6 +449,5 @@ def _task_row(task: TaskDetail) -> dict[str, Any]:
 def _task_detail(task: TaskDetail) -> dict[str, Any]:
     row = task._asdict()
     del row["key"]
-    body = msgpack.unpackb(row.pop("body"))
-    track = msgpack.unpackb(task.track) if task.track else {}
+    body, track = unpack_to_show(row.pop("body")), unpack_to_show(task.track or b"\x80")
     return {**row, **body, "status": task.status.word, "track": track}

@@ -1,5 +1,6 @@
 """The master's side of the conversation with its slaves: messages in, core, actions, messages out."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -9,8 +10,9 @@ import structlog
 from zspider import __version__
 from zspider.broker import messages as m
 from zspider.broker.codec import decode_outcome
-from zspider.broker.hub import Hub, Peer
+from zspider.broker.hub import NOT_VALID, Hub, Peer
 from zspider.broker.keys import MasterKeys, is_proof
+from zspider.broker.offenders import Seldom
 from zspider.errors import ProtocolError
 from zspider.roles.clock import SYSTEM_CLOCK, Clock
 from zspider.roles.granting import Granting
@@ -19,13 +21,14 @@ from zspider.roles.script_texts import ScriptTexts
 from zspider.roles.writer import Delivery, Writer
 from zspider.scheduler import actions as a
 from zspider.scheduler.core import Core, Greeting, HeldLease
+from zspider.scheduler.host_queues import Stretch
 from zspider.scheduler.host_rates import HostRates
 from zspider.scheduler.internal import entry_follow, info_run
 from zspider.scheduler.leases import Session
 from zspider.scheduler.rules import SchedulerRules
 from zspider.scheduler.smooth_rate import SmoothRate
 from zspider.scheduler.windows import Windows
-from zspider.settings import MasterFile
+from zspider.settings import MasterFile, PolitenessSettings
 from zspider.storage import Committed
 from zspider.task import (
     CRONJOB,
@@ -44,6 +47,7 @@ from zspider.task import (
 log = structlog.get_logger(__name__)
 BACKLOG_MAX = 2000  # outcomes waiting for the database; above it the outcomes socket is not read
 REFILL_ROWS = 2000
+SWEEP_ROWS = 500  # they lie scattered
 _REFUSED = "dropped:" + Accept.FULL  # a counter
 NAMES_SHOWN = 5  # in one line of the log
 
@@ -73,6 +77,9 @@ class Desk:
         self._keys = keys
         self._rules = rules
         self._clock = clock
+        self._seldom = Seldom()
+        self._revocations = keys.revocations
+        self._arriving: Counter[bytes] = Counter()  # Hellos that the writer has
         self._lacking: dict[str, set[int]] = {}  # name that nobody knows -> projects whose scripts import it
 
     def open(self, core: Core, writer: Writer, settings: MasterFile, cluster: bytes, epoch: int) -> None:
@@ -98,11 +105,13 @@ class Desk:
         return self._writer.backlog > BACKLOG_MAX
 
     def wait_s(self, now: float) -> float:
-        """Seconds until `step` has something to do if nothing comes in."""
-        return self.core.wait_s(now, self._clock.wall_ms())
+        """Seconds until `step` has something to do if nothing comes in; a commit comes in, too."""
+        return 1.0 if self.is_full else self.core.wait_s(now)
 
     def step(self, now: float) -> None:
         """Let time pass in the core, and grant; nothing is granted while the database is behind."""
+        if self._revocations != self._keys.revocations:
+            self._expel()
         if not self.is_full:
             self._perform(self.core.step(now, self._clock.wall_ms()))
 
@@ -129,10 +138,26 @@ class Desk:
         """The last messages are sent; slaves keep what is not acknowledged and wait for the next master."""
         log.info("slaves_left_waiting", slaves=len(self.core.sessions))
 
-    def reload(self) -> None:
-        """SIGHUP: token files are read again."""
+    def reload(self, politeness: PolitenessSettings) -> None:
+        """SIGHUP: token files are read again, and hosts are treated by these settings from now on."""
         self._keys.reload()
+        self.core.hosts.change(politeness)
         log.info("reloaded", tokens=len(self._keys.list_tokens()))
+
+    def _expel(self) -> None:
+        """Tokens were revoked: whoever joined with one is out now, and what he holds goes to others."""
+        self._revocations = self._keys.revocations
+        for session in list(self.core.sessions.values()):
+            stats = self.stats.get(session.id)
+            if stats is not None and stats.user and self._keys.role_of(stats.user) is None:
+                self._hub.send(session.route, m.Refused("token", NOT_VALID))
+                self._perform(self.core.leave(session.id))
+
+    def _warn(self, event: str, **keys: object) -> None:
+        """Log what a peer can bring about as often as it likes: at most once a second."""
+        held_back = self._seldom.may_log(event, self._clock.monotonic())
+        if held_back is not None:
+            log.warning(event, **keys, more=held_back)
 
     def status_line(self) -> str:
         """One line for systemd."""
@@ -184,7 +209,7 @@ class Desk:
                 else:
                     self._hub.send(peer.route, m.Unknown(self.epoch))
             case _:
-                log.warning("message_unexpected", kind=type(message).__name__, peer=peer.address)
+                self._warn("message_unexpected", kind=type(message).__name__, peer=peer.address)
 
     def _is_known(self, peer: Peer, session: bytes) -> bool:
         stats = self.stats.get(session)
@@ -196,30 +221,45 @@ class Desk:
                 f"this master speaks protocol {m.PROTOCOL} (zspider {__version__}), the slave on {hello.host} speaks "
                 f"{hello.protocol} (zspider {hello.version}): install the same version on both"
             )
-            log.warning("slave_refused", reason="protocol", text=text, peer=peer.address)
+            self._warn("slave_refused", reason="protocol", text=text, peer=peer.address)
             self._hub.send(peer.route, m.Refused("protocol", text))
-        elif hello.session not in self.core.sessions and len(self.core.sessions) >= self._settings.slaves_max:
+        elif not self._has_room(hello.session):
             text = f"this master has its {self._settings.slaves_max} slaves already (master.slaves_max)"
             self._hub.send(peer.route, m.Refused("busy", text))
         else:
             held = [self._held(one) for one in hello.held if self._is_proof(one)]
+            if hello.pages_left:
+                self._greet(peer, hello, held)
+                return
+            self._arriving[hello.session] += 1
             self._writer.call(
                 lambda storage: storage.add_session(hello.session, hello.host, self._clock.wall_ms()),
                 lambda _: self._admit(peer, hello, held),
             )
 
+    def _has_room(self, session: bytes) -> bool:
+        """Whether it is known, or one more may be: those count, too, whose Hello is under way."""
+        known = self.core.sessions.keys() | self._arriving.keys()
+        return session in known or len(known) < self._settings.slaves_max
+
     def _admit(self, peer: Peer, hello: m.Hello, held: list[HeldLease]) -> None:
         """The session is in the database: a restarted master will wait for it."""
+        self._arriving[hello.session] -= 1
+        if not self._arriving[hello.session]:
+            del self._arriving[hello.session]
         known = self.stats.get(hello.session)
         if known is not None and known.user != peer.user and hello.session in self.core.sessions:
-            log.warning("session_claimed_with_another_token", host=hello.host, peer=peer.address)
+            self._warn("session_claimed_with_another_token", host=hello.host, peer=peer.address)
             return
         self.stats[hello.session] = SlaveStats(user=peer.user, pid=hello.pid, version=hello.version)
+        self._greet(peer, hello, held)
+
+    def _greet(self, peer: Peer, hello: m.Hello, held: list[HeldLease]) -> None:
         greeting = Greeting(hello.session, peer.route, frozenset(hello.roles), hello.host, hello.window, hello.seen)
         self._perform(self.core.hello(greeting, held, hello.pages_left == 0, self._clock.monotonic()))
 
     def _held(self, one: m.Held) -> HeldLease:
-        return HeldLease(one.number, one.project, one.taskid, one.run, one.attempt)
+        return HeldLease(one.number, one.project, one.taskid, one.run, one.attempt, one.host)
 
     def _is_proof(self, one: m.Held | m.Took | Outcome) -> bool:
         return is_proof(self._keys.secret, one.project, one.taskid, one.run, one.attempt, one.proof)
@@ -286,7 +326,8 @@ class Desk:
                 refused.append(item.id)
                 continue
             if outcome.end is not End.PART:
-                self.core.arrived(Ref(outcome.project, task_key(outcome.taskid)), outcome.run)
+                ref = Ref(outcome.project, task_key(outcome.taskid))
+                self.core.arrived(ref, outcome.run, outcome.answer, outcome.fetch_ms / 1000, now)
             deliveries.append(Delivery(message.session, item.id, outcome))
         self._writer.deliver(deliveries)
         if refused:
@@ -297,10 +338,10 @@ class Desk:
         try:
             outcome = decode_outcome(item.outcome)
         except ProtocolError as exc:
-            log.warning("outcome_dropped", reason=str(exc), peer=peer.address)
+            self._warn("outcome_dropped", reason=str(exc), peer=peer.address)
             return None
         if not self._is_proof(outcome):
-            log.warning("outcome_dropped", reason="no valid proof", task=outcome.taskid, peer=peer.address)
+            self._warn("outcome_dropped", reason="no valid proof", task=outcome.taskid, peer=peer.address)
             return None
         return outcome
 
@@ -375,7 +416,7 @@ class Desk:
             return
         try:
             info = msgspec.msgpack.decode(outcome.info or b"", type=ScriptInfo)
-        except msgspec.MsgspecError as exc:
+        except (ValueError, RecursionError) as exc:  # MsgspecError and UnicodeDecodeError are ValueErrors
             info = ScriptInfo(error=outcome.reason or f"the script's declarations cannot be read: {exc}")
         if info.error:
             log.error("script_error", project=state.project.name, error=info.error)
@@ -394,6 +435,8 @@ class Desk:
                     self._hub.send(session.route, _TELLING[what](list(numbers)))
                 case a.Refill(project, kind, after):
                     self._refill(project, kind, after)
+                case a.Sweep(project, stretch):
+                    self._sweep(project, stretch)
                 case a.Charge(lost):
                     log.warning("leases_expired", tasks=len(lost))
                     self._charge(lost)
@@ -470,6 +513,14 @@ class Desk:
             self.core.refilled(project, kind, after, tasks, len(tasks) < limit)  # type: ignore[arg-type]
 
         self._writer.call(read, done)
+
+    def _sweep(self, project: int, stretch: Stretch) -> None:
+        kind, after, until, hosts, is_others, limit = stretch
+        limit = min(SWEEP_ROWS, limit)
+        self._writer.call(
+            lambda storage: storage.sift(project, kind, after, until, hosts, is_others=is_others, limit=limit),
+            lambda sifted: self.core.swept(project, stretch, sifted.tasks, sifted.reached),
+        )
 
 
 _TELLING: dict[str, Callable[[list[int]], m.AnyMessage]] = {

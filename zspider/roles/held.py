@@ -7,7 +7,9 @@ from typing import Any
 from msgspec import Struct
 
 from zspider.broker.messages import Held, Page, ProjectInfo
-from zspider.task import Grant
+from zspider.task import Grant, host_of
+
+HOST_CHARS = 256  # Held.host; no real name is longer
 
 
 class Stage(StrEnum):
@@ -43,6 +45,14 @@ class Lease(Struct, eq=False):
     def is_granted(self) -> bool:
         """Whether it is a lease of this session, and not a page of another slave's."""
         return self.number > 0
+
+    @property
+    def url(self) -> str:
+        """Its task's URL, until the outcome is made; "" from then on."""
+        if self.grant is not None:
+            return self.grant.url
+        task = self.task if self.page is None else self.page.task
+        return str(task.get("url", ""))
 
     @property
     def delivery(self) -> tuple[int, str, int, int]:
@@ -166,6 +176,7 @@ class HeldLeases:
                 attempt=lease.attempt,
                 proof=lease.proof,
                 in_outbox=lease.stage is Stage.OUTBOX,
+                host=host_of(lease.url)[:HOST_CHARS],
             )
             for lease in self._by_number.values()
         ]

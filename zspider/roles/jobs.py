@@ -8,9 +8,10 @@ from zspider.broker.codec import encode_outcome
 from zspider.broker.messages import Page, ProjectInfo
 from zspider.errors import ProtocolError, ZspiderError
 from zspider.fetch import Fetched
+from zspider.roles.answers import UNKNOWN
 from zspider.roles.held import Lease
 from zspider.roles.merge import LateConfig
-from zspider.task import End, Grant, Outcome, Status, is_message, result_taskid
+from zspider.task import GUARDED, End, Grant, Outcome, Status, is_message, result_taskid
 
 TASK_PACK = 1  # pyspider's `type` of an ordinary task
 REASON_CHARS_MAX = 2000
@@ -65,7 +66,7 @@ def task_of(grant: Grant, info: ProjectInfo, config: LateConfig) -> dict[str, An
     except (msgspec.MsgspecError, ValueError, RecursionError) as exc:
         raise BadTask(f"the task's options cannot be read: {exc}") from exc
     schedule["retried"] = grant.retried
-    return {
+    task = {
         "taskid": result_taskid(grant.url) if is_message(grant.taskid) else grant.taskid,
         "project": info.name,
         "url": grant.url,
@@ -80,6 +81,9 @@ def task_of(grant: Grant, info: ProjectInfo, config: LateConfig) -> dict[str, An
         "project_md5sum": grant.script.hex(),
         "project_updatetime": info.updated_ms / 1000,
     }
+    if body.get(GUARDED):
+        task[GUARDED] = True
+    return task
 
 
 def message_page(serial: int, url: str) -> Fetched:
@@ -93,6 +97,8 @@ def page_of(lease: Lease, number: int, fetched: Fetched) -> Page:
     info = lease.info
     assert info is not None
     fetched.result["save"] = lease.task["fetch"].get("save")
+    if fetched.is_public:
+        lease.task[GUARDED] = True  # what a callback submits after it has seen this page
     return Page(
         number=number,
         project=lease.project,
@@ -116,7 +122,8 @@ def page_of(lease: Lease, number: int, fetched: Fetched) -> Page:
 def failed(lease: Lease, end: End, reason: str) -> bytes:
     """A packed outcome that says why this delivery came to nothing."""
     text = reason[:REASON_CHARS_MAX]
-    outcome = Outcome(lease.project, lease.taskid, lease.run, lease.attempt, lease.proof, end, reason=text)
+    identity = (lease.project, lease.taskid, lease.run, lease.attempt, lease.proof)
+    outcome = Outcome(*identity, end, reason=text, answer=UNKNOWN)
     try:
         return encode_outcome(outcome)
     except ProtocolError:  # lone surrogates, from a script's text

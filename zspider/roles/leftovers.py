@@ -5,6 +5,8 @@ import secrets
 import signal
 from pathlib import Path
 
+from zspider.roles.limits import script_environment
+
 VARIABLE = "_ZSPIDER_PROCESSOR"
 PASSES_MAX = 5  # what forks while we look is found by the next pass
 
@@ -17,9 +19,9 @@ class Mark:
 
     @property
     def environment(self) -> dict[str, str]:
-        """Our environment and the mark, for the process to be started with."""
+        """The environment for the process to be started with: what scripts may see of ours, and the mark."""
         name, _, value = self._entry.partition("=")
-        return {**os.environ, name: value}
+        return {**script_environment(), name: value}
 
     def kill_all(self) -> None:
         """Kill every process that has the mark."""

@@ -1,4 +1,4 @@
-"""What the kernel holds a processor to: its memory, its session, and that it does not outlive its slave."""
+"""What the kernel holds our processes to: above all those that run scripts, which get as few rights as need no root."""
 
 import ctypes
 import os
@@ -7,6 +7,12 @@ import signal
 from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1  # prctl(2)
+_PR_SET_DUMPABLE = 4
+_PR_SET_NO_NEW_PRIVS = 38
+DESCRIPTORS_MAX = 1024  # of a process that runs scripts: select() can do no more, and the slave may have 65,536
+UMASK = 0o077
+# Variables that are not for scripts: settings and tokens of ours, and what systemd tells its service.
+_NOT_FOR_SCRIPTS = ("ZSPIDER_", "CREDENTIALS_DIRECTORY", "NOTIFY_SOCKET", "WATCHDOG_", "LISTEN_")
 
 
 def die_with_parent(parent: int) -> None:
@@ -28,15 +34,41 @@ def own_session() -> None:
     os.close(nowhere)
 
 
+def script_environment() -> dict[str, str]:
+    """Our environment without tokens, settings (a database's password may be among them) and systemd's sockets."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(_NOT_FOR_SCRIPTS)}
+
+
+def give_up_rights() -> None:
+    """Let this process, and what it starts, get no rights that it has not, by no setuid program. Files that it makes
+    are for its user alone, it leaves no core file, and its descriptors are limited.
+
+    There is no limit on file sizes and on processes: the former is for the script to know, and the latter counts all
+    processes of the user.
+    """
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    os.umask(UMASK)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = DESCRIPTORS_MAX if hard == resource.RLIM_INFINITY else min(hard, DESCRIPTORS_MAX)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+def hide_memory() -> None:
+    """Keep other processes of our user, such as those that run scripts, out of our memory and environment, where tokens
+    are; and leave no core file, which would have them in it. Root still gets in.
+    """
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+
+
 def limit_memory(more_bytes: int) -> None:
-    """Let the address space grow by this much from now on; above it, allocations fail. No core files."""
+    """Let the address space grow by this much from now on; above it, allocations fail."""
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     most = pages * resource.getpagesize() + more_bytes
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
     if hard != resource.RLIM_INFINITY:
         most = min(most, hard)
     resource.setrlimit(resource.RLIMIT_AS, (most, hard))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 def lift_memory_limit() -> None:

@@ -11,6 +11,7 @@ from typing import TextIO
 import structlog
 import yaml
 
+from zspider.broker.private import write_private
 from zspider.settings import MasterFile, SlaveFile
 
 log = structlog.get_logger(__name__)
@@ -98,7 +99,8 @@ class LocalSlave:
             log=settings.log,
         )
         path = self._data_dir / CONFIG_FILE
-        path.write_text(yaml.safe_dump(config.model_dump(mode="json", exclude_none=True)))
+        text = yaml.safe_dump(config.model_dump(mode="json", exclude_none=True))
+        write_private(path, text.encode())  # a proxy's password may be in it
         return path
 
 

@@ -27,11 +27,12 @@ from zspider.roles.desk import Desk
 from zspider.roles.local_slave import LocalSlave
 from zspider.roles.notify import Notifier
 from zspider.roles.reader import ReaderThread
+from zspider.roles.retention import Retention
 from zspider.roles.writer import Writer
 from zspider.scheduler.core import Core, Timing
 from zspider.scheduler.pause import Pausing
 from zspider.scheduler.rules import SchedulerRules
-from zspider.settings import MasterFile
+from zspider.settings import MasterFile, RetentionSettings
 from zspider.storage import Reader, Storage, open_storage
 from zspider.task import Project, WindowSlot
 
@@ -64,15 +65,21 @@ class Master:
         *,
         is_oneshot: bool = False,
         local_slave: bool | None = None,
+        reread: Callable[[], MasterFile | None] = lambda: None,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
-        """is_oneshot: @every and auto_recrawl are left out (`zspiderd run`). local_slave: overrides the setting."""
+        """is_oneshot: @every and auto_recrawl are left out (`zspiderd run`). local_slave: overrides the setting.
+
+        reread: gives the settings as they are at a SIGHUP; None: they stay as they were.
+        """
         self.clock = clock
         self._settings = settings
         self._is_oneshot = is_oneshot
         self._has_local_slave = settings.master.local_slave if local_slave is None else local_slave
         self._stops = 0
         self._reload = False
+        self._reread = reread
+        self._fresh = settings  # as they were read last
         self._wake: Callable[[], None] = lambda: None
         self._notify = Notifier()
 
@@ -108,8 +115,6 @@ class Master:
             return ExitCode.OK
         reader.start()
         self.open_desk(desk, writer, boot)
-        admin = Admin(desk, hub, writer, reader, self._settings)
-        deletions = Deletions(desk, writer, self._settings.scheduler.delete_s)
         local = LocalSlave(self._settings, hub.ports.control) if self._has_local_slave else None
         self._write_ports(hub)
         log.info(
@@ -124,13 +129,19 @@ class Master:
         gc.freeze()
         gc.set_threshold(*GARBAGE_THRESHOLDS)
         try:
-            return _Loop(self, hub, desk, admin, writer, reader, local, deletions).run()
+            return self.loop(hub, desk, writer, reader, local).run()
         finally:
             if local is not None:
                 local.kill()
             (self._settings.data_dir / PORTS_FILE).unlink(missing_ok=True)
             reader.stop()
             writer.stop(FLUSH_S)
+
+    def loop(self, hub: Hub, desk: Desk, writer: Writer, reader: ReaderThread, local: LocalSlave | None) -> "_Loop":
+        """What serves, once the desk is open."""
+        admin = Admin(desk, hub, writer, reader, self._settings)
+        deletions = Deletions(desk, writer, self._settings.scheduler.delete_s, self.clock.wall_ms)
+        return _Loop(self, hub, desk, admin, writer, reader, local, deletions, self._settings.retention)
 
     def open_desk(self, desk: Desk, writer: Writer, boot: Boot) -> None:
         """Let the desk begin with what the database said."""
@@ -149,6 +160,7 @@ class Master:
             now=now,
             has_cron=not self._is_oneshot,
             pausing=Pausing(scheduler.fail_pause_num, scheduler.pause_s, scheduler.unpause_check_num),
+            politeness=self._settings.politeness,
         )
         desk.open(core, writer, self._settings, boot.cluster, boot.epoch)
         for project in boot.projects:
@@ -199,10 +211,13 @@ class Master:
         """How often we were asked to stop; the second time means at once."""
         return self._stops
 
-    def take_reload(self) -> bool:
-        """Whether SIGHUP came since the last call."""
-        was, self._reload = self._reload, False
-        return was
+    def take_reload(self) -> MasterFile | None:
+        """The settings to go on with, if SIGHUP came since the last call."""
+        if not self._reload:
+            return None
+        self._reload = False
+        self._fresh = self._reread() or self._fresh
+        return self._fresh
 
 
 class _Loop:
@@ -218,6 +233,7 @@ class _Loop:
         reader: ReaderThread,
         local: LocalSlave | None,
         deletions: Deletions,
+        retention: RetentionSettings,
     ) -> None:
         self._master = master
         self._hub = hub
@@ -228,13 +244,15 @@ class _Loop:
         self._local = local
         self._clock = master.clock
         now = self._clock.monotonic()
-        self._every: list[_Every] = [
+        self._every: list[_Every | Retention] = [
             _Every(desk.heartbeat_s, desk.say_beat, now),
             _Every(RENEW_S, self._renew, now),
             _Every(STATUS_S, self._status, now),
             _Every(TRIM_S, desk.trim_windows, now),
             _Every(LOOK_S, deletions.look, now),
         ]
+        if retention.is_wanted:
+            self._every.append(Retention(retention, desk, writer, now))
 
     def run(self) -> ExitCode:
         """Until a signal; raises OwnedElsewhere when another master took the database."""
@@ -256,8 +274,8 @@ class _Loop:
             one.run_if_due(now)
         if self._local is not None:
             self._local.step(now)
-        if self._master.take_reload():
-            self._desk.reload()
+        if (settings := self._master.take_reload()) is not None:
+            self._desk.reload(settings.politeness)
 
     def wait_s(self) -> float:
         """Seconds until `step` has something to do if nothing comes in."""

@@ -13,7 +13,7 @@ import threading
 import zlib
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Sequence
-from time import monotonic  # by itself: a script may replace what `time` holds
+from time import monotonic, time  # by themselves: a script may replace what `time` holds
 from typing import Any
 
 import msgspec
@@ -32,8 +32,10 @@ from zspider.broker.messages import (
     WantProject,
 )
 from zspider.broker.pipe import Pipe
+from zspider.roles.answers import answer_of
 from zspider.roles.limits import (
     die_with_parent,
+    give_up_rights,
     lift_memory_limit,
     limit_memory,
     own_session,
@@ -322,6 +324,7 @@ def final_outcome(page: Page, ran: Ran, follows: list[Follow]) -> Outcome:
         fetch_ms=ran.fetch_ms,
         process_ms=ran.process_ms,
         schedule=ran.schedule,
+        answer=answer_of(page.fetch, time()),
     )
 
 
@@ -350,7 +353,13 @@ def failed_to_load(page: Page, error: LoadError) -> Outcome:
         "exception": str(error),
     }
     packed = msgspec.msgpack.encode({**track, "process": process})
-    return Outcome(*_identity(page), end=End.FAILURE, track=packed, reason=str(error)[:REASON_CHARS])
+    return Outcome(
+        *_identity(page),
+        end=End.FAILURE,
+        track=packed,
+        reason=str(error)[:REASON_CHARS],
+        answer=answer_of(page.fetch, time()),
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -365,6 +374,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = msgspec.json.decode(given.options, type=ProcessorOptions)
     die_with_parent(given.parent)
     own_session()
+    give_up_rights()
     shim.install()
     pipe = Pipe.inherited(given.pipe)
     running = Running(given.running)

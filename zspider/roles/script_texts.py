@@ -1,15 +1,18 @@
 """The master's scripts by their hashes: read when somebody asks, and kept for the next who does."""
 
+import time
 from collections import OrderedDict
 from collections.abc import Callable
 
 import structlog
 
+from zspider.broker.offenders import Seldom
 from zspider.errors import StorageError
 from zspider.roles.writer import Writer
 
 log = structlog.get_logger(__name__)
 KEPT_MAX = 200  # texts in memory
+READS_MAX = 100  # at once; who asks for more asks again
 
 
 class ScriptTexts:
@@ -17,11 +20,13 @@ class ScriptTexts:
 
     def __init__(self, writer: Writer) -> None:
         self._writer = writer
+        self._seldom = Seldom()
         self._texts: OrderedDict[bytes, str] = OrderedDict()
         self._waiting: dict[bytes, dict[tuple[bytes, str], Callable[[str], object]]] = {}
 
     def with_text(self, script: bytes, who: tuple[bytes, str], then: Callable[[str], object]) -> None:
-        """Call `then` with a script's text, now or when it is read; never for a script that nobody has.
+        """Call `then` with a script's text, now or when it is read; never for a script that nobody has, or while
+        READS_MAX others are read.
 
         who: of several calls with the same, while the text is read, the last one counts.
         """
@@ -29,9 +34,10 @@ class ScriptTexts:
         if text is not None:
             then(text)
             return
-        is_asked = script in self._waiting
-        self._waiting.setdefault(script, {})[who] = then
-        if not is_asked:
+        if script in self._waiting:
+            self._waiting[script][who] = then
+        elif len(self._waiting) < READS_MAX:
+            self._waiting[script] = {who: then}
             self._writer.call(
                 lambda storage: storage.script(script),
                 lambda found: self._read(script, found),
@@ -47,4 +53,6 @@ class ScriptTexts:
 
     def _failed(self, script: bytes, error: StorageError) -> None:
         del self._waiting[script]
-        log.warning("script_unknown", script=script.hex()[:12], reason=str(error))
+        held_back = self._seldom.may_log("script_unknown", time.monotonic())
+        if held_back is not None:
+            log.warning("script_unknown", script=script.hex()[:12], reason=str(error), more=held_back)

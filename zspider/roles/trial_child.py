@@ -17,7 +17,7 @@ from typing import Any
 
 import msgspec
 
-from zspider.roles.limits import die_with_parent, limit_memory, own_session
+from zspider.roles.limits import die_with_parent, give_up_rights, limit_memory, own_session
 from zspider.script import shim
 from zspider.script.deadline import Deadline
 from zspider.script.errors import LoadError, ProjectImportError
@@ -256,6 +256,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     limits = msgspec.json.decode(given.limits, type=Limits)
     die_with_parent(given.parent)
     own_session()
+    give_up_rights()
     shim.install()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal; the parent decides
     limit_memory(limits.memory_bytes)

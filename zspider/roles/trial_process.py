@@ -13,6 +13,7 @@ import msgspec
 
 from zspider.errors import ScriptError
 from zspider.fetch import Fetched
+from zspider.roles.limits import script_environment
 from zspider.roles.script_file import ScriptFile
 from zspider.roles.trial import as_granted, fetch_task
 from zspider.roles.trial_child import (
@@ -118,6 +119,7 @@ class _Process:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 bufsize=0,
+                env=script_environment(),
                 pass_fds=[theirs.fileno()],
                 start_new_session=True,
             )

@@ -20,7 +20,7 @@ from zspider.roles.processing import Customer, Processing
 from zspider.roles.relay_pages import RelayPages
 from zspider.roles.starts import Starts
 from zspider.settings import FetchSettings, SlaveFile
-from zspider.task import INTERNAL, End, Grant, is_message
+from zspider.task import GUARDED, INTERNAL, End, Grant, is_message
 
 log = structlog.get_logger(__name__)
 PAGES_BYTES_MAX = 256 * 1024 * 1024  # of pages in memory; above it nothing more is fetched
@@ -366,7 +366,10 @@ class Work:
             return
         self.held.move(lease, Stage.FETCHING)
         try:
-            request = build_request(serial, url, lease.task["fetch"], lease.task["track"], self._settings.fetch)
+            task = lease.task
+            request = build_request(
+                serial, url, task["fetch"], task["track"], self._settings.fetch, private_ok=GUARDED not in task
+            )
         except FetchError as exc:
             self._on_fetched(failure(serial, url, str(exc)))
         else:

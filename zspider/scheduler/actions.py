@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
+from zspider.scheduler.host_queues import Stretch
 from zspider.scheduler.leases import Lease, Session
 from zspider.scheduler.pause import Phase
 from zspider.task import Ref
@@ -56,6 +57,13 @@ class Refill(NamedTuple):
     after: tuple[int, int] | None
 
 
+class Sweep(NamedTuple):
+    """Read waiting tasks of some hosts in a stretch of an order, or as far as that is quick, and call `Core.swept`."""
+
+    project: int
+    stretch: Stretch
+
+
 class Charge(NamedTuple):
     """Write down that these deliveries were lost, (task, run, attempt); those that may be tried again enter then."""
 
@@ -82,4 +90,4 @@ class Gone(NamedTuple):
     session: Session
 
 
-Action = Give | Welcome | Challenge | RefuseClone | AskHello | Tell | Refill | Charge | Finish | Paused | Gone
+Action = Give | Welcome | Challenge | RefuseClone | AskHello | Tell | Refill | Sweep | Charge | Finish | Paused | Gone

@@ -6,7 +6,8 @@ class TokenBucket:
 
     A reservation may take a token that is not there yet, together with the time to wait for it: the
     master grants a little ahead, and the slave starts each task at its time. A bucket starts with one
-    token (pyspider.md 11.2); a burst below 1 never gives any (4.5).
+    token (pyspider.md 11.2); a burst below 1 never gives any (4.5). A token is spent when its task is granted, whatever
+    becomes of that (as in pyspider, 4.5): one that came back when the bucket had been full since would be one too many.
     """
 
     def __init__(self, rate: float, burst: float, now: float) -> None:
@@ -32,10 +33,6 @@ class TokenBucket:
             return None
         self._tokens -= 1.0
         return wait_s
-
-    def refund(self) -> None:
-        """Give back a token whose task was not granted after all."""
-        self._tokens = min(self._tokens + 1.0, self.burst)
 
     def wait_s(self, now: float) -> float | None:
         """Seconds until the next token is there: 0.0 if it is, None if never."""

@@ -4,9 +4,8 @@
 `step`, which grants what can be granted and says by when it wants to be called again.
 """
 
-from collections import deque
 from collections.abc import Iterable, Sequence
-from math import ceil
+from math import ceil, inf
 from typing import Literal
 
 from zspider.scheduler.actions import (
@@ -20,15 +19,32 @@ from zspider.scheduler.actions import (
     Paused,
     Refill,
     RefuseClone,
+    Sweep,
     Tell,
     Welcome,
 )
+from zspider.scheduler.agenda import Agenda
+from zspider.scheduler.host_queues import Stretch
+from zspider.scheduler.hosts import HostLimits
 from zspider.scheduler.leases import Lease, LeaseTable, Session
 from zspider.scheduler.membership import Arrival, Greeting, HeldLease, Membership, Timing
 from zspider.scheduler.pause import NEVER, Pausing, Phase
 from zspider.scheduler.projects import CronRun, ProjectState
 from zspider.scheduler.turns import Turns
-from zspider.task import CRONJOB, INTERNAL, Project, ProjectStatus, Ref, Task, is_message, task_key
+from zspider.settings import PolitenessSettings
+from zspider.task import (
+    CRONJOB,
+    INTERNAL,
+    Answer,
+    Project,
+    ProjectStatus,
+    Ref,
+    Task,
+    host_hash,
+    host_of,
+    is_message,
+    task_key,
+)
 
 __all__ = ["Core", "Greeting", "HeldLease", "Timing"]
 
@@ -36,6 +52,8 @@ AHEAD_S = 0.1  # tokens are granted this much ahead; the slave starts each task 
 RATE_TURN_S = 0.03  # a project held back by its rate is looked at this often: one grant message, several tasks
 EXPIRE_TURN_S = 0.1  # how often silent slaves are looked for
 GRANTS_PER_TURN = 500  # then the sockets are looked at again
+NO_LIMITS = PolitenessSettings(silent_share=1.0)
+HOLDS_PER_TURN = 2000  # tasks set aside for their hosts' sake: some 10 ms
 
 
 class Core:
@@ -50,19 +68,24 @@ class Core:
         now: float,
         has_cron: bool = True,
         pausing: Pausing = NEVER,
+        politeness: PolitenessSettings | None = None,
     ) -> None:
-        self.leases = LeaseTable()
+        self.hosts = HostLimits(politeness or NO_LIMITS)
+        self.leases = LeaseTable(self.hosts)
         self.projects: dict[int, ProjectState] = {}
         self.lost_leases = 0
         self._members = Membership(timing, expected, now)
+        self._turns = Turns(self._members.sessions, self.leases.changed)
+        self._agenda = Agenda()
         self._lease_s = timing.lease_s
         self._window = window
         self._has_cron = has_cron
         self._pausing = pausing
         self._expire_at = now
+        self._holds = 0  # tasks set aside in this step
+        self._asks_hosts = False  # in this step: something limits some host
         self._grants = 0  # counts; the order in which projects had their turns
         self._is_cut_short = False  # the last step had more to grant
-        self._stepped_ms = 0  # wall-clock time of the last step
 
     @property
     def sessions(self) -> dict[bytes, Session]:
@@ -73,6 +96,7 @@ class Core:
 
     def set_project(self, project: Project, now: float, now_ms: int) -> list[Action]:
         """A project is new or was changed. One that is not worked on any more gets its leases recalled."""
+        self._agenda.touch(project.id)
         state = self.projects.get(project.id)
         if state is None:
             self.projects[project.id] = ProjectState(
@@ -92,6 +116,7 @@ class Core:
     def unpause(self, project: int) -> None:
         """Somebody says that a project may go on: what failed before does not count any more."""
         self.projects[project].pause.clear()
+        self._agenda.touch(project)
 
     def unloadable(self, project: int) -> str:
         """Why no slave can load a project's script; "" if one may be able to, or nobody is there."""
@@ -139,13 +164,17 @@ class Core:
             self._members.end_claim(session_id)
             actions.append(RefuseClone(claim.greeting.route, session_id))
         self.heard(session, now)
-        session.window = window
+        if session.window != window:
+            session.window = window
+            self.leases.changed.add(session)
         session.seen = max(session.seen, min(seen, session.next_number - 1))
         self._miss(self.leases.lost(session, session.seen, named, now - self._lease_s))
         return actions
 
     def heard(self, session: Session, now: float) -> None:
         """Any word of a slave shows that it lives."""
+        if session.is_silent:
+            self.leases.changed.add(session)
         self._members.heard(session, now)
 
     def leave(self, session_id: bytes) -> list[Action]:
@@ -177,16 +206,22 @@ class Core:
         lease = self.leases.get(ref)
         if lease is None or lease.task.run != run:
             return []
-        lease.taken_by = session_id
+        self.leases.take(lease, session_id)
         return [Tell("taken", lease.session, [lease.number])]
 
     # --- outcomes -------------------------------------------------------------------------------
 
-    def arrived(self, ref: Ref, run: int) -> None:
-        """The ending outcome of a run is here and will be committed: its lease takes no more room."""
+    def arrived(self, ref: Ref, run: int, answer: Answer | None, fetch_s: float, now: float) -> None:
+        """The ending outcome of a run is here and will be committed: its lease takes no more room.
+
+        answer, fetch_s: what the page's host had to say, and how long that took; None for a usual 200.
+        """
         lease = self.leases.get(ref)
-        if lease is not None and lease.task.run == run:
-            self.leases.arrive(lease)
+        if lease is None or lease.task.run != run:
+            return
+        if (answer is not None or self.hosts.is_used) and not lease.has_arrived:
+            self._hear_host(lease, answer, fetch_s, now)
+        self.leases.arrive(lease)
 
     def ended(
         self, ref: Ref, run: int, by: bytes, *, is_late: bool, is_success: bool | None = None, error: str = ""
@@ -196,6 +231,7 @@ class Core:
         is_late: it had ended before; the task may wait for its next run already. is_success: of a page; None for
         what says nothing about the project's pages. error: why it failed.
         """
+        self._agenda.touch(ref.project)
         if not is_late and (state := self.projects.get(ref.project)) is not None:
             state.frontier.take(ref)
             if is_success is not None:
@@ -215,6 +251,7 @@ class Core:
         """These runs were cancelled or replaced: nobody need work on them."""
         actions: list[Action] = []
         for ref in refs:
+            self._agenda.touch(ref.project)
             if (state := self.projects.get(ref.project)) is not None:
                 state.frontier.take(ref)
             if (lease := self.leases.get(ref)) is not None:
@@ -227,6 +264,7 @@ class Core:
             state = self.projects.get(task.ref.project)
             if state is not None and not self.leases.is_leased(task):
                 state.frontier.offer(task)
+                self._agenda.touch(task.ref.project)
 
     def refilled(
         self,
@@ -239,22 +277,30 @@ class Core:
         """The answer to a Refill."""
         if (state := self.projects.get(project)) is not None:
             state.frontier.refill(kind, after, tasks, is_last, self.leases.is_leased)
+            self._agenda.touch(project)
+
+    def swept(self, project: int, stretch: Stretch, tasks: Sequence[Task], reached: tuple[int, int]) -> None:
+        """The answer to a Sweep. reached: everything up to there was looked at."""
+        if (state := self.projects.get(project)) is not None:
+            state.frontier.swept(stretch, tasks, reached, self.leases.is_leased)
+            self._agenda.touch(project)
 
     def finish_answered(self, project: int) -> None:
         """A Finish was done; what it led to has entered."""
         if (state := self.projects.get(project)) is not None:
             state.is_finish_asked = False
+            self._agenda.touch(project)
 
     def reload(self) -> None:
         """What is known of the waiting tasks may be wrong: ask the database again."""
         for state in self.projects.values():
             state.frontier.reset()
+            self._agenda.touch(state.project.id)
 
     # --- time -----------------------------------------------------------------------------------
 
     def step(self, now: float, now_ms: int) -> list[Action]:
         """Let time pass, then grant what can be granted."""
-        self._stepped_ms = now_ms
         actions: list[Action] = []
         for claim in self._members.unanswered(now):
             actions += self.route_is_gone(claim.greeting.session, now)
@@ -262,32 +308,24 @@ class Core:
         if self.is_adopting(now):
             return actions
         actions += [Gone(session) for session in self._members.missing(now)]
+        self._open_hosts(now)
+        self._agenda.wake(self.projects, now)
         actions += self._pauses(now)
-        actions += self._finishes()
-        actions += self._refills()
         actions += self._grant(now, now_ms)
+        actions += self._ask()
         return actions
 
     def is_adopting(self, now: float) -> bool:
         """After a restart: waiting for the slaves of before, whose leases must not be given twice."""
         return self._members.is_adopting(now)
 
-    def wait_s(self, now: float, now_ms: int) -> float:
+    def wait_s(self, now: float) -> float:
         """Seconds until `step` has something to do, if nothing happens; at most one."""
         if self._is_cut_short:
             return 0.0
-        wait_s = 1.0
-        if not any(session.room > 0 for session in self.sessions.values()):
-            return wait_s
-        for state in self.projects.values():
-            if not state.is_active:
-                continue
-            if state.is_limited:
-                token_s = state.bucket.wait_s(now)
-                wait_s = min(wait_s, 1.0 if token_s is None else RATE_TURN_S + max(0.0, token_s - AHEAD_S))
-            for at_ms in (state.frontier.next_due_ms(), state.next_tick_ms(now_ms)):
-                if at_ms is not None and at_ms > self._stepped_ms:  # else something other than time holds it back
-                    wait_s = min(wait_s, max(0.001, (at_ms - now_ms) / 1000))
+        wait_s = self._agenda.wait_s(now)
+        if (host_s := self.hosts.next_s(now)) < wait_s:
+            wait_s = min(wait_s, RATE_TURN_S + max(0.0, host_s - AHEAD_S))
         return wait_s
 
     # --- inside ---------------------------------------------------------------------------------
@@ -297,6 +335,7 @@ class Core:
         known = self.sessions.get(greeting.session)
         is_same_route = known is not None and known.route == greeting.route
         session = self._members.admit(greeting, now)
+        self.leases.changed.add(session)
         session.next_number = max([session.next_number, greeting.seen + 1, *(one.number + 1 for one in held)])
         # What was granted on a connection that is no more will not arrive; on this one it may be on its way.
         came = greeting.seen if is_same_route else session.next_number
@@ -317,7 +356,8 @@ class Core:
         actions = [] if lease is None else self._end_all([lease])
         state.frontier.take(ref)
         task = waiting or Task(ref, held.taskid, url="", body=b"", run=held.run, attempt=held.attempt - 1)
-        self.leases.adopt(task, session, held.number, held.attempt, now, is_known=waiting is not None)
+        is_known = waiting is not None
+        self.leases.adopt(task, session, held.number, held.attempt, now, is_known=is_known, host=held.host)
         return actions
 
     def _expire(self, now: float) -> list[Action]:
@@ -325,6 +365,7 @@ class Core:
         if now < self._expire_at:
             return []
         self._expire_at = now + EXPIRE_TURN_S
+        self.hosts.set_capacity(sum(session.window for session in self.sessions.values()))
         actions: list[Action] = []
         for session in self._members.fallen_silent(now):
             self._members.remove(session.id)
@@ -340,12 +381,12 @@ class Core:
         """These grants did not reach their slave."""
         for lease in leases:
             self.lost_leases += 1
-            self._refund(lease)
             self._put_back(lease)
 
     def _put_back(self, lease: Lease, *, is_charged: bool = False) -> None:
         """End a lease whose task waits again: now, or, if it is charged, once that is written and it enters."""
         self.leases.end(lease)
+        self._agenda.touch(lease.task.ref.project)
         task, state = lease.task, self.projects.get(lease.task.ref.project)
         if state is None:
             return
@@ -357,20 +398,13 @@ class Core:
             state.frontier.reset()  # only the database knows where it belongs
 
     def _refund(self, lease: Lease) -> None:
-        """Its token was not used."""
-        if (
-            lease.is_known
-            and _takes_token(lease.task)
-            and (state := self.projects.get(lease.task.ref.project)) is not None
-        ):
-            state.bucket.refund()
+        """Its turn at its host was not used. (Its token is spent: given back late, more would start than may.)"""
+        if lease.host:
+            self.hosts.refund(lease.host, lease.start)
 
     def _resend_taken(self, session_id: bytes) -> list[Action]:
         """Relayed pages that a vanished slave was processing."""
-        leases = [lease for lease in self.leases if lease.taken_by == session_id]
-        for lease in leases:
-            lease.taken_by = None
-        return _tell_holders("resend", leases)
+        return _tell_holders("resend", self.leases.untake(session_id))
 
     def _end_all(self, leases: Sequence[Lease]) -> list[Action]:
         for lease in leases:
@@ -380,57 +414,94 @@ class Core:
     def _pauses(self, now: float) -> list[Action]:
         """Pause projects whose pages all fail, and let paused ones try again."""
         actions: list[Action] = []
-        for state in self.projects.values():
-            if state.pause.turn(now):
-                project, pause = state.project.id, state.pause
-                actions.append(Paused(project, pause.phase, pause.reason))
-                actions += self._recall_pages(project) if pause.phase is Phase.PAUSED else []
+        for project in self._agenda.touched:
+            state = self.projects.get(project)
+            if state is not None and state.pause.turn(now):
+                actions.append(Paused(project, state.pause.phase, state.pause.reason))
+                actions += self._recall_pages(project) if state.pause.phase is Phase.PAUSED else []
         return actions
 
     def _recall_pages(self, project: int) -> list[Action]:
         """What no slave has begun shall wait here; what goes on while a project is paused stays."""
         return _tell_holders("recall", [one for one in self.leases.of_project(project) if _takes_token(one.task)])
 
-    def _finishes(self) -> list[Action]:
+    def _ask(self) -> list[Action]:
+        """What the database is asked for projects that were looked at: more tasks, or on_finished."""
         actions: list[Action] = []
-        for state in self.projects.values():
+        for project in self._agenda.looked_at():
+            state = self.projects.get(project)
+            if state is None or not state.is_active:
+                continue
             if state.is_finishing and not state.is_finish_asked:
                 state.is_finish_asked = True
-                actions.append(Finish(state.project.id))
+                actions.append(Finish(project))
+            if not state.has_script:
+                continue
+            for kind, window in state.frontier.wants():
+                window.is_refilling = True
+                beyond = state.frontier.stretch_beyond() if kind == "ready" else None
+                actions.append(Sweep(project, beyond) if beyond else Refill(project, kind, window.after))
+            if (stretch := state.frontier.stretch()) is not None:
+                actions.append(Sweep(project, stretch))
         return actions
 
-    def _refills(self) -> list[Action]:
-        actions: list[Action] = []
-        for state in self.projects.values():
-            if state.is_active and state.has_script:
-                for kind, window in state.frontier.wants():
-                    window.is_refilling = True
-                    actions.append(Refill(state.project.id, kind, window.after))
-        return actions
+    def _open_hosts(self, now: float) -> None:
+        """Let the tasks of hosts that may be asked again take part."""
+        for name in self.hosts.freed(now, AHEAD_S):
+            host = host_hash(name)
+            for state in self.projects.values():
+                if state.frontier.has_aside:
+                    state.frontier.open(host)
+                    self._agenda.touch(state.project.id)
+
+    def _hear_host(self, lease: Lease, answer: Answer | None, fetch_s: float, now: float) -> None:
+        name = lease.host or host_of(lease.task.url)
+        if name and _takes_token(lease.task):
+            self.hosts.answered(name, answer, fetch_s, lease.granted, now)
 
     def _grant(self, now: float, now_ms: int) -> list[Action]:
         """Hand out tasks, one of each project after the other, to whoever has the least to do."""
         actions: list[Action] = []
         given: dict[bytes, tuple[Session, list[tuple[Lease, int]]]] = {}
-        turns = Turns(self.sessions.values())
-        sources = deque(sorted((x for x in self.projects.values() if x.is_active), key=lambda state: state.turn))
+        unable: list[ProjectState] = []  # nobody who has room can load their scripts
         until = self._grants + GRANTS_PER_TURN
-        while sources and turns and self._grants < until:
-            state = sources.popleft()
-            task = self._next(state, now, now_ms)
-            session = turns.next((state.project.id, state.project.script)) if task is not None else None
-            if task is None or session is None:
+        self._holds, self._asks_hosts = 0, self.hosts.is_used
+        while self._grants < until and self._turns and (project := self._agenda.next()) is not None:
+            state = self.projects.get(project)
+            task = self._next(state, now, now_ms) if state is not None and state.is_active else None
+            if state is None or task is None:
+                self._agenda.sleep(project, self._asleep_until(state, now, now_ms), now)
                 continue
-            start_ms = self._take(state, task, now, now_ms)
+            session = self._turns.next((project, state.project.script))
+            if session is None:
+                unable.append(state)
+                continue
             actions += self._end_all([older]) if (older := self.leases.get(task.ref)) is not None else []
-            lease = self.leases.add(task, session, now)
-            turns.served(session)
+            start_ms = self._take(state, task, now, now_ms)
+            host = host_of(task.url) if self._asks_hosts and _takes_token(task) else ""
+            lease = self.leases.add(task, session, now, host, now + start_ms / 1000)
+            self._turns.served(session)
             given.setdefault(session.id, (session, []))[1].append((lease, start_ms))
             self._grants += 1
             state.turn = self._grants
-            sources.append(state)
-        self._is_cut_short = bool(self._grants == until and sources and turns)
+            self._agenda.touch(project)
+            self._agenda.stay(project, state.turn)
+        self._is_cut_short = bool((self._grants == until and self._turns) or self._holds > HOLDS_PER_TURN)
+        for state in unable:
+            self._agenda.stay(state.project.id, state.turn)
         return [*actions, *(Give(session, grants) for session, grants in given.values())]
+
+    def _asleep_until(self, state: ProjectState | None, now: float, now_ms: int) -> float:
+        """When a project without a task may have one, if nothing happens to it; inf: never."""
+        if state is None or not state.is_active:
+            return inf
+        until = state.pause.until if state.pause.phase is Phase.PAUSED else inf
+        if state.is_limited and (token_s := state.bucket.wait_s(now)) is not None:
+            until = now + RATE_TURN_S + max(0.0, token_s - AHEAD_S)
+        for at_ms in (state.frontier.next_due_ms(), state.next_tick_ms(now_ms)):
+            if at_ms is not None and at_ms > now_ms:  # else something other than time holds it back
+                until = min(until, now + (at_ms - now_ms) / 1000)
+        return until
 
     def _next(self, state: ProjectState, now: float, now_ms: int) -> Task | None:
         """The task that the project wants done next; None if it has to wait."""
@@ -440,14 +511,31 @@ class Core:
                 return task
         if not state.has_script:
             return None
-        while (found := state.frontier.peek(now_ms)) is not None and self._is_outrun(found):
-            state.frontier.next(now_ms)
+        found = self._first(state, now, now_ms)
         if found is not None and _takes_token(found):
             if state.is_paused and not state.allows_page(self.leases):
                 return None
             token_s = state.bucket.wait_s(now)
             state.is_limited = token_s is None or token_s > AHEAD_S
         return None if state.is_limited else found
+
+    def _first(self, state: ProjectState, now: float, now_ms: int) -> Task | None:
+        """The first task whose host may be asked; those before it are set aside, and their hosts awaited."""
+        while (found := state.frontier.peek(now_ms)) is not None:
+            if self._is_outrun(found):
+                state.frontier.next(now_ms)
+                continue
+            name = host_of(found.url) if self._asks_hosts and _takes_token(found) else ""
+            if not name or self.hosts.wait_s(name, now) <= AHEAD_S:
+                return found
+            self.hosts.await_(name, now)
+            self._holds += 1
+            if self._holds > HOLDS_PER_TURN:
+                self._agenda.touch(state.project.id)  # it is looked at again at once
+                return None
+            if not state.frontier.hold(now_ms):
+                return None
+        return None
 
     def _is_outrun(self, task: Task) -> bool:
         """This run, or a later one, is leased; only what a slave of before a restart holds can be an earlier one."""
@@ -464,7 +552,10 @@ class Core:
         if not _takes_token(task):
             return 0
         state.pause.granted(task.ref)
-        return ceil(1000 * (state.bucket.reserve(now, AHEAD_S) or 0.0))
+        wait_s = state.bucket.reserve(now, AHEAD_S) or 0.0
+        if self._asks_hosts:
+            wait_s = max(wait_s, self.hosts.wait_s(host_of(task.url), now))
+        return ceil(1000 * wait_s)
 
 
 def _has_row(task: Task) -> bool:

@@ -5,82 +5,20 @@ waits is here (or leased), whatever lies behind it is in the database only. So a
 no more memory than ten thousand.
 """
 
-from collections.abc import Callable, Iterable
-from heapq import heappop, heappush
-from itertools import count
-from typing import Literal
+from collections.abc import Callable, Iterable, Sequence
 
-from zspider.task import Ref, Task
-
-Position = tuple[int, int]  # sorts tasks: (-priority, seq) when ready, (due_ms, seq) when delayed
-_BEGIN: Position = (-(1 << 62), -1)  # before every task
-_END: Position = (1 << 62, 0)  # behind every task
-_STALE_MAX = 64  # heap entries whose task is gone that are not worth cleaning up
-
-
-def ready_position(task: Task) -> Position:
-    """Higher priority first, then order of arrival (pyspider.md 4.4)."""
-    return (-task.priority, task.seq)
-
-
-def delayed_position(task: Task) -> Position:
-    """Earlier due first, then order of arrival."""
-    return (task.due_ms, task.seq)
-
-
-class TaskHeap:
-    """Tasks in the order of their positions, one per ref, any of which can be taken out."""
-
-    def __init__(self, position: Callable[[Task], Position]) -> None:
-        self._position = position
-        self._heap: list[tuple[Position, int, Task]] = []
-        self._tasks: dict[Ref, Task] = {}  # a heap entry whose task is not here any more is skipped
-        self._serial = count()  # no two entries compare equal, so tasks are never compared
-
-    def __len__(self) -> int:
-        return len(self._tasks)
-
-    def get(self, ref: Ref) -> Task | None:
-        """This task, if it is here."""
-        return self._tasks.get(ref)
-
-    def push(self, task: Task) -> None:
-        """Put a task in; it replaces one with the same ref."""
-        self._tasks[task.ref] = task
-        heappush(self._heap, (self._position(task), next(self._serial), task))
-        if len(self._heap) > 2 * len(self._tasks) + _STALE_MAX:
-            self.keep_first(len(self._heap))
-
-    def peek(self) -> Task | None:
-        """The first task, or None."""
-        while self._heap:
-            task = self._heap[0][2]
-            if self._tasks.get(task.ref) is task:
-                return task
-            heappop(self._heap)
-        return None
-
-    def pop(self) -> Task:
-        """Take out the first task; only after `peek` gave it."""
-        task = heappop(self._heap)[2]
-        del self._tasks[task.ref]
-        return task
-
-    def discard(self, ref: Ref) -> Task | None:
-        """Take out this task; None if it is not here."""
-        return self._tasks.pop(ref, None)
-
-    def keep_first(self, n: int) -> Position:
-        """Drop all but the first `n` tasks (at least one is here); returns the position of the last one kept."""
-        live = {entry[2].ref: entry for entry in self._heap if self._tasks.get(entry[2].ref) is entry[2]}
-        self._heap = sorted(live.values())[:n]  # sorted, so it is a heap
-        self._tasks = {task.ref: task for _, _, task in self._heap}
-        return self._heap[-1][0]
-
-    def clear(self) -> None:
-        """Drop everything."""
-        self._heap.clear()
-        self._tasks.clear()
+from zspider.scheduler.host_queues import HostQueues, Stretch
+from zspider.scheduler.order import (
+    BEGIN,
+    END,
+    Kind,
+    Position,
+    TaskHeap,
+    delayed_position,
+    position_of,
+    ready_position,
+)
+from zspider.task import Ref, Task, host_hash, host_of
 
 
 class Window:
@@ -91,7 +29,7 @@ class Window:
 
     def __init__(self, position: Callable[[Task], Position], size: int) -> None:
         self.tasks = TaskHeap(position)
-        self.edge = _BEGIN
+        self.edge = BEGIN
         self.is_refilling = False  # a refill was asked for and has not come back
         self._position = position
         self._size = size
@@ -99,12 +37,12 @@ class Window:
     @property
     def is_complete(self) -> bool:
         """Nothing lies behind the edge."""
-        return self.edge == _END
+        return self.edge == END
 
     @property
     def after(self) -> Position | None:
         """Where a refill goes on; None: from the beginning."""
-        return None if self.edge == _BEGIN else self.edge
+        return None if self.edge == BEGIN else self.edge
 
     def offer(self, task: Task) -> None:
         """Take in a task that begins to wait, if it belongs before the edge."""
@@ -113,27 +51,26 @@ class Window:
             self._cut()
 
     def refill(
-        self, after: Position | None, found: Iterable[Task], is_last: bool, is_taken: Callable[[Task], bool]
-    ) -> None:
-        """Take in what the database had behind `after`, but for the leased.
+        self, after: Position | None, found: Iterable[Task], reached: Position, is_taken: Callable[[Task], bool]
+    ) -> bool:
+        """Take in what the database had behind `after`, up to `reached`, but for what is elsewhere already.
 
-        Ignored when the edge has moved since it was asked for: it will be asked again.
+        Ignored (False) when the edge has moved since it was asked for: it will be asked again.
         """
         self.is_refilling = False
         if after != self.after:
-            return
+            return False
         for task in found:
-            self.edge = self._position(task)
             if not is_taken(task):
                 self.tasks.push(task)
-        if is_last:
-            self.edge = _END
+        self.edge = reached
         self._cut()
+        return True
 
     def reset(self) -> None:
         """Forget everything; the database is asked again."""
         self.tasks.clear()
-        self.edge = _BEGIN
+        self.edge = BEGIN
 
     def _cut(self) -> None:
         """Leave what is too much to the database."""
@@ -142,22 +79,24 @@ class Window:
 
 
 class Frontier:
-    """The waiting tasks of one project: those ready now, and those due later.
+    """The waiting tasks of one project: those ready now, those due later, and those whose hosts may not be asked.
 
-    Memory: at most 2 * size ready, 2 * size delayed and `size` due tasks. The order is exact among the tasks in
-    memory. A due task waits its turn in the delayed order (by its time, whatever its priority) only while `size`
-    others are due, or while it lies behind the edge because more than size / 4 are in memory.
+    Memory: at most 2 * size ready, 2 * size delayed, `size` due tasks and `size` set aside. The order is exact among
+    the tasks in memory. A due task waits its turn in the delayed order (by its time, whatever its priority) only while
+    `size` others are due, or while it lies behind the edge because more than size / 4 are in memory.
+    Invariant: a waiting task before the edge of its order is in memory, or its host's tasks there were passed over.
     """
 
     def __init__(self, size: int) -> None:
         self.ready = Window(ready_position, size)
         self.delayed = Window(delayed_position, size)
+        self.aside = HostQueues(size)
         self._due = TaskHeap(ready_position)  # were delayed, are due; the database still has them as delayed
         self._size = size
         self._low = size // 4
 
     def __len__(self) -> int:
-        return len(self.ready.tasks) + len(self.delayed.tasks) + len(self._due)
+        return len(self.ready.tasks) + len(self.delayed.tasks) + len(self._due) + len(self.aside)
 
     def offer(self, task: Task) -> None:
         """Take in a task that begins to wait; it may be left to the database."""
@@ -166,33 +105,39 @@ class Frontier:
 
     def get(self, ref: Ref) -> Task | None:
         """This task, if it waits in memory."""
-        return self.ready.tasks.get(ref) or self.delayed.tasks.get(ref) or self._due.get(ref)
+        return self.ready.tasks.get(ref) or self.delayed.tasks.get(ref) or self._due.get(ref) or self.aside.get(ref)
 
     def take(self, ref: Ref) -> Task | None:
         """Take out a task: it ended, was replaced or is leased already; None if it is not in memory."""
-        return self.ready.tasks.discard(ref) or self.delayed.tasks.discard(ref) or self._due.discard(ref)
+        return (
+            self.ready.tasks.discard(ref)
+            or self.delayed.tasks.discard(ref)
+            or self._due.discard(ref)
+            or self.aside.discard(ref)
+        )
 
     def refill(
         self,
-        kind: Literal["ready", "delayed"],
+        kind: Kind,
         after: Position | None,
-        found: Iterable[Task],
+        found: Sequence[Task],
         is_last: bool,
         is_leased: Callable[[Task], bool],
     ) -> None:
         """Take in what the database had behind `after` in one of the two orders."""
         window = self.ready if kind == "ready" else self.delayed
-        window.refill(after, found, is_last, lambda task: is_leased(task) or self._due.get(task.ref) is not None)
+        reached = END if is_last else position_of(found[-1])[1] if found else window.edge
+        window.refill(after, found, reached, self._is_taken(is_leased))
 
     def peek(self, now_ms: int) -> Task | None:
         """The task to be granted next, or None when nothing is ready."""
-        heap = self._first(now_ms)
-        return None if heap is None else heap.peek()
+        source = self._first(now_ms)
+        return None if source is None else source.peek()
 
     def next(self, now_ms: int) -> Task | None:
         """Take out the task to be granted next, or None when nothing is ready."""
-        heap = self._first(now_ms)
-        return None if heap is None else heap.pop()
+        source = self._first(now_ms)
+        return None if source is None else source.pop()
 
     def has_ready(self, now_ms: int) -> bool:
         """Whether `next` would give a task."""
@@ -203,9 +148,9 @@ class Frontier:
         first = self.delayed.tasks.peek()
         return None if first is None else first.due_ms
 
-    def wants(self) -> list[tuple[Literal["ready", "delayed"], Window]]:
+    def wants(self) -> list[tuple[Kind, Window]]:
         """The windows that run low while the database may have more."""
-        low: list[tuple[Literal["ready", "delayed"], Window]] = []
+        low: list[tuple[Kind, Window]] = []
         if len(self.ready.tasks) <= self._low:
             low.append(("ready", self.ready))
         if len(self.delayed.tasks) + len(self._due) <= self._low:
@@ -215,19 +160,76 @@ class Frontier:
     @property
     def is_loaded(self) -> bool:
         """Everything that waits in the database is in memory, or leased."""
-        return self.ready.is_complete and self.delayed.is_complete
+        return self.ready.is_complete and self.delayed.is_complete and not self.aside.has_passed
 
     def reset(self) -> None:
         """Forget everything and load it from the database again."""
         self.ready.reset()
         self.delayed.reset()
         self._due.clear()
+        self.aside.clear()
 
-    def _first(self, now_ms: int) -> TaskHeap | None:
+    # --- hosts that may not be asked
+
+    def hold(self, now_ms: int) -> bool:
+        """The host of the first task may not be asked now: let others go first. False: too many hosts wait already.
+
+        `open` tells when the host may be asked.
+        """
+        source = self._first(now_ms)
+        task = None if source is None else source.peek()
+        if source is None or task is None:
+            return False
+        host = host_hash(host_of(task.url))
+        if source is self.aside:
+            self.aside.close(host)
+        elif self.aside.set_aside(host, task):
+            source.pop()
+        else:
+            return False
+        return True
+
+    @property
+    def has_aside(self) -> bool:
+        """Some tasks wait for their hosts, here or in the database only."""
+        return bool(len(self.aside)) or self.aside.has_passed
+
+    def open(self, host: int) -> None:
+        """Tasks of this host that were set aside stand in the order again."""
+        self.aside.open(host)
+
+    def stretch(self) -> Stretch | None:
+        """What is to be read for hosts that have nothing in memory any more; None: nothing, or not now."""
+        return self.aside.stretch()
+
+    def stretch_beyond(self) -> Stretch | None:
+        """A refill of the ready order without the hosts that have passed-over tasks; None: there are none."""
+        hosts = self.aside.passed["ready"].latest()
+        return Stretch("ready", self.ready.after, END, hosts, True, self._size) if hosts else None
+
+    def swept(
+        self, stretch: Stretch, found: Iterable[Task], reached: Position, is_leased: Callable[[Task], bool]
+    ) -> None:
+        """Take in what the database had in a stretch, which was read up to `reached`."""
+        is_taken = self._is_taken(is_leased)
+        if not stretch.is_others:
+            self.aside.swept(stretch, [task for task in found if not is_taken(task)], reached)
+        elif self.ready.refill(stretch.after, found, reached, is_taken):
+            self.aside.pass_beyond(stretch, reached)
+
+    def _is_taken(self, is_leased: Callable[[Task], bool]) -> Callable[[Task], bool]:
+        """Whether a task that the database has waiting is leased, or here already."""
+        return lambda task: is_leased(task) or self.get(task.ref) is not None
+
+    def _first(self, now_ms: int) -> TaskHeap | HostQueues | None:
         """Where the first task is, once those whose time has come stand among the ready."""
         while len(self._due) < self._size and (first := self.delayed.tasks.peek()) and first.due_ms <= now_ms:
             self._due.push(self.delayed.tasks.pop())
-        ready, due = self.ready.tasks.peek(), self._due.peek()
-        if due is not None and (ready is None or ready_position(due) < ready_position(ready)):
-            return self._due
-        return None if ready is None else self.ready.tasks
+        best, source = self.ready.tasks.peek(), self.ready.tasks
+        due = self._due.peek()
+        if due is not None and (best is None or ready_position(due) < ready_position(best)):
+            best, source = due, self._due
+        aside = self.aside.peek() if len(self.aside) else None
+        if aside is not None and (best is None or ready_position(aside) < ready_position(best)):
+            return self.aside
+        return None if best is None else source

@@ -1,9 +1,11 @@
 """Who holds what: sessions of slaves, and the leases lent to them."""
 
 from collections.abc import Iterable, Iterator
+from itertools import chain
 
 from msgspec import Struct
 
+from zspider.scheduler.hosts import HostLimits
 from zspider.task import Ref, Task
 
 
@@ -18,6 +20,8 @@ class Lease(Struct, eq=False):
     has_arrived: bool = False  # an outcome of it waits to be committed
     is_known: bool = True  # False: named by its slave, as after a restart; the row is in the database only
     taken_by: bytes | None = None  # session of the processing slave that has its relayed page
+    host: str = ""  # in whose limit it counts; "": in none
+    start: float = 0.0  # when it may start, in monotonic seconds; where `host` is set
 
 
 class Session(Struct, eq=False):
@@ -38,6 +42,7 @@ class Session(Struct, eq=False):
     told: set[tuple[int, bytes, int]] = set()  # (project, script, updated_ms) it was told about
     barred: set[tuple[int, bytes]] = set()  # (project, script) it cannot load
     served: int = 0  # order of the last grant, for turns
+    turn: "tuple[int, int, bytes, int, Session] | None" = None  # its place among the slaves with room
 
     @property
     def room(self) -> int:
@@ -48,61 +53,101 @@ class Session(Struct, eq=False):
 
 
 class LeaseTable:
-    """All leases, by task and by session. A task has at most one."""
+    """All leases, by task, by session and by who processes its page. A task has at most one.
 
-    def __init__(self) -> None:
-        self._by_ref: dict[Ref, Lease] = {}
-        self._per_project: dict[int, int] = {}
+    A lease with a host counts in that host's limit from `add` or `adopt` until its outcome is here or it ends.
+    """
+
+    def __init__(self, hosts: HostLimits) -> None:
+        self.changed: set[Session] = set()  # whose leases have changed; who looks at them empties it
+        self._hosts = hosts
+        self._by_project: dict[int, dict[Ref, Lease]] = {}
+        self._taken: dict[bytes, set[Lease]] = {}  # by the session that has the relayed page
 
     def __len__(self) -> int:
-        return len(self._by_ref)
+        return sum(map(len, self._by_project.values()))
 
     def __iter__(self) -> Iterator[Lease]:
-        return iter(self._by_ref.values())
+        return chain.from_iterable(leases.values() for leases in self._by_project.values())
 
     def get(self, ref: Ref) -> Lease | None:
         """The lease on this task, if there is one."""
-        return self._by_ref.get(ref)
+        leases = self._by_project.get(ref.project)
+        return None if leases is None else leases.get(ref)
 
     def count(self, project: int) -> int:
         """How many tasks of this project are leased."""
-        return self._per_project.get(project, 0)
+        return len(self._by_project.get(project, ()))
 
     def is_leased(self, task: Task) -> bool:
         """Whether this run of the task is leased."""
-        lease = self._by_ref.get(task.ref)
+        lease = self.get(task.ref)
         return lease is not None and lease.task.run == task.run
 
-    def add(self, task: Task, session: Session, now: float) -> Lease:
-        """Lend a task that is not leased to a session, under its next number."""
+    def add(self, task: Task, session: Session, now: float, host: str = "", start: float = 0.0) -> Lease:
+        """Lend a task that is not leased to a session, under its next number. host, start: for the host's limit."""
         lease = Lease(task, session, session.next_number, task.attempt + 1, now)
         session.next_number += 1
         self._put(lease)
+        if host:
+            self._count(lease, host, start)
         return lease
 
     def adopt(
-        self, task: Task, session: Session, number: int, attempt: int, now: float, *, is_known: bool = False
+        self,
+        task: Task,
+        session: Session,
+        number: int,
+        attempt: int,
+        now: float,
+        *,
+        is_known: bool = False,
+        host: str = "",
     ) -> None:
         """Accept a lease that a former master granted, on a task that is not leased."""
-        self._put(Lease(task, session, number, attempt, now, is_known=is_known))
+        lease = Lease(task, session, number, attempt, now, is_known=is_known)
+        self._put(lease)
+        if host:
+            self._count(lease, host, now)
 
     def end(self, lease: Lease) -> None:
         """Take the lease away; safe to repeat."""
         if lease.session.leases.pop(lease.number, None) is None:
             return
         lease.session.arrived -= lease.has_arrived
-        del self._by_ref[lease.task.ref]
-        self._per_project[lease.task.ref.project] -= 1
+        self.changed.add(lease.session)
+        del self._by_project[lease.task.ref.project][lease.task.ref]
+        if lease.taken_by is not None:
+            self._untake(lease, lease.taken_by)
+        if lease.host:
+            self._uncount(lease)
 
     def arrive(self, lease: Lease) -> None:
         """Its outcome is here: it takes no more room at the slave."""
         if not lease.has_arrived:
             lease.has_arrived = True
             lease.session.arrived += 1
+            self.changed.add(lease.session)
+            if lease.host:
+                self._uncount(lease)
 
     def of_project(self, project: int) -> list[Lease]:
         """All leases of a project."""
-        return [lease for lease in self._by_ref.values() if lease.task.ref.project == project]
+        return list(self._by_project.get(project, {}).values())
+
+    def take(self, lease: Lease, session_id: bytes) -> None:
+        """A processing slave has the page of this lease, from whomever it was before."""
+        if lease.taken_by is not None:
+            self._untake(lease, lease.taken_by)
+        lease.taken_by = session_id
+        self._taken.setdefault(session_id, set()).add(lease)
+
+    def untake(self, session_id: bytes) -> list[Lease]:
+        """A processing slave is gone: the leases whose pages it had, by session and number."""
+        leases = sorted(self._taken.pop(session_id, ()), key=lambda lease: (lease.session.id, lease.number))
+        for lease in leases:
+            lease.taken_by = None
+        return leases
 
     def lost(self, session: Session, seen: int, named: Iterable[int], granted_by: float) -> list[Lease]:
         """Leases that the slave does not name, of those delivered or overtaken, and of those granted by this time."""
@@ -113,8 +158,21 @@ class LeaseTable:
             if number not in named and not lease.has_arrived and (number <= seen or lease.granted <= granted_by)
         ]
 
+    def _count(self, lease: Lease, host: str, start: float) -> None:
+        if self._hosts.begin(host, start):
+            lease.host, lease.start = host, start
+
+    def _uncount(self, lease: Lease) -> None:
+        self._hosts.end(lease.host)
+        lease.host = ""
+
     def _put(self, lease: Lease) -> None:
-        project = lease.task.ref.project
-        self._by_ref[lease.task.ref] = lease
+        self._by_project.setdefault(lease.task.ref.project, {})[lease.task.ref] = lease
         lease.session.leases[lease.number] = lease
-        self._per_project[project] = self._per_project.get(project, 0) + 1
+        self.changed.add(lease.session)
+
+    def _untake(self, lease: Lease, session_id: bytes) -> None:
+        leases = self._taken[session_id]
+        leases.discard(lease)
+        if not leases:
+            del self._taken[session_id]

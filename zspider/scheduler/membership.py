@@ -4,10 +4,14 @@ It knows nothing of projects and tasks; leases only as text that a Hello carries
 """
 
 from collections.abc import Iterable, Sequence
+from itertools import islice
 from typing import NamedTuple
 
 from zspider.scheduler.actions import Challenge
 from zspider.scheduler.leases import Session
+
+BEGUN_MAX = 2000  # slaves whose Hello has pages to come; of more, the one that began first begins again
+HELD_MAX = 50_000  # leases named by one slave: more than a window and an outbox can hold
 
 
 class Timing(NamedTuple):
@@ -38,6 +42,7 @@ class HeldLease(NamedTuple):
     taskid: str
     run: int
     attempt: int
+    host: str = ""  # that its page comes from, as `task.host_of` names it; "": none, or the page is here
 
 
 class Arrival(NamedTuple):
@@ -66,14 +71,17 @@ class Membership:
         """A page of a Hello: the slave is to be let in, or somebody else is to be asked first, or more pages follow."""
         begun = self._pages.pop(greeting.session, None)
         before = begun.held if begun is not None and begun.greeting.route == greeting.route else []
-        arrival = Arrival(greeting, [*before, *held], now)
+        arrival = Arrival(greeting, [*before, *islice(held, max(0, HELD_MAX - len(before)))], now)
         if not is_last:
             self._pages[greeting.session] = arrival
+            if len(self._pages) > BEGUN_MAX:
+                del self._pages[next(iter(self._pages))]
             return None
         session = self.sessions.get(greeting.session)
         if session is None or session.route == greeting.route or now - session.heard >= self._timing.suspect_s:
             return arrival
-        self._claims[greeting.session] = arrival
+        older = self._claims.get(greeting.session)  # two clones in turn must not put the end off for ever
+        self._claims[greeting.session] = arrival if older is None else arrival._replace(at=older.at)
         return Challenge(session)
 
     def admit(self, greeting: Greeting, now: float) -> Session:

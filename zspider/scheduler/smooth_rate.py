@@ -2,6 +2,7 @@
 
 from math import exp
 
+MEASURE_S = 1e-3  # nothing is measured in less
 SMOOTH_S = 10.0  # a change of speed is two thirds visible after this time
 
 
@@ -19,7 +20,7 @@ class SmoothRate:
             self._last = now, count
             return
         at, before = self._last
-        if now <= at:
+        if now < at + MEASURE_S:
             return
         measured = max(0, count - before) / (now - at)
         share = 1.0 if self._is_new else 1 - exp((at - now) / SMOOTH_S)

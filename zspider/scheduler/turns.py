@@ -1,44 +1,78 @@
 """Whose turn it is: which slave gets the next task."""
 
-from collections.abc import Collection
-from heapq import heapify, heappop, heapreplace
+from collections.abc import Mapping
+from heapq import heapify, heappop, heappush, heapreplace
+from itertools import count
 
 from zspider.scheduler.leases import Session
 
-_Entry = tuple[float, int, bytes, Session]
+LEVELS = 8  # how finely the loads of slaves are told apart
+_STALE_MAX = 64  # entries that count no more and are not worth cleaning up
+_Entry = tuple[int, int, bytes, int, Session]
 
 
 class Turns:
-    """Slaves with room: the one with the least to do first, and among equals the one that waits longest."""
+    """Slaves with room: the one with the least to do first, and among equals the one that waits longest.
 
-    def __init__(self, sessions: Collection[Session]) -> None:
-        self._served = max((session.served for session in sessions), default=0)
-        self._heap = [_entry(session) for session in sessions if session.room > 0]
-        heapify(self._heap)
+    How much a slave has to do is told apart in eighths of its window: below one eighth all take turns, so
+    that a slave whose pages are slow gets its share as long as it has room to fetch beside them.
+    """
+
+    def __init__(self, sessions: Mapping[bytes, Session], changed: set[Session]) -> None:
+        """sessions: those that are in; changed: those whose room may be another one than when it was looked at."""
+        self._sessions = sessions
+        self._changed = changed
+        self._heap: list[_Entry] = []  # an entry that is not its session's current one is skipped
+        self._served = 0
+        self._serial = count()  # a slave that came back may have entries of its former session: no two are equal
 
     def __bool__(self) -> bool:
         """Whether anybody has room."""
-        return bool(self._heap)
+        return self._first() is not None
 
     def next(self, script: tuple[int, bytes]) -> Session | None:
         """The slave whose turn it is, of those that can load this script."""
-        if self._heap and script in self._heap[0][-1].barred:
-            able = [entry for entry in self._heap if script not in entry[-1].barred]
-            return min(able)[-1] if able else None
-        return self._heap[0][-1] if self._heap else None
+        first = self._first()
+        if first is None or script not in first.barred:
+            return first
+        able = [entry for entry in self._heap if self._counts(entry) and script not in entry[-1].barred]
+        return min(able)[-1] if able else None
 
     def served(self, session: Session) -> None:
         """It was just lent a task: the others come first now."""
         self._served += 1
         session.served = self._served
-        if self._heap[0][-1] is not session:  # those before it cannot load the script
-            self._heap = [_entry(other) for *_, other in self._heap if other.room > 0]
-            heapify(self._heap)
-        elif session.room > 0:
-            heapreplace(self._heap, _entry(session))
-        else:
+        if self._heap[0] is session.turn and session.room > 0:  # as nearly always: those before it can load the script
+            session.turn = self._entry(session)
+            heapreplace(self._heap, session.turn)
+            self._changed.discard(session)
+
+    def _first(self) -> Session | None:
+        if self._changed:
+            self._settle()
+        while self._heap:
+            if self._counts(self._heap[0]):
+                return self._heap[0][-1]
             heappop(self._heap)
+        return None
 
+    def _counts(self, entry: _Entry) -> bool:
+        """Whether this is the current entry of a session that is in and has room."""
+        session = entry[-1]
+        return session.turn is entry and session.room > 0 and self._sessions.get(session.id) is session
 
-def _entry(session: Session) -> _Entry:
-    return ((session.window - session.room) / session.window, session.served, session.id, session)
+    def _settle(self) -> None:
+        """Give those that have changed their places."""
+        for session in self._changed:
+            session.turn = None
+            if session.room > 0:
+                session.turn = self._entry(session)
+                heappush(self._heap, session.turn)
+        self._changed.clear()
+        if len(self._heap) > 2 * len(self._sessions) + _STALE_MAX:
+            self._heap = [entry for entry in self._heap if self._counts(entry)]
+            heapify(self._heap)
+
+    def _entry(self, session: Session) -> _Entry:
+        level = LEVELS * (session.window - session.room) // session.window
+        return (level, session.served, session.id, next(self._serial), session)

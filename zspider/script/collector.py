@@ -35,6 +35,7 @@ class Collector:
         "count",
         "fatal",
         "follows",
+        "guarded",
         "messages",
         "results",
     )
@@ -44,7 +45,10 @@ class Collector:
         on_follows: Callable[[list[Follow]], None] | None = None,
         follows_max: int = FOLLOWS_MAX,
         outcome_bytes_max: int = OUTCOME_BYTES_MAX,
+        guarded: bool = False,
     ) -> None:
+        """guarded: what is submitted is (task.GUARDED)."""
+        self.guarded = guarded
         self.follows: list[Follow] = []
         self.messages: list[Message] = []
         self.results: list[bytes] = []

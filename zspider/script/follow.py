@@ -11,6 +11,7 @@ from zspider.script.plain import plain, text
 from zspider.task import (
     BODY_BYTES_MAX,
     FAR_FUTURE_MS,
+    GUARDED,
     MESSAGE_PREFIX,
     MESSAGE_PRIORITY,
     SCHEDULE_BYTES_MAX,
@@ -38,14 +39,16 @@ class Schedule(NamedTuple):
     cancel: bool
 
 
-def make_follow(task: Mapping[str, Any]) -> Follow:
-    """Pack a task dict. Raises ValueError or TypeError that says which option is wrong."""
-    return Follow(checked_taskid(task["taskid"]), task["url"], pack_body(task), *read_schedule(task["schedule"]))
+def make_follow(task: Mapping[str, Any], guarded: bool = False) -> Follow:
+    """Pack a task dict; guarded: as GUARDED says. Raises ValueError or TypeError that says which option is wrong."""
+    body = pack_body(task, guarded)
+    return Follow(checked_taskid(task["taskid"]), task["url"], body, *read_schedule(task["schedule"]))
 
 
-def pack_body(task: Mapping[str, Any]) -> bytes:
+def pack_body(task: Mapping[str, Any], guarded: bool = False) -> bytes:
     """The options of a task, in JSON-like form (bytes stay bytes), packed."""
-    body = _pack({part: plain(task[part]) for part in ("schedule", "fetch", "process")})
+    parts = {part: plain(task[part]) for part in ("schedule", "fetch", "process")}
+    body = _pack(parts | {GUARDED: True} if guarded else parts)
     if len(body) > BODY_BYTES_MAX:
         raise ValueError(f"the options of a task are {len(body)} bytes, the limit is {BODY_BYTES_MAX}")
     return body

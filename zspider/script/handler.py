@@ -49,6 +49,7 @@ class _Template(NamedTuple):
 
     parts: dict[str, dict[str, Any]]
     body: bytes
+    guarded_body: bytes  # of tasks that a public page has led to
     schedule: Schedule
     crawl_config: dict[str, Any]  # its schedule keys, as they were
 
@@ -116,7 +117,7 @@ class BaseHandler(metaclass=BaseHandlerMeta):
             add_late(task, self.crawl_config or {})
         task["taskid"] = taskid = checked_taskid(prepared.get("taskid") or self.get_taskid(task))
         if run.is_new(taskid):
-            run.add(make_follow(task))
+            run.add(make_follow(task, run.guarded))
         return task
 
     def _submit_like(self, run: Collector, url: str, template: _Template) -> dict[str, Any]:
@@ -129,7 +130,8 @@ class BaseHandler(metaclass=BaseHandlerMeta):
         if run.is_new(taskid):
             # get_taskid() may have changed the task
             is_same = schedule == parts["schedule"] and fetch == parts["fetch"] and process == parts["process"]
-            run.add(Follow(taskid, url, template.body, *template.schedule) if is_same else make_follow(task))
+            body = template.guarded_body if run.guarded else template.body
+            run.add(Follow(taskid, url, body, *template.schedule) if is_same else make_follow(task, run.guarded))
         return task
 
     def _template(self, callback: Any) -> _Template | None:
@@ -146,7 +148,8 @@ class BaseHandler(metaclass=BaseHandlerMeta):
         if fits_a_template(options):
             task = make_task("http://template/", options)
             parts = {part: copied(task[part]) for part in ("schedule", "fetch", "process")}
-            template = _Template(parts, pack_body(task), read_schedule(task["schedule"]), wanted)
+            bodies = pack_body(task), pack_body(task, guarded=True)
+            template = _Template(parts, *bodies, read_schedule(task["schedule"]), wanted)
         templates[name] = template
         return template
 
@@ -177,7 +180,7 @@ class BaseHandler(metaclass=BaseHandlerMeta):
         """
         if self._run is None:
             raise RuntimeError("send_message() works only while a task runs")
-        self._run.add_message(make_message(self.project_name, project, msg, url))
+        self._run.add_message(make_message(self.project_name, project, msg, url, self._run.guarded))
 
     def get_taskid(self, task: dict[str, Any]) -> str:
         """The identity of a task within its project: two tasks with one taskid are one task. May be overridden."""

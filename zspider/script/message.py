@@ -12,14 +12,14 @@ NAME_CHARS_MAX = 64  # of a project
 _pack = msgspec.msgpack.Encoder().encode
 
 
-def make_message(sender: str, receiver: Any, msg: Any, url: Any) -> Message:
+def make_message(sender: str, receiver: Any, msg: Any, url: Any, guarded: bool = False) -> Message:
     """Pack a message. Raises ValueError that says what is wrong; its size is the caller's to check.
 
-    The URL is kept as it is: it names the result, nobody fetches it.
+    The URL is kept as it is: it names the result, nobody fetches it. guarded: task.GUARDED.
     """
     name, address = text(str(receiver)), text(str(url))
     if not 1 <= len(name) <= NAME_CHARS_MAX:
         raise ValueError(f"a project's name has 1 to {NAME_CHARS_MAX} characters, not {len(name)}")
     if not 1 <= len(address.encode()) <= URL_BYTES_MAX:
         raise ValueError(f"a message's url has 1 to {URL_BYTES_MAX} bytes, not {len(address.encode())}")
-    return Message(name, address, _pack(message_options(sender, plain(msg))))
+    return Message(name, address, _pack(message_options(sender, plain(msg), guarded=guarded)))

@@ -19,7 +19,7 @@ from zspider.script.loader import LoadedScript
 from zspider.script.logs import LOG_CHARS, Tail, captured
 from zspider.script.plain import plain, text
 from zspider.script.response import Response
-from zspider.task import TRACK_BYTES_MAX, End, Follow, Message, NewSchedule
+from zspider.task import GUARDED, TRACK_BYTES_MAX, End, Follow, Message, NewSchedule
 
 FAILED_CONTENT_CHARS = 500  # of a failed page, kept in its track
 RESULT_CHARS = 10  # of what the callback returned, kept in the track
@@ -78,7 +78,7 @@ def run(
     handler = loaded.handler
     response = Response(fetch_result, content)
     deadline = Deadline(time_limit_of(task, time_limit_s), on_slow=on_slow)
-    collector = Collector(_pausing(on_follows), follows_max, outcome_bytes_max)
+    collector = Collector(_pausing(on_follows), follows_max, outcome_bytes_max, guarded=bool(task.get(GUARDED)))
     track = task.get("track") or {}
     schedule = dict(task.get("schedule") or {})  # its values are scalars
     handler.task, handler.response, handler._run = task, response, collector

@@ -1,19 +1,29 @@
 """The database: the one place that remembers. The master owns it; slaves never see it."""
 
+from zspider.storage.bulk import Change, Step
 from zspider.storage.engine import BadDatum
 from zspider.storage.report import Committed, Ended, Ownership
 from zspider.storage.results import StoredResult
+from zspider.storage.retention import Cutoffs, Place, Swept
 from zspider.storage.storage import Reader, Storage, open_storage, schema_state, upgrade
 from zspider.storage.tasks import TaskDetail
+from zspider.storage.walk import Cursor, Selection
 
 __all__ = [
     "BadDatum",
+    "Change",
     "Committed",
+    "Cursor",
+    "Cutoffs",
     "Ended",
     "Ownership",
+    "Place",
     "Reader",
+    "Selection",
+    "Step",
     "Storage",
     "StoredResult",
+    "Swept",
     "TaskDetail",
     "open_storage",
     "schema_state",

@@ -4,10 +4,8 @@ A Batch is told the rows as the database has them, changes its copies in the ord
 at the end what is to be written and what the master is to be told.
 """
 
-import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import lru_cache
 
 from msgspec.structs import replace
 
@@ -38,6 +36,7 @@ from zspider.task import (
     Rules,
     Status,
     Stored,
+    host_of,
     message_taskid,
     result_taskid,
     task_key,
@@ -45,8 +44,6 @@ from zspider.task import (
 
 SEQ_PER_MS = 1_000_000
 _ON_FINISHED = ON_FINISHED.encode()
-_ORIGIN_BYTES_MAX = 300  # of a URL that are looked at for its host: a name has 255 at most
-_HOST = re.compile(rb"https?://(?:[^/?#\\]*@)?([^/?#\\]+)", re.IGNORECASE)
 _COSTS = (PROCESSED, PROCESS_MS, FETCHED, FETCH_MS)
 NO_PROJECT = "no such project"  # why a message is dropped
 
@@ -66,7 +63,11 @@ class ArrivalNumbers:
 class Batch:
     """One transaction's worth of decisions."""
 
-    def __init__(self, rules: Rules, known: KnownKeys, seq: ArrivalNumbers, now_ms: int) -> None:
+    def __init__(
+        self, rules: Rules, known: KnownKeys, seq: ArrivalNumbers, now_ms: int, first_runs: Mapping[int, int]
+    ) -> None:
+        """first_runs: by project, the run with which a new task begins."""
+        self._first_runs = first_runs
         self._rules = rules
         self._known = known
         self._seq = seq
@@ -181,7 +182,7 @@ class Batch:
         if is_timed:
             took[0] += 1
             took[1] += outcome.process_ms
-        host = host_of(row.url)
+        host = host_of(row.url.decode())
         if not host or row.is_message:
             return
         if is_timed:
@@ -276,7 +277,7 @@ class Batch:
         return self._rules.has_room(waiting, follow)
 
     def _add(self, ref: Ref, follow: Follow) -> None:
-        stored = Stored(Status.ACTIVE, 0, 0, 0, 0, None, None, False, 0)
+        stored = Stored(Status.ACTIVE, self._first_runs[ref.project], 0, 0, 0, None, None, False, 0)
         row = self.rows[ref] = TaskRow(ref, follow.taskid.encode(), b"", stored)
         row.place(follow, self._seq.next(self._now_ms), self._now_ms)
         counts = self.report.counts[ref.project]
@@ -299,6 +300,30 @@ class Batch:
         self.report.dropped[verdict.value] += number
         self.report.counts[project][DROPPED + verdict.value] += number
 
+    # --- what the operator wants
+
+    def restart(self, row: TaskRow) -> None:
+        """Let a task of `rows` run anew, with all its tries, behind what is ready already.
+
+        on_finished runs when no task is left, as always.
+        """
+        if row.taskid == _ON_FINISHED:
+            self.report.counts[row.ref.project][SINCE_FINISHED] += 1
+            return
+        if row.stored.status is Status.ACTIVE:
+            self.report.gone.append(row.ref)
+        self._move(row, Status.ACTIVE)
+        row.stored.due_ms = row.stored.retried = 0
+        row.seq = self._seq.next(self._now_ms)
+        row.reason = ""
+
+    def remove(self, row: TaskRow) -> None:
+        """Take a task of `rows` out of the table; a lease of it is void."""
+        self.report.counts[row.ref.project][GAUGES[row.stored.status]] -= 1
+        if row.stored.status is Status.ACTIVE:
+            self.report.gone.append(row.ref)
+        row.is_spent = True
+
     # --- what is to be written
 
     def settled(self) -> list[TaskRow]:
@@ -306,7 +331,7 @@ class Batch:
         return [row for row in self.rows.values() if row.is_settled and not row.is_spent]
 
     def spent(self) -> list[TaskRow]:
-        """Messages that were heard; to be deleted."""
+        """Messages that were heard, and what was removed; to be deleted."""
         return [row for row in self.rows.values() if row.is_spent]
 
     def results(self) -> list[ResultRow]:
@@ -338,18 +363,6 @@ def cron_projects(outcomes: Sequence[Outcome]) -> set[int]:
 def refs_of(outcomes: Sequence[Outcome]) -> Iterator[Ref]:
     """The tasks of outcomes that have a row."""
     return (Ref(outcome.project, task_key(outcome.taskid)) for outcome in outcomes if outcome.taskid not in INTERNAL)
-
-
-def host_of(url: bytes) -> str:
-    """The host of a URL, in lower case, with its port if one is named; "" for what is not on the web."""
-    end = url.find(b"/", len(b"https://"), _ORIGIN_BYTES_MAX)
-    return _host(url[:end] if end > 0 else url[:_ORIGIN_BYTES_MAX])
-
-
-@lru_cache(4096)  # many pages, few hosts
-def _host(origin: bytes) -> str:
-    found = _HOST.match(origin)
-    return found[1].decode("utf-8", "replace").lower() if found else ""
 
 
 def storable(text: str) -> str:

@@ -1,6 +1,6 @@
 """Outcomes to rows: everything that a batch led to, in one transaction; one bad datum harms its own task only."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from zspider.storage.accept import ArrivalNumbers, Batch, cron_projects, refs_of, storable
 from zspider.storage.counters import CRON_TICK, GAUGES, RESULTS, CounterTable
@@ -20,7 +20,9 @@ _WAITING = GAUGES[Status.ACTIVE]
 
 
 class Writer:
-    """Writes batches. `projects`: ids of those that may be written to, kept by the caller."""
+    """Writes batches. `projects`: those that may be written to, and the run with which their new tasks begin; kept by
+    the caller.
+    """
 
     def __init__(
         self,
@@ -28,7 +30,7 @@ class Writer:
         fence: Fence,
         rules: Rules,
         *,
-        projects: Collection[int],
+        projects: Mapping[int, int],
         numbers: ArrivalNumbers,
         known: KnownKeys,
         kept: KeptRows,
@@ -57,7 +59,7 @@ class Writer:
 
     def submit(self, project: int, follows: Sequence[Follow], now_ms: int) -> Committed:
         """Accept URLs that no task led to."""
-        batch = self._batch(now_ms)
+        batch = self.batch(now_ms)
         with self._db.transaction() as tx:
             self._fence.enter(tx)
             batch.follow(project, follows)
@@ -66,7 +68,7 @@ class Writer:
 
     def finish(self, project: int, follow: Follow, now_ms: int) -> Committed:
         """Accept on_finished if no task is left."""
-        batch = self._batch(now_ms)
+        batch = self.batch(now_ms)
         with self._db.transaction() as tx:
             self._fence.enter(tx)
             batch.finish(project, follow, self._counters.read(tx).get(project, {}))
@@ -75,7 +77,7 @@ class Writer:
 
     def charge(self, deliveries: Sequence[tuple[Ref, int, int]], now_ms: int) -> Committed:
         """Note (task, run, attempt) of deliveries that came to nothing."""
-        batch = self._batch(now_ms)
+        batch = self.batch(now_ms)
         with self._db.transaction() as tx:
             self._fence.enter(tx)
             batch.rows = self._find(tx, {ref for ref, _, _ in deliveries if ref.project in self._projects})
@@ -85,6 +87,10 @@ class Writer:
             self._accept_and_write(tx, batch, now_ms)
             batch.report.entered += self._tasks.as_tasks(tx, again)
         return self._done(batch)
+
+    def batch(self, now_ms: int) -> Batch:
+        """An empty one, for one transaction."""
+        return Batch(self._rules, self._known, self._numbers, now_ms, self._projects)
 
     def _commit(self, outcomes: Sequence[Outcome], first: int, now_ms: int, report: Committed) -> None:
         try:
@@ -99,7 +105,7 @@ class Writer:
             self._commit(outcomes[half:], first + half, now_ms, report)
 
     def _write(self, outcomes: Sequence[Outcome], now_ms: int) -> Committed:
-        batch = self._batch(now_ms)
+        batch = self.batch(now_ms)
         with self._db.transaction() as tx:
             self._fence.enter(tx)
             batch.rows = self._find(tx, set(refs_of(outcomes)))
@@ -121,9 +127,6 @@ class Writer:
         """The rows of those tasks that exist, kept or read."""
         rows, unknown = self._kept.take(refs)
         return rows | self._tasks.find(tx, unknown)
-
-    def _batch(self, now_ms: int) -> Batch:
-        return Batch(self._rules, self._known, self._numbers, now_ms)
 
     def _accept_and_write(self, tx: Transaction, batch: Batch, now_ms: int) -> None:
         undecided = batch.undecided()

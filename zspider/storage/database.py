@@ -45,9 +45,10 @@ class Transaction:
 class Database:
     """A connection of its own to the database, for one thread."""
 
-    def __init__(self, engine: Engine, *, writes: bool) -> None:
+    def __init__(self, engine: Engine, *, writes: bool, patient: bool = False) -> None:
+        """patient: an answer may take as long as it takes, as those to ALTER TABLE do."""
         self.engine = engine
-        self._source = engine.open(writes=writes)
+        self._source = engine.open(writes=writes, patient=patient)
         self._conn: sa.Connection | None = None
         self._used_s = 0.0
 

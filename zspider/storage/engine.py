@@ -57,8 +57,11 @@ class Engine(ABC):
         return self.url.render_as_string(hide_password=True)
 
     @abstractmethod
-    def open(self, *, writes: bool) -> sa.Engine:
-        """An SQLAlchemy engine without a pool; `writes`: its transactions may write."""
+    def open(self, *, writes: bool, patient: bool = False) -> sa.Engine:
+        """An SQLAlchemy engine without a pool.
+
+        writes: its transactions may write. patient: an answer may take as long as it takes.
+        """
 
     @abstractmethod
     def create(self) -> None:
@@ -146,7 +149,7 @@ class Sqlite(Engine):
         self.path = Path(url.database)
         self._lock_fd: int | None = None
 
-    def open(self, *, writes: bool) -> sa.Engine:
+    def open(self, *, writes: bool, patient: bool = False) -> sa.Engine:
         self._check_place()
         if not writes and not self.path.exists():
             raise ConfigError(f"database: there is no file {self.path}")  # SQLite would make one
@@ -254,7 +257,8 @@ class Mysql(Engine):
             raise ConfigError(f"database: host or name is missing; {ADDRESS_HELP}")
         self._packet_bytes = PACKET_BYTES_MIN  # the server's own, once connected
 
-    def open(self, *, writes: bool, database: bool = True) -> sa.Engine:
+    def open(self, *, writes: bool, patient: bool = False, database: bool = True) -> sa.Engine:
+        answer_s = None if patient else ANSWER_S
         engine = sa.create_engine(
             self.url if database else self.url.set(database=""),
             poolclass=NullPool,
@@ -263,8 +267,8 @@ class Mysql(Engine):
             connect_args={
                 "charset": "utf8mb4",
                 "connect_timeout": CONNECT_S,
-                "read_timeout": ANSWER_S,
-                "write_timeout": ANSWER_S,
+                "read_timeout": answer_s,
+                "write_timeout": answer_s,
             },
         )
         event.listen(engine, "connect", self._set_up)

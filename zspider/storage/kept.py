@@ -40,7 +40,7 @@ class KeptRows:
             self._rows.pop(row.ref, None)
             self._rows[row.ref] = row
             row.body = row.track = row.schedule = None
-            row.reason = ""
+            row.reason, row.host = "", 0
             row.is_settled = row.is_placed = False
         while len(self._rows) > self._size:
             del self._rows[next(iter(self._rows))]

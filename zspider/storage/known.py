@@ -39,6 +39,12 @@ class KnownKeys:
             for ref in refs:
                 self._add(packed(ref.project) + ref.key)
 
+    def discard(self, refs: Iterable[Ref]) -> None:
+        """Forget these: call it before the COMMIT that deletes their rows, or an answer may be wrong."""
+        keys = {packed(ref.project) + ref.key for ref in refs}
+        self._young -= keys
+        self._old -= keys
+
     def clear(self) -> None:
         """Forget all: rows are being deleted."""
         self._young.clear()

@@ -1,18 +1,21 @@
 """The master row: whose database this is. Every write asks it first, so that two masters can never both write."""
 
 import secrets
+import threading
 import time
 from typing import Any
 
 import sqlalchemy as sa
 
-from zspider.errors import OwnedElsewhere
+from zspider.errors import OwnedElsewhere, StorageUnavailable, ZspiderError
 from zspider.storage.database import Database, Transaction
+from zspider.storage.engine import Engine
 from zspider.storage.report import Ownership
 from zspider.storage.schema import master
 
 WATCH_S = 8.0  # an owner that lives renews several times within this
 WATCH_STEP_S = 0.5
+KEEP_S = 1.0  # pace of a Keeper's renewals
 CLUSTER_BYTES = 16
 OWNER_CHARS_MAX = 255
 _ROW = 1
@@ -25,6 +28,49 @@ _MINE = sa.update(master).where(master.c.id == _ROW, master.c.epoch == sa.bindpa
 _TAKE = _MINE.values(epoch=master.c.epoch + 1, owner=sa.bindparam("by"), renew_seq=master.c.renew_seq + 1)
 _RENEW = _MINE.values(renew_seq=master.c.renew_seq + 1, last_seq=sa.bindparam("seq"))
 _RELEASE = _MINE.values(owner="", last_seq=sa.bindparam("seq"))
+
+
+class Keeper:
+    """Owns the database while the `with` block runs, on a connection of its own: no master begins meanwhile.
+
+    For databases that have no other lock. Raises OwnedElsewhere at the beginning when a master lives; and at the end
+    when one took the database nevertheless, because this process was held up for long.
+    """
+
+    OWNER = "zspiderd db upgrade"
+
+    def __init__(self, engine: Engine, watch_s: float) -> None:
+        self._db = Database(engine, writes=True)
+        self._fence = Fence(self._db)
+        self._watch_s = watch_s
+        self._seq = 0
+        self._is_over = threading.Event()
+        self._problem: ZspiderError | None = None
+        self._thread = threading.Thread(target=self._renew, name="keeper", daemon=True)
+
+    def __enter__(self) -> None:
+        _, self._seq = self._fence.take(self.OWNER, self._watch_s)
+        self._thread.start()
+
+    def __exit__(self, *exc: object) -> None:
+        self._is_over.set()
+        self._thread.join()
+        try:
+            if self._problem is not None:
+                raise self._problem
+            self._fence.release(self._seq)
+        finally:
+            self._db.close()
+
+    def _renew(self) -> None:
+        while not self._is_over.wait(KEEP_S):
+            try:
+                self._fence.renew(self._seq)
+            except StorageUnavailable:
+                pass  # the upgrade itself will meet it, too
+            except ZspiderError as exc:
+                self._problem = exc
+                return
 
 
 class Fence:

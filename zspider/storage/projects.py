@@ -8,10 +8,11 @@ import msgspec
 import sqlalchemy as sa
 
 from zspider.errors import ConfigError, StorageError
-from zspider.storage.counters import GAUGES, RESULTS, CounterTable
+from zspider.storage.counters import FIRST_RUN, GAUGES, RESULTS, CounterTable
 from zspider.storage.database import Transaction
 from zspider.storage.engine import Engine
-from zspider.storage.schema import NAME_CHARS_MAX, counters, master, projects, results, scripts, sessions, tasks
+from zspider.storage.results import ResultTable
+from zspider.storage.schema import NAME_CHARS_MAX, counters, master, projects, scripts, sessions, tasks
 from zspider.storage.windows import WindowTable
 from zspider.task import Project, ProjectStatus, ScriptInfo, Status
 
@@ -107,29 +108,17 @@ class Removal:
     """Takes a project away, some rows at a time; the counters stay true in between."""
 
     _SOME_TASKS = (
-        sa.select(tasks.c.key, tasks.c.status)
+        sa.select(tasks.c.key, tasks.c.status, tasks.c.run)
         .where(tasks.c.project_id == _PROJECT)
         .order_by(tasks.c.key)
         .limit(sa.bindparam("limit"))
     )
-    _SOME_RESULTS = (
-        sa.select(results.c.key, results.c.item)
-        .where(results.c.project_id == _PROJECT)
-        .order_by(results.c.key, results.c.item)
-        .limit(sa.bindparam("limit"))
-    )
     _CUT_TASKS = sa.delete(tasks).where(tasks.c.project_id == _PROJECT, tasks.c.key <= sa.bindparam("last"))
-    _CUT_RESULTS = sa.delete(results).where(
-        results.c.project_id == _PROJECT,
-        sa.or_(
-            results.c.key < sa.bindparam("last"),
-            sa.and_(results.c.key == sa.bindparam("last"), results.c.item <= sa.bindparam("item")),
-        ),
-    )
     _TASKS = tuple(GAUGES.values())
 
     def __init__(self, engine: Engine) -> None:
         self._counters = CounterTable(engine)
+        self._results = ResultTable(engine)
         self._windows = WindowTable(engine)
 
     def step(self, tx: Transaction, project: int, batch: int, *, keep_results: bool) -> int:
@@ -146,11 +135,13 @@ class Removal:
         return max(1, sum(counts.get(name, 0) for name in names))
 
     def _finish(self, tx: Transaction, project: int, keep_results: bool) -> None:
-        """The project goes last, with its counters. Kept results need its name and their own counter."""
+        """The project goes last, with its counters. Kept results need its name and their own counter, and its next
+        tasks must not begin with runs that were.
+        """
         self._windows.forget(tx, project)
         spent = sa.delete(counters).where(counters.c.project_id == project)
         if keep_results:
-            tx.change(spent.where(counters.c.name != RESULTS))
+            tx.change(spent.where(counters.c.name.not_in((RESULTS, FIRST_RUN))))
         else:
             tx.change(spent)
             tx.change(sa.delete(projects).where(projects.c.id == project))
@@ -163,14 +154,13 @@ class Removal:
             deltas[word] = deltas.get(word, 0) - 1
         if rows:
             tx.change(self._CUT_TASKS, {"project": project, "last": rows[-1].key})
+            first = 1 + max(row.run for row in rows)
+            deltas[FIRST_RUN] = max(0, first - self._counters.value(tx, project, FIRST_RUN))
         return deltas
 
     def _cut_results(self, tx: Transaction, project: int, batch: int) -> dict[str, int]:
-        rows = tx.rows(self._SOME_RESULTS, {"project": project, "limit": batch})
-        if not rows:
-            return {}
-        tx.change(self._CUT_RESULTS, {"project": project, "last": rows[-1].key, "item": rows[-1].item})
-        return {RESULTS: -len(rows)}
+        cut, last = self._results.cut(tx, project, b"", batch)
+        return {RESULTS: -cut} if last is not None else {}
 
 
 class SessionTable:

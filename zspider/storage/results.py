@@ -49,6 +49,18 @@ class ResultTable:
         results.c.key == sa.bindparam("row"),
         results.c.item >= sa.bindparam("first"),
     )
+    _KEYS_AFTER = (
+        sa.select(results.c.key)
+        .where(results.c.project_id == sa.bindparam("project"), results.c.key > sa.bindparam("after"))
+        .order_by(results.c.key, results.c.item)
+        .limit(sa.bindparam("limit"))
+    )
+    _CUT_UP_TO = sa.delete(results).where(
+        results.c.project_id == sa.bindparam("project"),
+        results.c.key > sa.bindparam("after"),
+        results.c.key <= sa.bindparam("last"),
+    )
+    _CUT_OLDER = _CUT_UP_TO.where(results.c.updated_ms < sa.bindparam("before_ms"))
     _ORDERED = (
         sa.select(
             results.c.key,
@@ -85,6 +97,26 @@ class ResultTable:
                 tx.change(self._CUT, {"project": ref.project, "row": ref.key, "first": item})
         tx.upsert(self._put, sorted(rows))
         return delta
+
+    def cut_task(self, tx: Transaction, ref: Ref) -> int:
+        """Delete a task's results; how many there were."""
+        return tx.change(self._CUT, {"project": ref.project, "row": ref.key, "first": 0})
+
+    def cut(
+        self, tx: Transaction, project: int, after: bytes, rows: int, before_ms: int | None = None
+    ) -> tuple[int, bytes | None]:
+        """Delete the next `rows` results by key, and what else the last one's task has; of those, with `before_ms`,
+        the ones that are older.
+
+        Returns how many went and the last key; None when there were no more.
+        """
+        keys = tx.rows(self._KEYS_AFTER, {"project": project, "after": after, "limit": rows})
+        if not keys:
+            return 0, None
+        stretch = {"project": project, "after": after, "last": keys[-1].key}
+        if before_ms is None:
+            return tx.change(self._CUT_UP_TO, stretch), keys[-1].key
+        return tx.change(self._CUT_OLDER, {**stretch, "before_ms": before_ms}), keys[-1].key
 
     def page(self, tx: Transaction, project: int, after: bytes, limit: int) -> list[StoredResult]:
         """The results of the next tasks by key, at least one task's; a task's results are never cut in two.

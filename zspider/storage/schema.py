@@ -121,7 +121,8 @@ projects = Table(
 )
 
 # `frontier` gives every order that is read. ACTIVE and ready: (due_ms = 0, rank = -priority, seq). ACTIVE and later:
-# (due_ms, rank = 0, seq). Finished: due_ms, rank and seq are 0, which leaves the order of the keys.
+# (due_ms, rank = 0, seq). Finished: due_ms, rank and seq are 0, which leaves the order of the keys. `host` orders
+# nothing: with it a look for the tasks of some hosts reads no row of others.
 tasks = Table(
     "tasks",
     metadata,
@@ -146,9 +147,10 @@ tasks = Table(
     Column("reason", String(REASON_CHARS_MAX), nullable=False, server_default=text("''")),
     Column("body", long_bytes()),
     Column("track", long_bytes()),
+    Column("host", Integer, nullable=False, server_default="0"),  # task.host_hash; 0: a message, or nobody's page
     # MySQL holds a VARBINARY to its length by itself, SQLite only when told.
     CheckConstraint(f"length(url) <= {URL_BYTES_MAX}", name="url_length").ddl_if(dialect="sqlite"),
-    Index("frontier", "project_id", "status", "due_ms", "rank", "seq", "key"),
+    Index("frontier", "project_id", "status", "due_ms", "rank", "seq", "key", "host"),
     **MYSQL_OPTIONS,
 )
 

@@ -1,21 +1,28 @@
 """What the master keeps: `Storage` for its writer thread, `Reader` for those who only look."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from typing import Literal
 
 from zspider.errors import ConfigError, StorageError
 from zspider.storage.accept import ArrivalNumbers
+from zspider.storage.bulk import Bulk, Change, Step
 from zspider.storage.commit import Writer
+from zspider.storage.counters import FIRST_RUN, RESULTS, CounterTable
 from zspider.storage.database import Database, Transaction
 from zspider.storage.engine import Engine, engine_of
+from zspider.storage.forget import Forgetting
 from zspider.storage.kept import KeptRows
 from zspider.storage.known import KnownKeys
 from zspider.storage.migrations import SchemaState, migrate, state_of
-from zspider.storage.ownership import WATCH_S, Fence
+from zspider.storage.ownership import WATCH_S, Fence, Keeper
 from zspider.storage.projects import ProjectTable, Removal, SessionTable
 from zspider.storage.report import Committed, Ownership
 from zspider.storage.results import ResultTable, StoredResult
+from zspider.storage.retention import Cutoffs, Place, Sweep, Swept
+from zspider.storage.sift import Sieve, Sifted
 from zspider.storage.tasks import TaskDetail, TaskTable, Waiting
+from zspider.storage.walk import Cursor, Selection, Walk
 from zspider.storage.windows import WindowTable
 from zspider.task import (
     Follow,
@@ -34,7 +41,9 @@ from zspider.task import (
 SEQ_SLACK = 3600 * 1000 * 1_000_000  # an hour of `seq`: far more than a master uses between two renewals
 KEPT_ROWS = 20_000  # as many as two frontier windows; some 10 MB
 TRIM_ROWS = 500  # of each window, in one transaction
+SIFT_ENTRIES = 5_000  # of the frontier's index, looked at in one go: commits wait meanwhile
 REMOVE_ROWS = 1000  # deleted in one transaction: some 20 ms
+BULK_ROWS = 300  # looked at, and perhaps changed, in one transaction: no longer than a group of outcomes takes
 
 
 def open_storage(address: str, *, rules: Rules, known: int, create: bool = True) -> "Storage":
@@ -59,13 +68,21 @@ def open_storage(address: str, *, rules: Rules, known: int, create: bool = True)
         raise
 
 
-def upgrade(address: str) -> None:
-    """Make the tables, or bring them to this version; no master may run."""
+def upgrade(address: str, progress: Callable[[str], None] = lambda _: None, *, watch_s: float = WATCH_S) -> None:
+    """Make the tables, or bring them to this version. Safe to interrupt, and to repeat until it is through.
+
+    progress: told in a few words what is being done. watch_s: how long a master that did not stop cleanly is watched.
+    Raises OwnedElsewhere while a master lives: of whichever version it is, it would write rows of the wrong one.
+    """
     engine = engine_of(address)
     engine.lock()
     try:
-        with _opened(engine, writes=True) as db, db.connection() as conn:
-            migrate(conn)
+        with _opened(engine, writes=True, patient=True) as db, db.connection() as conn:
+            state = state_of(conn)
+            if state == "newer":
+                _check_schema(state, create=True)
+            with Keeper(engine, watch_s) if state == "older" and not engine.locked else nullcontext():
+                migrate(conn, progress)
     finally:
         engine.unlock()
 
@@ -77,8 +94,8 @@ def schema_state(address: str) -> SchemaState:
 
 
 @contextmanager
-def _opened(engine: Engine, *, writes: bool) -> Iterator[Database]:
-    db = Database(engine, writes=writes)
+def _opened(engine: Engine, *, writes: bool, patient: bool = False) -> Iterator[Database]:
+    db = Database(engine, writes=writes, patient=patient)
     try:
         db.connect(create=writes)
         yield db
@@ -106,7 +123,7 @@ class Storage:
         self._fence = Fence(db)
         self._numbers = ArrivalNumbers()
         self._known = KnownKeys(known)
-        self._writable: set[int] = set()
+        self._writable: dict[int, int] = {}  # projects that may be written to: the run their new tasks begin with
         self._kept = KeptRows(KEPT_ROWS)
         self._writer = Writer(
             db,
@@ -118,10 +135,16 @@ class Storage:
             kept=self._kept,
         )
         self._tasks = TaskTable(db.engine)
+        self._sieve = Sieve(self._tasks)
         self._projects = ProjectTable(db.engine)
         self._sessions = SessionTable(db.engine)
         self._windows = WindowTable(db.engine)
         self._removal = Removal(db.engine)
+        self._results = ResultTable(db.engine)
+        self._counters = CounterTable(db.engine)
+        forgetting = Forgetting(self._known, self._writable)
+        self._bulk = Bulk(db, self._fence, forgetting, self._writer.batch, self._kept)
+        self._sweep = Sweep(db, self._fence, forgetting)
 
     # --- ownership
 
@@ -138,7 +161,7 @@ class Storage:
         self._forget()
         with self._db.transaction() as tx:
             self._writable.clear()
-            self._writable.update(project.id for project in self._projects.all(tx))
+            self._writable.update((project.id, project.counts.get(FIRST_RUN, 0)) for project in self._projects.all(tx))
         return ownership
 
     def renew(self) -> None:
@@ -167,8 +190,7 @@ class Storage:
 
     def submit(self, project: int, follows: Sequence[Follow], now_ms: int) -> Committed:
         """Accept URLs from outside, such as on_start; StorageError when there is no such project."""
-        if project not in self._writable:
-            raise StorageError(f"there is no project with id {project}")
+        self._check_writable(project)
         return self._writer.submit(project, follows, now_ms)
 
     def finish(self, project: int, follow: Follow, now_ms: int) -> Committed:
@@ -196,6 +218,77 @@ class Storage:
         """Tasks that wait for their due_ms (it may have come), by (due_ms, seq), strictly after `after`."""
         with self._db.transaction() as tx:
             return self._keep(self._tasks.delayed(tx, project, after, limit))
+
+    def sift(
+        self,
+        project: int,
+        kind: Literal["ready", "delayed"],
+        after: tuple[int, int] | None,
+        until: tuple[int, int],
+        hosts: Collection[int],
+        *,
+        is_others: bool,
+        limit: int,
+        entries: int = SIFT_ENTRIES,
+    ) -> Sifted:
+        """The first waiting tasks of these hosts (task.host_hash), or of all but these, behind `after` up to `until`.
+
+        hosts: not empty, some 1,000 at most. At most `limit` tasks are returned and some 2 * `entries` entries of the
+        index looked at; `reached` tells how far that led: it is `until` when it led to the end.
+        """
+        with self._db.transaction() as tx:
+            return self._sieve.sift(
+                tx, project, kind, after, until, hosts, is_others=is_others, limit=limit, entries=entries
+            )
+
+    # --- many tasks
+
+    def change_tasks(
+        self,
+        change: Change,
+        project: int,
+        selection: Selection,
+        cursor: Cursor | None,
+        *,
+        now_ms: int,
+        rows: int = BULK_ROWS,
+        most: int | None = None,
+    ) -> Step:
+        """Look at the next `rows` tasks and change those selected; safe to repeat.
+
+        cursor: of the step before; None begins with what there is now. most: the last step is the one that has changed
+        so many. Leases of what changed are void (`gone`).
+        StorageError when there is no such project, or it is being removed.
+        """
+        self._check_writable(project)
+        cursor = cursor or Cursor(until_seq=self._numbers.last)
+        return self._bulk.step(change, project, selection, cursor, rows=rows, most=most, now_ms=now_ms)
+
+    def restart_task(self, project: int, taskid: str, now_ms: int) -> Committed:
+        """Let one task run anew now; StorageError when there is none, or it may be running."""
+        self._check_writable(project)
+        return self._bulk.restart_one(project, taskid, now_ms)
+
+    def remove_task(self, project: int, taskid: str, now_ms: int, *, keep_results: bool = False) -> Committed:
+        """Delete one task, and its results; StorageError when there is none."""
+        self._check_writable(project)
+        return self._bulk.remove_one(project, taskid, now_ms, keep_results=keep_results)
+
+    def clear_results(self, project: int, after: bytes = b"", rows: int = BULK_ROWS) -> tuple[Committed, bytes | None]:
+        """Delete the results of the next tasks by key; also the last key, None when there are no more."""
+        self._check_writable(project)
+        report = Committed()
+        with self._write() as tx:
+            cut, last = self._results.cut(tx, project, after, rows)
+            report.counts[project][RESULTS] -= cut
+            self._counters.add(tx, report.counts)
+        return report, last
+
+    def sweep(self, project: int, place: Place, cutoffs: Cutoffs, rows: int = BULK_ROWS) -> Swept:
+        """Take the next step of a project's retention; nothing is done for a project that is gone."""
+        if project not in self._writable:
+            return Swept(Committed(), 0, 0, 0, None)
+        return self._sweep.step(project, place, cutoffs, rows)
 
     # --- projects
 
@@ -234,7 +327,7 @@ class Storage:
             fields = {"status": status and status.value, "rate": rate, "burst": burst, "group": group, "script": script}
             self._projects.change(tx, project, now_ms, fields)
             pushed = self._projects.one(tx, project)
-        self._writable.add(pushed.id)
+        self._writable[pushed.id] = pushed.counts.get(FIRST_RUN, 0)
         return pushed
 
     def set_project(
@@ -263,11 +356,12 @@ class Storage:
             project = self._projects.find(tx, name)
             if project is None:
                 return 0
-            self._writable.discard(project)
+            self._writable.pop(project, None)
             self._forget()
             left = self._removal.step(tx, project, batch, keep_results=keep_results)
+            first_run = self._counters.value(tx, project, FIRST_RUN)
         if keep_results and not left:
-            self._writable.add(project)
+            self._writable[project] = first_run
         return left
 
     def script(self, digest: bytes) -> str:
@@ -309,6 +403,10 @@ class Storage:
         with self._write() as tx:
             self._sessions.drop(tx, session)
 
+    def _check_writable(self, project: int) -> None:
+        if project not in self._writable:
+            raise StorageError(f"there is no project with id {project}, or it is being removed")
+
     def _keep(self, waiting: Sequence[Waiting]) -> list[Task]:
         """What was read for the frontier will be decided about soon."""
         self._kept.put(one.row for one in waiting)
@@ -334,6 +432,7 @@ class Reader:
         self._tasks = TaskTable(self._db.engine)
         self._projects = ProjectTable(self._db.engine)
         self._results = ResultTable(self._db.engine)
+        self._walk = Walk(self._db.engine)
 
     def close(self) -> None:
         """Drop the connection."""
@@ -355,6 +454,12 @@ class Reader:
         """Tasks whose keys come after `after`."""
         with self._db.transaction() as tx:
             return self._tasks.page(tx, project, status, after, limit)
+
+    def count(self, project: int, selection: Selection, cursor: Cursor | None, rows: int) -> tuple[int, Cursor | None]:
+        """How many of the next `rows` tasks are selected, and where to go on; None at the end."""
+        with self._db.transaction() as tx:
+            page = self._walk.page(tx, project, selection, cursor or Cursor(), rows)
+        return len(page.rows), page.next
 
     def task(self, project: int, taskid: str) -> TaskDetail | None:
         """One task, or None."""

@@ -10,7 +10,7 @@ from msgspec.msgpack import Decoder, Encoder
 from zspider.storage.database import Transaction
 from zspider.storage.engine import Engine
 from zspider.storage.schema import tasks
-from zspider.task import MESSAGE_PREFIX, Follow, NewSchedule, Ref, Status, Stored, Task
+from zspider.task import MESSAGE_PREFIX, Follow, NewSchedule, Ref, Status, Stored, Task, host_hash, host_of
 
 KEYS_PER_QUERY = 500
 FEW_ROWS = 5_000  # up to here it is quicker to read all their keys than to walk along everybody's
@@ -32,11 +32,12 @@ class TaskRow(Struct):
     seq: int = 0
     body: bytes | None = None  # of a follow accepted now; not read from the database
     track: bytes | None = None  # of an outcome now; not read from the database
+    host: int = 0  # of a follow accepted now; not read from the database
     reason: str = ""
     is_settled: bool = False  # a run of it ended, or it was cancelled
     is_placed: bool = False  # new, or restarted by a follow: `body` is there
     schedule: NewSchedule | None = None  # that a callback left, and that is to be written
-    is_spent: bool = False  # a message that was heard: nothing of it stays
+    is_spent: bool = False  # a message that was heard, or removed: nothing of it stays
 
     @property
     def is_message(self) -> bool:
@@ -57,6 +58,7 @@ class TaskRow(Struct):
         stored.itag = follow.itag
         stored.auto_recrawl = follow.auto_recrawl
         self.url = follow.url.encode()
+        self.host = 0 if self.is_message else host_hash(host_of(follow.url))
         self.body = follow.body
         self.priority = follow.priority
         self.seq = seq
@@ -168,6 +170,7 @@ class TaskTable:
         tasks.c.itag,
         tasks.c.auto_recrawl,
     ).limit(_LIMIT)
+    _OF_FRONTIER = _FRONTIER.where(_PROJECT, _KEYS)
     # Two queries for a page: (a, b) > (x, y) in one does not use the index on every database.
     _READY_SAME = _FRONTIER.where(
         *_DUE_READY, tasks.c.rank == sa.bindparam("first"), tasks.c.seq > sa.bindparam("seq")
@@ -196,7 +199,19 @@ class TaskTable:
     _ACTIVE_OF_MANY = _BY_KEY.where(tasks.c.status + 0 == int(Status.ACTIVE))
 
     def __init__(self, engine: Engine) -> None:
-        placed = ("url", "retries", "priority", "rank", "seq", "due_ms", "age_ms", "itag", "auto_recrawl", "run")
+        placed = (
+            "url",
+            "host",
+            "retries",
+            "priority",
+            "rank",
+            "seq",
+            "due_ms",
+            "age_ms",
+            "itag",
+            "auto_recrawl",
+            "run",
+        )
         self._place = engine.upsert(
             tasks,
             ("project_id", "key", "taskid", *placed, "updated_ms", "body"),
@@ -259,7 +274,7 @@ class TaskTable:
 
     def as_tasks(self, tx: Transaction, rows: Sequence[TaskRow]) -> list[Task]:
         """The rows as tasks, in order of `seq`; call it after they are written."""
-        unread = [row.ref for row in rows if row.stored.run or row.body is None]  # run 0 and placed: new, no track yet
+        unread = [row.ref for row in rows if row.is_settled or row.body is None]  # the others are new: no track yet
         content = {
             Ref(project, key): (body, track)
             for project, keys in _chunks(unread)
@@ -280,6 +295,14 @@ class TaskTable:
     def delayed(self, tx: Transaction, project: int, after: tuple[int, int] | None, limit: int) -> list[Waiting]:
         """Tasks that wait for their time (it may have come since), by (due_ms, seq)."""
         return _page(tx, self._LATER_SAME, self._LATER_NEXT, project, after or (0, 1 << 62), limit)
+
+    def of_keys(self, tx: Transaction, project: int, keys: Sequence[bytes]) -> dict[bytes, Waiting]:
+        """Tasks by their keys; all of them wait."""
+        found: dict[bytes, Waiting] = {}
+        for _, some in _chunks(Ref(project, key) for key in keys):
+            rows = tx.rows(self._OF_FRONTIER, {"project": project, "keys": some, "limit": len(some)})
+            found |= {row.key: _waiting(row) for row in rows}
+        return found
 
     # --- for readers
 
@@ -341,6 +364,7 @@ def _placed(row: TaskRow, now_ms: int) -> tuple[Any, ...]:
         *row.ref,
         row.taskid,
         row.url,
+        row.host,
         stored.retries,
         row.priority,
         _rank(row),

@@ -2,14 +2,12 @@
 
 import os
 import pty
-import select
 import subprocess
-import time
 
 import pytest
 from tests.support.addresses import free_port
 from tests.support.cluster import ZSPIDERD
-from tests.support.process import environment
+from tests.support.process import environment, read_until
 
 SCRIPT = """\
 from pyspider.libs.base_handler import *
@@ -113,14 +111,3 @@ def test_a_prompt_at_a_terminal_outlives_errors_and_pages_that_do_not_come(site)
         os.write(ours, b"exit(3)\n")
         assert process.wait(20) == 3
     os.close(ours)
-
-
-def read_until(fd, text, deadline_s=20.0):
-    """What a terminal shows up to `text`; AssertionError when that does not come."""
-    end = time.monotonic() + deadline_s
-    said = ""
-    while text not in said:
-        ready, _, _ = select.select([fd], [], [], max(0.0, end - time.monotonic()))
-        assert ready, f"no {text!r} within {deadline_s} s: {said}"
-        said += os.read(fd, 65536).decode("utf-8", "replace")
-    return said

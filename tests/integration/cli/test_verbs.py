@@ -162,6 +162,23 @@ def test_status_watch_goes_on_until_it_is_interrupted(data_dir):
         assert watch.wait() == 130
 
 
+def test_why_says_what_a_project_and_a_task_wait_for(ask, project):
+    def why(what):
+        return [wait["what"] for wait in rows(ask("why", what, "--json"))["waits"]]
+
+    ask("project", "stop", project)
+    assert why(project) == ["stopped"]
+    assert f"zspiderd project start {project}" in ask("why", project).out
+    ask("project", "start", project)
+    eventually(lambda: why(project) == ["nothing"], 30, "all is done")
+    (done,) = rows(ask("why", f"{project}:on_start", "--json"))["waits"]
+    assert done == {"what": "nothing", "text": "it is done; there is nothing to do", "until_ms": None}
+    ask("project", "start", project)
+    eventually(lambda: why(project) == ["nothing"], 30, "all is done again")
+    assert rows(ask("why", project, "--json"))["dropped"] == {"known": 2}
+    assert "no task 'nobody'" in ask("why", f"{project}:nobody", code=1).err
+
+
 def test_stop_and_rm(ask, project):
     assert ": STOP, " in ask("project", "stop", project).out
     assert ask("project", "rm", project).out == f"{project}: removed\n"

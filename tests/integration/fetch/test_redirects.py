@@ -2,9 +2,12 @@
 
 from contextlib import ExitStack
 
+import pycurl
 import pytest
-from tests.support.fetching import fetch_pool, get
+from tests.support.fetching import fetch_pool, finish, get
 from tests.support.site import Site, as_json
+from zspider.fetch import build_request
+from zspider.fetch.handle import Handle
 
 
 @pytest.mark.parametrize(
@@ -168,21 +171,21 @@ def public(monkeypatch):
 def test_a_public_page_cannot_redirect_to_a_private_address(pool, site: Site, other: Site, public, host):
     fetched = get(pool, other.url(f"/redirect?to=http://{host}:{site.port}/hello"))
     assert fetched.result["status_code"] == 599
-    assert "refused after a redirect" in fetched.result["error"]
+    assert "refused: a public page has led here" in fetched.result["error"]
     assert (site.connections, site.log) == (0, [])
 
 
 def test_nor_over_a_connection_that_is_open_already(pool, site: Site, other: Site, public):
     assert get(pool, site.url("/hello")).content == b"hello"  # named by the script itself: allowed
     fetched = get(pool, other.url(f"/redirect?to={site.url('/hello')}"))
-    assert "refused after a redirect" in fetched.result["error"]
+    assert "refused: a public page has led here" in fetched.result["error"]
     assert len(site.log) == 1
 
 
 def test_nor_by_way_of_another_public_page(pool, site: Site, other: Site, public):
     to_private = f"/redirect%3Fto={site.url('/hello')}"
     fetched = get(pool, site.url(f"/redirect?to={other.url(to_private)}"))
-    assert "refused after a redirect" in fetched.result["error"]
+    assert "refused: a public page has led here" in fetched.result["error"]
     assert [asked.path for asked in site.log] == ["/redirect"]
 
 
@@ -203,5 +206,65 @@ def test_behind_a_proxy_the_name_decides(pool, site: Site):
     with ExitStack() as stack:
         proxy = stack.enter_context(Site(proxied_location="http://127.0.0.1/secret"))
         fetched = get(pool, "http://far.example/page", proxy=f"127.0.0.1:{proxy.port}")
-        assert "refused after a redirect" in fetched.result["error"]
+        assert "refused: a public page has led here" in fetched.result["error"]
         assert proxy.paths() == ["http://far.example/page"]
+
+
+def guarded(pool, url: str, **options):
+    """Fetch a URL that a public page has led to."""
+    pool.start(build_request(1, url, options, {}, pool.settings, private_ok=False))
+    return finish(pool)[1]
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "2130706433", "0x7f.1", "[::ffff:127.0.0.1]", "0.0.0.0"])
+def test_a_link_from_a_public_page_does_not_lead_to_a_private_address(pool, site: Site, public, host):
+    fetched = guarded(pool, f"http://{host}:{site.port}/hello")
+    assert "refused: a public page has led here" in fetched.result["error"]
+    assert (site.connections, site.log) == (0, [])
+
+
+def test_nor_over_a_connection_that_the_script_itself_has_opened(pool, site: Site, public):
+    assert get(pool, site.url("/hello")).content == b"hello"
+    fetched = guarded(pool, site.url("/hello"))
+    assert "refused: a public page has led here" in fetched.result["error"]
+    assert len(site.log) == 1
+    assert get(pool, site.url("/hello")).content == b"hello"  # the same handle, for the script itself
+
+
+def test_a_name_that_is_private_when_it_is_looked_up_again_is_refused(pool, site: Site, public, monkeypatch):
+    found = {"address": "127.0.0.2"}
+    original = Handle.prepare
+
+    def resolve(handle, *args, **kwargs):
+        original(handle, *args, **kwargs)
+        handle.easy.setopt(
+            pycurl.RESOLVE, [f"-rebound.test:{site.port}", f"rebound.test:{site.port}:{found['address']}"]
+        )
+
+    monkeypatch.setattr(Handle, "prepare", resolve)
+    url = f"http://rebound.test:{site.port}/close"
+    with Site("127.0.0.2", port=site.port) as outside:
+        assert guarded(pool, url).content == b"closing"
+        found["address"] = "127.0.0.1"
+        assert "private address 127.0.0.1 refused" in guarded(pool, url).result["error"]
+        assert (outside.paths(), site.connections) == (["/close"], 0)
+
+
+def test_a_page_says_whether_it_is_public(pool, site: Site, other: Site, public):
+    assert get(pool, other.url("/hello")).is_public
+    assert get(pool, other.url("/status/404")).is_public
+    assert get(pool, site.url(f"/redirect?to={other.url('/hello')}")).is_public
+    assert not get(pool, site.url("/hello")).is_public
+    with Site(proxied_location="") as proxy:
+        assert get(pool, "http://far.example/page", proxy=f"127.0.0.1:{proxy.port}").is_public
+        assert not get(pool, "http://localhost/page", proxy=f"127.0.0.1:{proxy.port}").is_public
+    with fetch_pool(private_networks="allow") as open_pool:
+        assert not get(open_pool, other.url("/hello")).is_public
+
+
+def test_a_link_behind_a_proxy_is_judged_by_its_name(pool, public):
+    with Site() as proxy:
+        for host in ("127.0.0.1", "printer.local", "10.1.2.3", "017700000001"):
+            fetched = guarded(pool, f"http://{host}/secret", proxy=f"127.0.0.1:{proxy.port}")
+            assert "refused: a public page has led here" in fetched.result["error"]
+        assert proxy.connections == 0

@@ -79,3 +79,20 @@ def test_a_request_that_waits_for_robots_txt_can_be_aborted(pool, site: Site):
         pool.start(build_request(tag, site.url("/hello"), {"robots_txt": True}, {}, pool.settings))
     pool.abort([1])
     assert set(finish(pool)) == {2}
+
+
+def test_the_crawl_delay_of_the_pages_own_host_is_told_for_those_who_ask_for_robots(pool, site: Site):
+    site.robots = (200, "User-agent: *\nCrawl-delay: 2.5\nDisallow: /private\n")
+    with Site(robots=(200, "User-agent: *\nCrawl-delay: 9\n")) as other:
+        told = get(pool, site.url("/hello"), robots_txt=True).result
+        assert told["crawl_delay"] == 2.5
+        assert "crawl_delay" not in get(pool, site.url("/hello")).result
+        redirected = get(pool, site.url(f"/redirect?to={other.url('/hello')}"), robots_txt=True).result
+        assert redirected["crawl_delay"] == 2.5
+        assert other.paths() == ["/robots.txt", "/hello"]
+
+
+@pytest.mark.parametrize("said", ["nan", "inf", "-1", "0", "soon", ""])
+def test_a_crawl_delay_that_is_none_is_not_told(pool, site: Site, said):
+    site.robots = (200, f"User-agent: *\nCrawl-delay: {said}\n")
+    assert "crawl_delay" not in get(pool, site.url("/hello"), robots_txt=True).result

@@ -391,6 +391,7 @@ def test_outcomes_that_wait_for_company_come_before_a_script_is_loaded(worker, t
 def test_outcomes_that_wait_for_company_are_sent_before_the_end(worker, tmp_path):
     script, flag = worker.send_script(WAITS), tmp_path / "flag"
     numbers = [worker.send_page(script, fetch={"save": str(flag)}), *(worker.send_page(script) for _ in range(20))]
+    worker.wait_running(numbers[0])
     worker.process.send_signal(signal.SIGTERM)  # it ends after the page that runs
     flag.touch()
     assert worker.outcome(numbers[0]).end is End.SUCCESS

@@ -36,7 +36,7 @@ class World:
         self.slaves: list[Slave] = []
 
     def settings(self, **slave: Any) -> SlaveFile:
-        sections = {name: slave.pop(name) for name in ("processor", "limits", "token_file") if name in slave}
+        sections = {name: slave.pop(name) for name in ("processor", "limits", "token_file", "fetch") if name in slave}
         return SlaveFile.model_validate(
             {
                 "data_dir": self.directory / "nowhere",

@@ -141,3 +141,13 @@ def test_the_kind_of_a_file_is_told_by_its_name_or_by_what_only_a_slave_has(writ
     assert kind_of(write("log: {}")) is MasterFile
     assert kind_of(write("log: {}", "slave.yaml")) is SlaveFile
     assert kind_of(write("token_file: /x", "zspider.yaml")) is SlaveFile
+
+
+def test_a_mistake_in_a_rule_of_politeness_is_named_by_its_place(tmp_path):
+    file = tmp_path / "master.yaml"
+    file.write_text("politeness: {rules: [{match: a.example}, {match: b.example, concurency: 2, delay_s: -1}]}")
+    with pytest.raises(ConfigError) as caught:
+        load(MasterFile, file, environment={})
+    text = str(caught.value)
+    assert "politeness.rules.1.concurency: unknown setting; did you mean concurrency?" in text
+    assert "politeness.rules.1.delay_s: should be greater than or equal to 0, got -1" in text

@@ -1,28 +1,46 @@
-"""The master's cache of scripts before its database."""
+"""The master's script texts: each is read once, however often it is asked for meanwhile."""
 
-from zspider.roles.script_texts import ScriptTexts
+from collections.abc import Callable
+from typing import Any
 
-SCRIPT = b"s" * 32
-
-
-class LaterWriter:
-    """Does what it was asked for when the test says so."""
-
-    def __init__(self):
-        self.reads = []
-
-    def call(self, work, then, failed):
-        self.reads.append(then)
+from zspider.errors import StorageError
+from zspider.roles.script_texts import READS_MAX, ScriptTexts
 
 
-def test_a_slave_that_asks_again_while_a_script_is_read_gets_it_once():
-    writer = LaterWriter()
-    texts = ScriptTexts(writer)
-    sent = []
-    for _ in range(2):  # the database takes longer than the slave's patience
-        texts.with_text(SCRIPT, (b"slave", ""), sent.append)
-    texts.with_text(SCRIPT, (b"other", ""), sent.append)
-    for read in writer.reads:
-        read("the text")
-    assert sent == ["the text", "the text"]
-    assert len(writer.reads) == 1
+class Writer:
+    """Keeps what it is to do until the test says so."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[Callable[[str], None], Callable[[StorageError], None]]] = []
+
+    def call(self, work: Any, then: Callable[[str], None], failed: Callable[[StorageError], None]) -> None:
+        self.calls.append((then, failed))
+
+
+def asked(texts: ScriptTexts, script: bytes, who: bytes) -> list[str]:
+    heard: list[str] = []
+    texts.with_text(script, (who, ""), heard.append)
+    return heard
+
+
+def test_a_slave_that_asks_again_before_the_text_is_read_is_answered_once() -> None:
+    writer = Writer()
+    texts = ScriptTexts(writer)  # type: ignore[arg-type]
+    first, again, other = asked(texts, b"h", b"one"), asked(texts, b"h", b"one"), asked(texts, b"h", b"two")
+    assert len(writer.calls) == 1
+    writer.calls[0][0]("text")
+    assert (first, again, other) == ([], ["text"], ["text"])
+    assert asked(texts, b"h", b"three") == ["text"]
+
+
+def test_questions_for_scripts_that_nobody_has_are_bounded_and_forgotten() -> None:
+    writer = Writer()
+    texts = ScriptTexts(writer)  # type: ignore[arg-type]
+    for number in range(10 * READS_MAX):
+        asked(texts, number.to_bytes(32), b"rogue")
+    assert len(writer.calls) == READS_MAX
+    for _, failed in writer.calls:
+        failed(StorageError("no such script"))
+    honest = asked(texts, b"h", b"honest")
+    writer.calls[-1][0]("text")
+    assert honest == ["text"]

@@ -3,11 +3,14 @@
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, multiple, rule
-from tests.support.scheduler_world import Slave, World, make_project
+from tests.support.scheduler_world import NO_CRON, Slave, World, make_project
 from zspider.scheduler.pause import Pausing
-from zspider.task import ProjectStatus, Status
+from zspider.settings import HostRule, PolitenessSettings
+from zspider.task import Answer, ProjectStatus, ScriptInfo, Status
 
 NAMES = [f"t{n}" for n in range(30)]
+HOST_NAMES = [f"{host}.example/{n}" for n in range(8) for host in ("one", "slow", "slow", "free")]
+ANSWERS = [None, None, Answer(429), Answer(503, 3000), Answer(404), Answer(599), Answer(200, 0, 700)]
 SOME = st.sampled_from([1, 1, 2, 1000])
 
 
@@ -15,15 +18,19 @@ class Crawl(RuleBasedStateMachine):
     """Rules are things that happen; each is small, so that any two of them may happen in either order."""
 
     slaves = Bundle("slaves")
+    names = NAMES
+    politeness = None
 
     @initialize(
         target=slaves, window=st.integers(2, 12), limit=st.integers(1, 12), rate=st.sampled_from([2.0, 1e6, 1e6])
     )
     def begin(self, window, limit, rate):
-        self.world = World(window=window, limit=limit, pausing=Pausing(3, 20.0, 2))
+        self.world = World(
+            window=window, limit=limit, pausing=Pausing(3, 20.0, 2), politeness=self.politeness, entries=2 * limit
+        )
         self.rate = rate
         self.world.add_project(make_project(1, rate=rate, burst=5))
-        self.world.submit(*NAMES[:20])
+        self.world.submit(*self.names[:20])
         self.all = [self.world.slave(4), self.world.slave(3)]
         self.everybody_talks()
         return multiple(*self.all)
@@ -91,13 +98,25 @@ class Crawl(RuleBasedStateMachine):
         slave=slaves,
         data=st.data(),
         is_success=st.sampled_from([True, True, False]),
-        follows=st.lists(st.tuples(st.just(1), st.sampled_from(NAMES), st.integers(-1, 1)), max_size=3),
-        forces=st.lists(st.tuples(st.just(1), st.sampled_from(NAMES)), max_size=1),
+        answer=st.sampled_from(ANSWERS),
+        follows=st.lists(st.tuples(st.just(1), st.integers(0, 29), st.integers(-1, 1)), max_size=3),
+        forces=st.lists(st.tuples(st.just(1), st.integers(0, 29)), max_size=1),
     )
-    def a_slave_finishes(self, slave, data, is_success, follows, forces):
+    def a_slave_finishes(self, slave, data, is_success, answer, follows, forces):
         if slave.is_up and slave.held:
             number = data.draw(st.sampled_from(sorted(slave.held)))
-            slave.finish(number, is_success=is_success, follows=tuple(follows), forces=tuple(forces))
+            slave.finish(
+                number,
+                is_success=is_success,
+                answer=answer,
+                follows=tuple((project, self.names[n], priority) for project, n, priority in follows),
+                forces=tuple((project, self.names[n]) for project, n in forces),
+            )
+
+    @rule(slave=slaves, holder=slaves, data=st.data())
+    def a_slave_takes_the_page_of_another(self, slave, holder, data):
+        if slave.is_up and holder.held:
+            slave.take(holder.held[data.draw(st.sampled_from(sorted(holder.held)))])
 
     @rule(slave=slaves)
     def a_slave_pushes_its_outbox_again(self, slave):
@@ -131,8 +150,7 @@ class Crawl(RuleBasedStateMachine):
     @rule()
     def the_master_steps(self):
         self.world.step()
-        wait_s = self.world.core.wait_s(self.world.now, self.world.now_ms)
-        assert 0 <= wait_s <= 1
+        assert 0 <= self.world.core.wait_s(self.world.now) <= 1
 
     @rule(seconds=st.sampled_from([0.05, 1.0, 3.0, 7.0, 16.0, 31.0]), steps=st.sampled_from([0, 1, 10]))
     def time_passes(self, seconds, steps):
@@ -178,14 +196,34 @@ class Crawl(RuleBasedStateMachine):
             for number in list(slave.held)[:n] if slave.is_up else []:
                 slave.finish(number)
 
-    @rule(names=st.lists(st.sampled_from(NAMES), max_size=8, unique=True), priority=st.integers(-1, 1))
-    def urls_are_submitted(self, names, priority):
-        self.world.submit(*names, priority=priority)
+    @rule(
+        numbers=st.lists(st.integers(0, 29), max_size=8, unique=True),
+        project=st.integers(1, 3),
+        priority=st.integers(-1, 1),
+        in_s=st.sampled_from([0, 0, 0, 0.04, 3, 40]),
+    )
+    def urls_are_submitted(self, numbers, project, priority, in_s):
+        if project in self.world.projects:
+            names = (self.names[n] for n in numbers)
+            self.world.submit(*names, project=project, priority=priority, in_s=in_s)
 
-    @rule(id=st.integers(1, 3), status=st.sampled_from(["STOP", "RUNNING", "PAUSED"]))
-    def a_project_is_made_or_changed(self, id, status):
-        self.world.add_project(make_project(id, rate=self.rate, burst=5, status=ProjectStatus(status)))
+    @rule(number=st.integers(0, 29))
+    def a_task_is_cancelled(self, number):
+        self.world.cancel(self.names[number])
+
+    @rule(
+        id=st.integers(1, 3),
+        status=st.sampled_from(["STOP", "RUNNING", "RUNNING", "PAUSED"]),
+        info=st.sampled_from([None, NO_CRON, NO_CRON, ScriptInfo(min_tick=7), ScriptInfo(error="ImportError")]),
+    )
+    def a_project_is_made_or_changed(self, id, status, info):
+        self.world.add_project(make_project(id, rate=self.rate, burst=5, status=ProjectStatus(status), info=info))
         self.world.submit(f"first{id}", project=id)
+
+    @rule()
+    def the_frontiers_are_read_again(self):
+        """As after a commit in doubt."""
+        self.world.core.reload()
 
     @invariant()
     def everything_is_consistent(self):
@@ -199,6 +237,7 @@ class Crawl(RuleBasedStateMachine):
         if not hasattr(self, "world"):
             return
         world = self.world
+        world.assert_rates()
         for project in list(world.projects.values()):
             world.add_project(make_project(project.id))
         healthy = [slave for slave in self.all if slave.is_up] + [world.slave(6)]
@@ -213,7 +252,7 @@ class Crawl(RuleBasedStateMachine):
         assert not world.waiting
         assert not any(slave.outbox or slave.held for slave in healthy)
         assert not len(world.core.leases)
-        assert {row.status for row in world.rows.values()} <= {Status.SUCCESS, Status.FAILED}
+        assert {row.status for row in world.rows.values()} <= {Status.SUCCESS, Status.FAILED, Status.BAD}
 
     def _calm_second(self, healthy: list[Slave]):
         for slave in healthy:
@@ -230,8 +269,22 @@ class Crawl(RuleBasedStateMachine):
         self.world.assert_invariants()
 
 
+class PoliteCrawl(Crawl):
+    """The same with hosts that are limited, refuse, and ask for delays; one is not limited until it refuses."""
+
+    names = HOST_NAMES
+    politeness = PolitenessSettings(
+        rules=(
+            HostRule(match="one.example", concurrency=1),
+            HostRule(match="slow.*", concurrency=2, delay_s=0.7),
+        ),
+        back_off_max_s=4.0,
+    )
+
+
 TestCrawl = Crawl.TestCase
-TestCrawl.settings = settings(
+TestPoliteCrawl = PoliteCrawl.TestCase
+TestCrawl.settings = TestPoliteCrawl.settings = settings(
     max_examples=200,
     stateful_step_count=100,  # 20,000 steps
     deadline=None,

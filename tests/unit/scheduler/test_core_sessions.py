@@ -95,6 +95,24 @@ def test_a_slave_that_is_let_in_at_its_second_hello_is_not_taken_for_a_clone_of_
     assert old in world.routes
 
 
+def test_two_clones_of_a_slave_that_vanished_cannot_keep_each_other_waiting(world):
+    world.submit("a")
+    original = world.slave(5)
+    world.settle(original)
+    original.finish_all()  # its connection stays open, and it says nothing more
+    pair = [original.clone(), original.clone()]
+    for _ in range(10):  # seconds
+        for clone in pair:
+            clone.hello()
+            clone.push_again()  # a word of this session
+        world.settle(*pair)
+        world.advance(1.0)
+    assert [clone.welcomed > 0 for clone in pair] == [True, True]
+    assert pair[0].session != pair[1].session
+    assert not pair[0].outbox
+    assert not pair[1].outbox
+
+
 def test_the_pages_of_a_hello_count_together_and_those_of_another_connection_do_not(world):
     world.submit("a", "b")
     slave = world.slave(2)

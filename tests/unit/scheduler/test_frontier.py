@@ -5,7 +5,8 @@ from collections import deque
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from zspider.scheduler.frontier import Frontier, delayed_position, ready_position
+from zspider.scheduler.frontier import Frontier
+from zspider.scheduler.order import delayed_position, ready_position
 from zspider.task import Ref, Task, task_key
 
 

@@ -5,8 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 from tests.support.scheduler_world import World, assert_invariants, make_project, names, only, wait
+from zspider.scheduler.hosts import HostLimits
 from zspider.scheduler.leases import LeaseTable
 from zspider.scheduler.pause import NEVER, AutoPause, Pausing, Phase
+from zspider.settings import PolitenessSettings
 from zspider.task import CRONJOB, MESSAGE_PREFIX, MESSAGE_PRIORITY, ProjectStatus, ScriptInfo
 
 PAUSING = Pausing(fail_num=10, pause_s=300.0, probe_num=3)
@@ -115,7 +117,7 @@ def test_what_ends_during_the_pause_neither_ends_nor_prolongs_it():
         pause.ended(False, "x")
     assert pause.turn(300.0)
     assert pause.phase is Phase.PROBING
-    assert pause.allows(LeaseTable())
+    assert pause.allows(LeaseTable(HostLimits(PolitenessSettings())))
     assert not pause.turn(1000.0)  # a probe has all the time it needs
 
 
@@ -218,7 +220,7 @@ def test_it_can_be_switched_off():
     for _ in range(1000):
         pause.ended(False, "x")
         assert not pause.turn(0.0)
-    assert pause.allows(LeaseTable())
+    assert pause.allows(LeaseTable(HostLimits(PolitenessSettings())))
 
 
 def test_a_project_paused_by_hand_keeps_its_pages_and_gives_them_out_again(sick):

@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from zspider.scheduler.smooth_rate import SmoothRate
+from zspider.scheduler.smooth_rate import MEASURE_S, SmoothRate
 
 
 def noted(*counts, every_s=2.0):
@@ -43,9 +43,9 @@ def test_it_is_never_below_zero_nor_above_the_fastest_measure(steps):
     rate, now, last, fastest = SmoothRate(), 0.0, None, 0.0
     for gap_s, count in steps:
         now += gap_s
-        if last is not None and now > last[0]:
+        if last is not None and now >= last[0] + MEASURE_S:
             fastest = max(fastest, (count - last[1]) / (now - last[0]))
-        if last is None or now > last[0]:
+        if last is None or now >= last[0] + MEASURE_S:
             last = now, count
         rate.note(count, now)
         assert 0 <= rate.per_s <= fastest * (1 + 1e-9)

@@ -252,7 +252,7 @@ def test_4_6_verification_taskid_and_url_are_present_and_not_empty(field):
 
 def batch_of(*rows, waiting_max=0, waited=0):
     """A transaction that finds these tasks of project 1 in the database."""
-    batch = Batch(SchedulerRules(waiting_max=waiting_max), KnownKeys(0), ArrivalNumbers(), NOW)
+    batch = Batch(SchedulerRules(waiting_max=waiting_max), KnownKeys(0), ArrivalNumbers(), NOW, {1: 0, 2: 0})
     for name, row in rows:
         ref = Ref(1, task_key(name))
         batch.rows[ref] = TaskRow(ref, name.encode(), b"http://old/", row)

@@ -4,7 +4,7 @@ from alembic import context
 
 from zspider.storage.schema import metadata
 
-connection = context.config.attributes["connection"]
-context.configure(connection=connection, target_metadata=metadata)
+given = context.config.attributes
+context.configure(connection=given["connection"], target_metadata=metadata, progress=given["progress"])
 with context.begin_transaction():
     context.run_migrations()

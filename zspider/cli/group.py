@@ -1,0 +1,18 @@
+"""A group of verbs of which one is meant when none is named: `zspiderd tasks shop` is `zspiderd tasks list shop`."""
+
+from typing import Any
+
+import click
+
+
+class DefaultGroup(click.Group):
+    """Takes the words for those of `default` unless they begin with one of its verbs."""
+
+    def __init__(self, *args: Any, default: str, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._default = default
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if not args or (args[0] not in self.commands and args[0] not in ctx.help_option_names):
+            args = [self._default, *args]
+        return super().parse_args(ctx, args)

@@ -1,0 +1,289 @@
+"""Tasks whose hosts may not be asked now: queues of a few per host, and where the others lie in the database.
+
+Hosts are known by `task.host_hash` here, as in the frontier's index.
+"""
+
+from collections.abc import Iterable, Sequence
+from heapq import heapify, heappop, heappush, heapreplace, nsmallest
+from itertools import islice
+from typing import NamedTuple
+
+from zspider.scheduler.order import BEGIN, Kind, Position, TaskHeap, position_of, ready_position
+from zspider.task import Ref, Task, host_hash, host_of
+
+QUEUE_MIN = 16  # tasks that a host may have set aside, while few hosts have
+HOSTS_PER_STRETCH = 1000  # as many numbers go into one query
+
+
+class Stretch(NamedTuple):
+    """A part of an order to be read from the database, for the tasks of some hosts or of all others."""
+
+    kind: Kind
+    after: Position | None  # exclusive; None: from the beginning
+    until: Position  # inclusive
+    hosts: frozenset[int]
+    is_others: bool
+    limit: int  # tasks
+
+
+class Passed:
+    """Of one order: between which positions each host has waiting tasks that are in the database only.
+
+    `stretch` goes through the order as a lift does: what comes to wait behind it is served on the next way.
+    So every host is served, and the work does not grow with their number.
+    """
+
+    def __init__(self) -> None:
+        self._spans: dict[int, tuple[Position, Position]] = {}  # inclusive; the host passed over last stands last
+        self._cursor = BEGIN  # the stretches of this way were read up to here
+
+    def __len__(self) -> int:
+        return len(self._spans)
+
+    def __contains__(self, host: int) -> bool:
+        return host in self._spans
+
+    def covers(self, host: int, position: Position) -> bool:
+        """Whether a task of this host there may be in the database only."""
+        first, last = self._spans.get(host, (position, BEGIN))
+        return first <= position <= last
+
+    def add(self, host: int, first: Position, last: Position) -> None:
+        """Tasks of this host from `first` to `last` are not in memory."""
+        span = self._spans.pop(host, (first, last))
+        self._spans[host] = (min(first, span[0]), max(last, span[1]))
+
+    def latest(self) -> frozenset[int]:
+        """Those passed over last; all, if they are not too many for a query."""
+        return frozenset(islice(reversed(self._spans), HOSTS_PER_STRETCH))
+
+    def stretch(self, hosts: Iterable[int]) -> tuple[Position, Position, frozenset[int]] | None:
+        """After which position to read, up to which, and for which of these hosts; None when none has a span."""
+        spans = [(*self._spans[host], host) for host in hosts if host in self._spans]
+        ahead = [span for span in spans if span[0] > self._cursor]
+        if not ahead:
+            self._cursor, ahead = BEGIN, spans
+        if not ahead:
+            return None
+        chosen = nsmallest(HOSTS_PER_STRETCH, ahead)
+        first, seq = chosen[0][0]
+        return (first, seq - 1), max(last for _, last, _ in chosen), frozenset(host for _, _, host in chosen)
+
+    def was_read(self, hosts: Iterable[int], after: Position, reached: Position) -> None:
+        """All tasks of these hosts behind `after`, up to and with `reached`, are in memory or leased now."""
+        self._cursor = reached
+        behind = (reached[0], reached[1] + 1)
+        for host in hosts:
+            first, last = self._spans.get(host, (BEGIN, BEGIN))
+            if first <= after:  # unknown, or more was passed over meanwhile, before what was read
+                continue
+            if behind > last:
+                del self._spans[host]
+            else:
+                self._spans[host] = (max(first, behind), last)
+
+    def clear(self) -> None:
+        """Nothing is passed over."""
+        self._spans.clear()
+        self._cursor = BEGIN
+
+
+class HostQueues:
+    """Tasks set aside until their host may be asked, at most `size`, and what was passed over beyond that.
+
+    A host is *open* when its tasks take part in the order, and *closed* from when it was seen that it may not be
+    asked until `open` says that it may. It is *hungry* when it has passed-over tasks and few or none in memory.
+    A queue is the shorter the more hosts have one, so that many hosts have room for the first tasks of each.
+    """
+
+    def __init__(self, size: int) -> None:
+        self.passed: dict[Kind, Passed] = {"ready": Passed(), "delayed": Passed()}
+        self._size = size
+        self._queue_max = min(size, max(QUEUE_MIN, size // 64))
+        self._queues: dict[int, TaskHeap] = {}  # none is empty
+        self._hosts: dict[Ref, int] = {}  # of each task here
+        self._open: set[int] = set()
+        self._order: list[tuple[Position, int]] = []  # heap of open hosts by their first tasks, and outdated entries
+        self._hungry: dict[int, None] = {}
+        self._is_sweeping = False
+        self._turn: list[Kind] = ["ready", "delayed"]
+
+    def __len__(self) -> int:
+        return len(self._hosts)
+
+    @property
+    def has_passed(self) -> bool:
+        """Some tasks were passed over."""
+        return any(map(len, self.passed.values()))
+
+    @property
+    def hosts(self) -> Iterable[int]:
+        """The hosts that have a queue."""
+        return self._queues.keys()
+
+    def get(self, ref: Ref) -> Task | None:
+        """This task, if it is here."""
+        host = self._hosts.get(ref)
+        return None if host is None else self._queues[host].get(ref)
+
+    def discard(self, ref: Ref) -> Task | None:
+        """Take out this task; None if it is not here."""
+        host = self._hosts.pop(ref, None)
+        if host is None:
+            return None
+        task = self._queues[host].discard(ref)
+        self._shrank(host)
+        return task
+
+    def peek(self) -> Task | None:
+        """The first task of all open hosts, or None."""
+        while self._order:
+            position, host = self._order[0]
+            task = self._queues[host].peek() if host in self._open else None
+            if task is None:
+                heappop(self._order)
+            elif ready_position(task) == position:
+                return task
+            else:
+                heapreplace(self._order, (ready_position(task), host))
+        return None
+
+    def pop(self) -> Task:
+        """Take out the first task; only after `peek` gave it. Its host stays open."""
+        host = self._order[0][1]
+        task = self._queues[host].pop()
+        del self._hosts[task.ref]
+        self._shrank(host)
+        return task
+
+    def close(self, host: int) -> None:
+        """This host may not be asked: its tasks wait until `open`."""
+        self._open.discard(host)
+
+    def open(self, host: int) -> None:
+        """The tasks of this host take part in the order."""
+        queue = self._queues.get(host)
+        if queue is None or host in self._open or (task := queue.peek()) is None:
+            return
+        self._open.add(host)
+        heappush(self._order, (ready_position(task), host))
+        if len(self._order) > 2 * len(self._open) + QUEUE_MIN:
+            firsts = [(self._queues[host].peek(), host) for host in self._open]
+            self._order = [(ready_position(task), host) for task, host in firsts if task is not None]
+            heapify(self._order)
+
+    def set_aside(self, host: int, task: Task) -> bool:
+        """Close the task's host, and keep the task here or pass it over. False: too many hosts have passed tasks."""
+        self.close(host)
+        if self._keep(host, task):
+            return True
+        passed = self.passed[position_of(task)[0]]
+        if host not in passed and len(passed) >= self._size:
+            return False
+        self._pass_over(host, task)
+        return True
+
+    def pass_beyond(self, stretch: Stretch, reached: Position) -> None:
+        """The tasks of these hosts were left out of a refill that went so far."""
+        first, seq = stretch.after or BEGIN
+        for host in stretch.hosts:
+            self.passed[stretch.kind].add(host, (first, seq + 1), reached)
+            self._judge(host)
+
+    def stretch(self) -> Stretch | None:
+        """What is to be read for the hungry hosts; `swept` answers it, before that there is no other."""
+        if self._is_sweeping or not self._hungry:
+            return None
+        room = self._size - len(self._hosts)
+        if room < max(1, self._size // 8):
+            self._trim()
+            room = self._size - len(self._hosts)
+            if room < max(1, self._size // 8):
+                return None
+        hungry = [host for host in self._hungry if self._room(host) > 0]
+        self._turn.reverse()
+        for kind in self._turn:
+            if (found := self.passed[kind].stretch(hungry)) is not None:
+                after, until, hosts = found
+                self._is_sweeping = True
+                return Stretch(kind, after, until, hosts, False, min(room, sum(map(self._room, hosts))))
+        return None
+
+    def swept(self, stretch: Stretch, tasks: Sequence[Task], reached: Position) -> None:
+        """Take in the tasks of a stretch, which was read up to `reached`; those leased or in memory are left out."""
+        self._is_sweeping = False
+        self.passed[stretch.kind].was_read(stretch.hosts, stretch.after or BEGIN, reached)
+        for task in tasks:
+            host = host_hash(host_of(task.url))
+            is_first = host not in self._queues
+            if not self._keep(host, task):
+                self._pass_over(host, task)
+            elif is_first:  # whether it may be asked is not known
+                self.open(host)
+        for host in stretch.hosts:
+            self._judge(host)
+
+    def clear(self) -> None:
+        """Forget everything; an answer that is under way will still come."""
+        for passed in self.passed.values():
+            passed.clear()
+        self._queues.clear()
+        self._hosts.clear()
+        self._open.clear()
+        self._order.clear()
+        self._hungry.clear()
+
+    # --- inside
+
+    @property
+    def _allowance(self) -> int:
+        """How many tasks a queue may have."""
+        return max(1, min(self._queue_max, self._size // (len(self._queues) + 1)))
+
+    def _room(self, host: int) -> int:
+        return self._allowance - len(self._queues.get(host, ()))
+
+    def _keep(self, host: int, task: Task) -> bool:
+        """Put a task into its host's queue, if there is room."""
+        if len(self._hosts) >= self._size:
+            self._trim()
+        if len(self._hosts) >= self._size or self._room(host) <= 0:
+            return False
+        queue = self._queues.get(host)
+        if queue is None:
+            queue = self._queues[host] = TaskHeap(ready_position)
+        queue.push(task)
+        self._hosts[task.ref] = host
+        if host in self._open and queue.peek() is task:
+            heappush(self._order, (ready_position(task), host))
+        self._judge(host)
+        return True
+
+    def _trim(self) -> None:
+        """Leave the ends of long queues to the database: others have nothing. Half of the room is free then."""
+        if len(self._queues) > self._size // 2:
+            return
+        share = max(1, self._size // (2 * len(self._queues)))
+        for host, queue in self._queues.items():
+            for task in queue.cut(share) if len(queue) > share else ():
+                del self._hosts[task.ref]
+                self._pass_over(host, task)
+
+    def _pass_over(self, host: int, task: Task) -> None:
+        kind, position = position_of(task)
+        self.passed[kind].add(host, position, position)
+        self._judge(host)
+
+    def _shrank(self, host: int) -> None:
+        if not len(self._queues[host]):
+            del self._queues[host]
+            self._open.discard(host)
+        self._judge(host)
+
+    def _judge(self, host: int) -> None:
+        """Note whether a host is hungry; after its queue or what it has passed over has changed."""
+        has_passed = host in self.passed["ready"] or host in self.passed["delayed"]
+        if has_passed and len(self._queues.get(host, ())) <= self._allowance // 4:
+            self._hungry[host] = None
+        else:
+            self._hungry.pop(host, None)

@@ -1,0 +1,286 @@
+"""How often each host may be asked, by all slaves and projects together: limits, pauses, and who waits for a host.
+
+It knows hosts by name and nothing of tasks. A host that nothing limits has no entry, and while no host has one and
+no setting limits any, `is_used` is false and nobody need ask. Times are monotonic seconds.
+"""
+
+from fnmatch import fnmatchcase
+from functools import lru_cache
+from heapq import heappop, heappush
+from math import inf
+from typing import Literal, NamedTuple
+
+from msgspec import Struct
+
+from zspider.settings import HostRule, PolitenessSettings
+from zspider.task import Answer
+
+HOSTS_MAX = 200_000  # some 60 MB; above it those asked least recently go first
+CLEAN_S = 60.0  # how often hosts of which nothing need be known are forgotten
+RULES_CACHED = 50_000  # hosts whose rule is remembered
+REFUSALS = frozenset({429, 503})  # RFC 6585 section 4, RFC 9110 section 15.6.4: later, please
+NO_ANSWER = frozenset({0, 599})  # nobody asked the host, or it did not answer
+SILENT_S = 5.0  # a host that has not answered for so long, while it is asked, may be dead
+SILENT_MIN = 8  # so many requests at once it may have anyway
+_NO_LIMIT = 1 << 62
+ADAPTIVE_START_S = 1.0  # between two requests to a host that has not answered yet
+_USUAL = Answer()
+
+
+class Holding(NamedTuple):
+    """Why a host may not be asked now."""
+
+    reason: Literal["concurrency", "delay", "back-off", "silent"]
+    limit: float  # requests at once, seconds between two starts, or seconds of the pause
+    until: float  # when it may be asked; inf: when one of those that run has ended
+
+
+class HostFigures(NamedTuple):
+    """A host that politeness holds or watches."""
+
+    host: str
+    leased: int
+    concurrency: int  # most at once now; 0: no limit
+    delay_s: float  # between two starts, whoever asked for it
+    refusals: int  # 429s and 503s in a row
+
+
+class _Host(Struct, eq=False):
+    rule: HostRule
+    leased: int = 0
+    last_start: float = -inf
+    hold_until: float = -inf
+    hold_since: float = -inf
+    refusals: int = 0  # in a row; until a better answer one request at a time is enough to see how it is
+    crawl_delay_s: float = 0.0
+    adaptive_s: float = 0.0
+    last_answer: float = -inf
+
+    @property
+    def delay_s(self) -> float:
+        return max(self.rule.delay_s, self.crawl_delay_s, self.adaptive_s)
+
+    @property
+    def concurrency(self) -> int:
+        return 1 if self.refusals else self.rule.concurrency
+
+    def wait_s(self, now: float, silent_max: int = _NO_LIMIT) -> float:
+        if self.leased >= self.concurrency > 0 or self.is_held_silent(now, silent_max):
+            return inf
+        return max(0.0, self.hold_until - now, self.last_start + self.delay_s - now)
+
+    def is_held_silent(self, now: float, silent_max: int) -> bool:
+        """It has as many requests as one that does not answer may have."""
+        return self.leased >= silent_max and now - self.last_answer > SILENT_S
+
+    def is_idle(self, now: float) -> bool:
+        """Nothing is lost when it is forgotten."""
+        return not (self.leased or self.refusals or self.crawl_delay_s or self.adaptive_s or self.wait_s(now))
+
+
+class HostLimits:
+    """The limits of all hosts. At most `concurrency` tasks of a host run, and `delay_s` lies between two starts.
+
+    A host that has not answered lately gets only a share of what the slaves can have: a dead one harms itself only.
+    """
+
+    def __init__(self, settings: PolitenessSettings) -> None:
+        self._hosts: dict[str, _Host] = {}  # in order of their last start
+        self._waited: dict[str, float] = {}  # hosts somebody waits for -> the time of their entry in `_wakes`, or inf
+        self._wakes: list[tuple[float, str]] = []  # heap; an entry of another time than `_waited` has is outdated
+        self._ended: list[str] = []  # waited for, and something of them has ended
+        self._clean_at = -inf
+        self._silent_max = _NO_LIMIT
+        self.change(settings)
+
+    def set_capacity(self, leases: int) -> None:
+        """So many tasks all slaves may have together: what a dead host may take is a share of that."""
+        share = self._settings.silent_share
+        most = _NO_LIMIT if share >= 1 else max(SILENT_MIN, int(share * leases))
+        if most > self._silent_max:
+            self._ended += self._waited  # some may be asked more now
+        self._silent_max = most
+
+    def change(self, settings: PolitenessSettings) -> None:
+        """Use other settings from now on; what runs counts on."""
+        self._settings = settings
+        self._usual = HostRule(match="*", concurrency=settings.concurrency, delay_s=settings.delay_s)
+        self._has_rules = settings.adaptive or any(_limits(rule) for rule in (*settings.rules, self._usual))
+        self._watches = settings.silent_share < 1
+        self._rule_of = lru_cache(RULES_CACHED)(self._find_rule)
+        for name, host in self._hosts.items():
+            host.rule = self._rule_of(name)
+            host.adaptive_s = host.adaptive_s if settings.adaptive else 0.0
+        self._ended += self._waited
+
+    @property
+    def is_used(self) -> bool:
+        """Whether anything limits any host."""
+        return self._has_rules or self._watches or bool(self._hosts)
+
+    # --- asking
+
+    def wait_s(self, name: str, now: float) -> float:
+        """Seconds until this host may be asked; 0.0: now, inf: when a request to it has ended."""
+        host = self._hosts.get(name)
+        return 0.0 if host is None else host.wait_s(now, self._silent_max)
+
+    def begin(self, name: str, start: float) -> bool:
+        """A task of this host was granted and starts then; False: nothing limits it, and it need not be ended."""
+        host = self._hosts.pop(name, None)
+        if host is None:
+            rule = self._rule_of(name)
+            if not (self._watches or _limits(rule) or self._settings.adaptive):
+                return False
+            host = self._new(rule, start)
+        self._hosts[name] = host  # the last one now
+        host.leased += 1
+        host.last_start = max(host.last_start, start)
+        return True
+
+    def end(self, name: str) -> None:
+        """A task that `begin` counted runs no more."""
+        host = self._hosts.get(name)
+        if host is not None:
+            host.leased -= 1
+        if name in self._waited:
+            self._ended.append(name)
+
+    def refund(self, name: str, start: float) -> None:
+        """A task that was to start then was not started: another one may have its place."""
+        host = self._hosts.get(name)
+        if host is not None and host.last_start == start:
+            host.last_start = start - host.delay_s
+
+    def answered(self, name: str, answer: Answer | None, fetch_s: float, granted: float, now: float) -> None:
+        """What a host has answered to a task that was granted then. answer: None for a 200 that asks for nothing."""
+        said = answer or _USUAL
+        host = self._hosts.get(name)
+        if host is None:
+            if not (said.crawl_delay_ms or (said.status in REFUSALS and self._settings.back_off)):
+                return
+            host = self._hosts[name] = self._new(self._rule_of(name), now)
+        if said.status not in NO_ANSWER:
+            host.last_answer = now
+        if said.crawl_delay_ms:
+            host.crawl_delay_s = min(said.crawl_delay_ms / 1000, self._settings.retry_after_max_s)
+        if said.status in REFUSALS and self._settings.back_off:
+            self._refused(host, said.retry_after_ms / 1000, granted, now)
+        elif said.status not in NO_ANSWER and granted > host.hold_since:
+            host.refusals = 0
+        if self._settings.adaptive and said.status not in NO_ANSWER:
+            self._adapt(host, fetch_s, is_good=said.status == 200)
+
+    # --- waiting
+
+    def await_(self, name: str, now: float) -> None:
+        """Somebody waits for this host: `freed` will name it once when it may be asked."""
+        if name not in self._waited:
+            self._waited[name] = inf
+            self._set_wake(name, self.wait_s(name, now), now)
+
+    def freed(self, now: float, ahead_s: float) -> list[str]:
+        """The awaited hosts that may be asked within `ahead_s`; nobody waits for them any more."""
+        if now >= self._clean_at:
+            self._clean(now)
+        due, self._ended = self._ended, []
+        while self._wakes and self._wakes[0][0] <= now + ahead_s:
+            at, name = heappop(self._wakes)
+            if self._waited.get(name) == at:
+                self._waited[name] = inf
+                due.append(name)
+        free = []
+        for name in due:
+            if name not in self._waited:
+                continue
+            wait_s = self.wait_s(name, now)
+            if wait_s <= ahead_s:
+                del self._waited[name]
+                free.append(name)
+            else:
+                self._set_wake(name, wait_s, now)
+        return free
+
+    def next_s(self, now: float) -> float:
+        """In how many seconds `freed` may have something; inf: only after an end."""
+        if self._ended:
+            return 0.0
+        return max(0.0, self._wakes[0][0] - now) if self._wakes else inf
+
+    # --- looking
+
+    def holding(self, name: str, now: float) -> Holding | None:
+        """What keeps this host from being asked now; None: nothing."""
+        host = self._hosts.get(name)
+        if host is None or not (wait_s := host.wait_s(now, self._silent_max)):
+            return None
+        if host.is_held_silent(now, self._silent_max) and not host.leased >= host.concurrency > 0:
+            return Holding("silent", self._silent_max, inf)
+        if wait_s == inf:
+            return Holding("concurrency", host.concurrency, inf)
+        if host.hold_until >= now + wait_s:
+            return Holding("back-off", host.hold_until - host.hold_since, host.hold_until)
+        return Holding("delay", host.delay_s, now + wait_s)
+
+    def figures(self, name: str) -> HostFigures | None:
+        """How a host stands; None: nothing limits it, or it has nothing to do."""
+        host = self._hosts.get(name)
+        if host is None:
+            return None
+        return HostFigures(name, host.leased, host.concurrency, host.delay_s, host.refusals)
+
+    def names(self) -> list[str]:
+        """The hosts that have figures; the one asked last stands last."""
+        return list(self._hosts)
+
+    # --- inside
+
+    def _find_rule(self, name: str) -> HostRule:
+        rules = (rule for rule in self._settings.rules if fnmatchcase(name, rule.match.lower()))
+        return next(rules, self._usual)
+
+    def _new(self, rule: HostRule, now: float) -> _Host:
+        if len(self._hosts) >= HOSTS_MAX:
+            self._forget_some(now)
+        return _Host(rule, adaptive_s=ADAPTIVE_START_S if self._settings.adaptive else 0.0)
+
+    def _refused(self, host: _Host, retry_after_s: float, granted: float, now: float) -> None:
+        """429 or 503. Those of tasks granted before the pause began tell the same once more."""
+        settings = self._settings
+        asked_s = min(retry_after_s, settings.retry_after_max_s)
+        if granted > host.hold_since:
+            host.hold_since = now
+            host.refusals += 1
+            doubled_s = 2.0 ** min(host.refusals - 1, 20)
+            host.hold_until = max(host.hold_until, now + (asked_s or min(doubled_s, settings.back_off_max_s)))
+        elif asked_s:
+            host.hold_until = max(host.hold_until, now + asked_s)
+
+    def _adapt(self, host: _Host, fetch_s: float, *, is_good: bool) -> None:
+        """Scrapy's AutoThrottle: towards latency / concurrency, up at once, down by halves and by good answers only."""
+        target_s = fetch_s / self._settings.adaptive_concurrency
+        delay_s = min(max(target_s, (host.adaptive_s + target_s) / 2), self._settings.adaptive_max_s)
+        if is_good or delay_s > host.adaptive_s:
+            host.adaptive_s = delay_s
+
+    def _set_wake(self, name: str, wait_s: float, now: float) -> None:
+        """Look at an awaited host then, unless that will be done before."""
+        if now + wait_s < self._waited[name]:
+            self._waited[name] = now + wait_s
+            heappush(self._wakes, (now + wait_s, name))
+
+    def _clean(self, now: float) -> None:
+        self._clean_at = now + CLEAN_S
+        for name in [name for name, host in self._hosts.items() if host.is_idle(now)]:
+            del self._hosts[name]
+        self._wakes = sorted((at, name) for name, at in self._waited.items() if at < inf)  # so it is a heap
+
+    def _forget_some(self, now: float) -> None:
+        """Make room: of those that have nothing running, those that may be asked and were asked least recently."""
+        idle = [name for name, host in self._hosts.items() if not host.leased and name not in self._waited]
+        for name in sorted(idle, key=lambda name: self._hosts[name].wait_s(now) > 0)[: HOSTS_MAX // 20]:
+            del self._hosts[name]
+
+
+def _limits(rule: HostRule) -> bool:
+    return bool(rule.concurrency or rule.delay_s)

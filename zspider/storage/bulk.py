@@ -1,0 +1,119 @@
+"""What the operator does to many tasks at once, or to one: restart them, or take them out, a batch a transaction."""
+
+from collections.abc import Callable
+from enum import StrEnum
+from typing import NamedTuple
+
+from zspider.errors import StorageError
+from zspider.storage.accept import Batch
+from zspider.storage.counters import RESULTS, CounterTable
+from zspider.storage.database import Database, Transaction
+from zspider.storage.forget import Forgetting
+from zspider.storage.kept import KeptRows
+from zspider.storage.ownership import Fence
+from zspider.storage.report import Committed
+from zspider.storage.results import ResultTable
+from zspider.storage.tasks import TaskRow, TaskTable
+from zspider.storage.walk import Cursor, Selection, Walk
+from zspider.task import Ref, Status, task_key
+
+
+class Change(StrEnum):
+    """What is done to a task."""
+
+    RESTART = "restart"  # it waits for a new run, with all its tries
+    REMOVE = "remove"  # its row goes: nobody knows its URL any more
+
+
+class Step(NamedTuple):
+    """One batch of a bulk verb."""
+
+    report: Committed
+    changed: int
+    looked: int  # at so many rows
+    next: Cursor | None  # None: this was the last
+
+
+class Bulk:
+    """Writes such changes. `batch`: makes an empty Batch for a time."""
+
+    def __init__(
+        self, db: Database, fence: Fence, forgetting: Forgetting, batch: Callable[[int], Batch], kept: KeptRows
+    ) -> None:
+        self._db = db
+        self._fence = fence
+        self._batch = batch
+        self._forgetting = forgetting
+        self._kept = kept
+        self._tasks = TaskTable(db.engine)
+        self._results = ResultTable(db.engine)
+        self._counters = CounterTable(db.engine)
+        self._walk = Walk(db.engine)
+
+    def step(
+        self,
+        change: Change,
+        project: int,
+        selection: Selection,
+        cursor: Cursor,
+        *,
+        rows: int,
+        most: int | None,
+        now_ms: int,
+    ) -> Step:
+        """Look at the next `rows` tasks and change those that fit; most: of them at most, None for all."""
+        batch = self._batch(now_ms)
+        with self._db.transaction() as tx:
+            self._fence.enter(tx)
+            page = self._walk.page(tx, project, selection, cursor, rows)
+            chosen = page.rows[:most]
+            self._change(tx, batch, change, chosen, now_ms)
+        return Step(batch.report, len(chosen), page.looked, None if len(chosen) == most else page.next)
+
+    def restart_one(self, project: int, taskid: str, now_ms: int) -> Committed:
+        """Let a task run anew now; StorageError when there is none, or it may be running."""
+        batch = self._batch(now_ms)
+        with self._db.transaction() as tx:
+            self._fence.enter(tx)
+            row = self._one(tx, project, taskid)
+            if row.stored.status is Status.ACTIVE and row.stored.due_ms <= now_ms:
+                raise StorageError(f"task {taskid!r} is to run already: it is ready, or a slave has it")
+            self._change(tx, batch, Change.RESTART, [row], now_ms)
+        return batch.report
+
+    def remove_one(self, project: int, taskid: str, now_ms: int, *, keep_results: bool) -> Committed:
+        """Take out a task, and its results; StorageError when there is none."""
+        batch = self._batch(now_ms)
+        with self._db.transaction() as tx:
+            self._fence.enter(tx)
+            row = self._one(tx, project, taskid)
+            if not keep_results:
+                batch.report.counts[project][RESULTS] -= self._results.cut_task(tx, row.ref)
+            self._change(tx, batch, Change.REMOVE, [row], now_ms)
+        return batch.report
+
+    def _one(self, tx: Transaction, project: int, taskid: str) -> TaskRow:
+        ref = Ref(project, task_key(taskid))
+        row = self._tasks.find(tx, [ref]).get(ref)
+        if row is None:
+            raise StorageError(f"there is no task {taskid!r}")
+        return row
+
+    def _change(self, tx: Transaction, batch: Batch, change: Change, rows: list[TaskRow], now_ms: int) -> None:
+        batch.rows = {row.ref: row for row in rows}
+        self._kept.take(batch.rows)  # they are written here: whoever needs one asks the database
+        for row in rows:
+            if change is Change.RESTART:
+                batch.restart(row)
+            else:
+                batch.remove(row)
+        self._tasks.settle(tx, batch.settled(), now_ms)
+        self._forget(tx, batch)
+        self._counters.add(tx, batch.report.counts)
+        batch.report.entered += self._tasks.as_tasks(tx, batch.waiting())
+
+    def _forget(self, tx: Transaction, batch: Batch) -> None:
+        if spent := batch.spent():
+            self._tasks.delete(tx, spent)
+            refs, last_run = [row.ref for row in spent], max(row.stored.run for row in spent)
+            self._forgetting.forget(tx, refs, last_run, batch.report)

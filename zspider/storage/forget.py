@@ -1,0 +1,29 @@
+"""What must happen when rows of tasks are deleted, so that neither a cache nor a slave can bring them back."""
+
+from collections.abc import MutableMapping, Sequence
+
+from zspider.storage.counters import FIRST_RUN, CounterTable
+from zspider.storage.database import Transaction
+from zspider.storage.known import KnownKeys
+from zspider.storage.report import Committed
+from zspider.task import Ref
+
+
+class Forgetting:
+    """Keeps `known` and `first_runs` true: by project, the run with which new tasks begin."""
+
+    def __init__(self, known: KnownKeys, first_runs: MutableMapping[int, int]) -> None:
+        self._known = known
+        self._first_runs = first_runs
+
+    def forget(self, tx: Transaction, refs: Sequence[Ref], last_run: int, report: Committed) -> None:
+        """Say before COMMIT that these tasks of one project go; last_run: the highest of their runs.
+
+        Their URLs are known no more, and when one is submitted again, no outcome of a run of before is taken for one
+        of the new task's. Safe to repeat, and whether the COMMIT comes through or not.
+        """
+        self._known.discard(refs)
+        project = refs[0].project
+        stored = CounterTable.value(tx, project, FIRST_RUN)
+        report.counts[project][FIRST_RUN] += max(0, last_run + 1 - stored)
+        self._first_runs[project] = max(last_run + 1, stored, self._first_runs[project])
