@@ -4,7 +4,7 @@ import shutil
 import time
 import traceback
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 import msgspec
@@ -61,7 +61,10 @@ def run(seed: int, directory: Path, server: MariaDb | None) -> Report:
 def _live(stage: Stage, done: list[Done]) -> Iterator[str]:
     stage.begin()
     _go_through(stage, done)
-    eventually(lambda: _is_idle(stage), IDLE_S, f"all is over: {_open_tasks(stage)}")
+    try:
+        eventually(lambda: _is_idle(stage), IDLE_S, "all is over")
+    except AssertionError as exc:
+        raise AssertionError(f"{exc}; {_open_tasks(stage)} open tasks; {stage.master.status()}") from None
     yield from invariants.of_an_idle_cluster(stage)
     yield from invariants.of_the_end(stage)
     yield from invariants.of_the_rows(stage)
@@ -70,29 +73,20 @@ def _live(stage: Stage, done: list[Done]) -> Iterator[str]:
 
 
 def _go_through(stage: Stage, done: list[Done]) -> None:
-    """Begin and end the faults, each at its time."""
+    """Begin and end the faults, each at its time and none waiting for another; raises what the first to fail raised."""
     began = time.monotonic()
-    waiting = list(stage.plan.faults)
-    under_way: list[tuple[float, Fault, float, AbstractContextManager[None]]] = []
-    try:
-        while waiting or under_way:
-            next_at = min([one.at_s for one in waiting[:1]] + [until for until, *_ in under_way])
-            time.sleep(max(0.0, began + next_at - time.monotonic()))
-            now = time.monotonic() - began
-            if waiting and waiting[0].at_s <= now:
-                fault = waiting.pop(0)
-                started_s, doing = time.time(), faults.begin(stage, fault)
-                stage.note_members()
-                doing.__enter__()
-                under_way.append((fault.at_s + fault.lasts_s, fault, started_s, doing))
-            for over in [one for one in under_way if one[0] <= now]:
-                under_way.remove(over)
-                _, fault, started_s, doing = over
-                doing.__exit__(None, None, None)
-                done.append(Done(fault, started_s, time.time()))
-    finally:
-        for _, _, _, doing in under_way:  # something went wrong: give everything back all the same
-            doing.__exit__(None, None, None)
+
+    def strike(fault: Fault) -> None:
+        time.sleep(max(0.0, began + fault.at_s - time.monotonic()))
+        stage.note_members()
+        began_s = time.time()
+        with faults.begin(stage, fault):
+            time.sleep(max(0.0, began + fault.at_s + fault.lasts_s - time.monotonic()))
+        done.append(Done(fault, began_s, time.time()))
+
+    with ThreadPoolExecutor(len(stage.plan.faults)) as pool:
+        for ended in as_completed([pool.submit(strike, fault) for fault in stage.plan.faults]):
+            ended.result()
 
 
 def _open_tasks(stage: Stage) -> int:
