@@ -1,6 +1,7 @@
 """`python -m tests.fault.bench`: live through many seeds, and keep a report that a later run goes on with."""
 
 import argparse
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -29,10 +30,14 @@ def main() -> int:
     print("timing: " + ", ".join(f"{name} {value:g}" for name, value in TIMING.items()) + f"; report: {directory}")
     known = {one.seed: one for one in read(directory / REPORT) if one.seed in seeds}
     reports = list(known.values())
-    for report in live([seed for seed in seeds if seed not in known], directory, asked.jobs):
-        add(directory / REPORT, report)
-        reports.append(report)
-        print(told(report), flush=True)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        for report in live([seed for seed in seeds if seed not in known], directory, asked.jobs):
+            add(directory / REPORT, report)
+            reports.append(report)
+            print(told(report), flush=True)
+    except KeyboardInterrupt:
+        print(f"stopped; the same command with --report {directory} goes on")
     print(summed_up(reports))
     return 1 if any(report.violations for report in reports) else 0
 

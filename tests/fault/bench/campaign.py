@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import ExitStack
 from pathlib import Path
 from queue import SimpleQueue
@@ -13,28 +13,26 @@ from tests.support.mariadb import MariaDb, private_server
 
 
 def live(seeds: Sequence[int], directory: Path, jobs: int) -> Iterator[Report]:
-    """The reports of these seeds, `jobs` at a time, in the order in which they end."""
-    servers: SimpleQueue[MariaDb] = SimpleQueue()
-    ended: SimpleQueue[Report] = SimpleQueue()
+    """The reports of these seeds, `jobs` at a time, in the order in which they end.
 
-    def one(seed: int) -> None:
+    When it is left early, nothing more is begun, and what is under way is lived through to its end.
+    """
+    servers: SimpleQueue[MariaDb] = SimpleQueue()
+
+    def one(seed: int) -> Report:
         server = servers.get()
         try:
-            ended.put(run(seed, directory / f"seed-{seed}", server))
+            return run(seed, directory / f"seed-{seed}", server)
         finally:
             servers.put(server)
 
     with ExitStack() as stack:
         for _ in range(jobs):
             servers.put(stack.enter_context(private_server()))
-        pool = stack.enter_context(ThreadPoolExecutor(jobs))
-        futures = [pool.submit(one, seed) for seed in seeds]
-        try:
-            for _ in seeds:
-                yield ended.get()
-        finally:
-            for future in futures:
-                future.cancel()
+        pool = ThreadPoolExecutor(jobs)
+        stack.callback(pool.shutdown, cancel_futures=True)
+        for future in as_completed([pool.submit(one, seed) for seed in seeds]):
+            yield future.result()
 
 
 def read(report: Path) -> list[Report]:

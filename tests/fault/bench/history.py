@@ -37,6 +37,7 @@ def run(seed: int, directory: Path, server: MariaDb | None) -> Report:
     """
     began = time.monotonic()
     planned = plan(seed)
+    shutil.rmtree(directory, ignore_errors=True)  # of a run that was stopped
     directory.mkdir(parents=True)
     done: list[Done] = []
     violations: list[str] = []
