@@ -2,10 +2,12 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+REPORT ?= .fault-report
+MINUTES ?= 30
 PIP := $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check --no-input
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check fmt fault bench bench-parsing clean
+.PHONY: help run test check fmt fault fault-restart fault-database fault-soak bench bench-parsing clean
 
 help:  ## list these commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1\t\2/' | expand -t 18
@@ -17,9 +19,21 @@ test: $(VENV)/.with-test  ## install what the tests need, then run all of them
 	@scripts/install-test-packages
 	@$(BIN)/python scripts/run-tests
 
-fault: $(VENV)/.with-test  ## only the tests that kill, stop and cut
+fault: $(VENV)/.with-test  ## the tests that kill, stop and cut; SEEDS=100: so many histories of the fault bench
 	@scripts/install-test-packages
-	@$(BIN)/python scripts/run-tests fault
+	@$(BIN)/python $(if $(SEEDS),-m tests.fault.bench --seeds $(SEEDS) --report $(REPORT) $(FAULT),scripts/run-tests fault)
+
+fault-restart: $(VENV)/.with-test  ## restart and kill the master at full speed: nothing lost, nothing fetched twice
+	@scripts/install-test-packages
+	@$(BIN)/python -m tests.fault.bench.restart $(FAULT)
+
+fault-database: $(VENV)/.with-test  ## a minute without database at full speed: nothing lost, nothing grows
+	@scripts/install-test-packages
+	@$(BIN)/python -m tests.fault.bench.database $(FAULT)
+
+fault-soak: $(VENV)/.with-test  ## full speed with faults for MINUTES=30: nothing grows
+	@scripts/install-test-packages
+	@$(BIN)/python -m tests.fault.bench.soak --minutes $(MINUTES) $(FAULT)
 
 check: $(VENV)/.with-dev  ## format, lint, types, import directions
 	$(BIN)/ruff format --check .
@@ -40,7 +54,7 @@ bench-parsing: $(VENV)/.with-test  ## measure what reading a page costs, beside 
 	@$(BIN)/python -m benchmarks.parsing $(BENCH)
 
 clean:  ## remove what was built, and .venv
-	rm -rf $(VENV) benchmarks/.venv-* benchmarks/.work build dist docs/_build
+	rm -rf $(VENV) $(REPORT) benchmarks/.venv-* benchmarks/.work build dist docs/_build
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 	rm -rf .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 

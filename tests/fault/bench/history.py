@@ -63,7 +63,7 @@ def _live(stage: Stage, done: list[Done]) -> Iterator[str]:
     stage.begin()
     _go_through(stage, done)
     try:
-        eventually(lambda: _is_idle(stage), IDLE_S, "all is over")
+        eventually(lambda: is_idle(stage), IDLE_S, "all is over")
     except AssertionError as exc:
         raise AssertionError(f"{exc}; {_open_tasks(stage)} open tasks; {stage.master.status()}") from None
     yield from invariants.of_an_idle_cluster(stage)
@@ -94,7 +94,7 @@ def _open_tasks(stage: Stage) -> int:
     return int(stage.database.rows("SELECT COUNT(*) FROM tasks WHERE status = 1")[0][0])
 
 
-def _is_idle(stage: Stage) -> bool:
+def is_idle(stage: Stage) -> bool:
     """Nothing is open, and the master knows it and has told everybody."""
     time.sleep(POLL_S)  # each look costs the database a query, and the machine a command
     if _open_tasks(stage):
