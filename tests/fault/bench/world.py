@@ -6,8 +6,8 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 PAGES = 260
-FLAKY_SHARE, GONE_SHARE, SLOW_SHARE, BIG_SHARE = 0.08, 0.04, 0.15, 0.05
-SLOW_S = 0.4
+FLAKY_SHARE, GONE_SHARE, SLOW_SHARE, BIG_SHARE = 0.08, 0.04, 0.3, 0.05
+SLOW_S = 0.8
 BIG_BYTES = 300_000
 FAILURES_MAX = 2  # of a flaky page, before it answers
 GONE_RETRIES = 1
