@@ -53,6 +53,7 @@ def main() -> int:
             twice = [uri for uri, number in site.counts().items() if number > 1]
     print(f"database away from {down_s:.1f} s to {up_s:.1f} s")
     print(drawn(watch.samples))
+    print("master's MiB: " + " ".join(f"{one.rss_mib.get('master', 0):.1f}" for one in watch.samples))
     grown = grown_mib(watch.samples, down_s + min(SETTLE_S, away_s / 2), up_s)
     for process, mib in grown.items():
         before = [one.rss_mib.get(process, 0) for one in watch.samples if one.at_s < down_s][-1]
