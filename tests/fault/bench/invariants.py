@@ -96,13 +96,13 @@ def refetches(stage: Stage) -> int:
 
 
 def _may_have_cost(one: Done, made: list[Fetch], stage: Stage) -> bool:
-    """Whether the fault struck a slave that had fetched the page, before the page was fetched for the last time."""
+    """Whether the fault struck before the last fetch, and a slave that fetched the page: before, or when it woke up."""
     if not one.fault.may_refetch or not made or one.began_s > made[-1].time_s:
         return False
     host = stage.slaves[one.fault.target].host
     if stage.plan.is_split:
         return True  # the fetching slave's page may have been with the other
-    return any(fetch.client == host.address for fetch in made[:-1] if host)
+    return any(fetch.client == host.address for fetch in made if host)
 
 
 def of_the_end(stage: Stage) -> Iterator[str]:
