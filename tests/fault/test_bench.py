@@ -3,6 +3,7 @@
 import os
 import signal
 import sqlite3
+import sys
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -15,10 +16,9 @@ from tests.fault.bench.campaign import add, live, read
 from tests.fault.bench.invariants import Done
 from tests.fault.bench.plan import BLOCK, RULES, Fault, Kind, Plan, plan
 from tests.fault.bench.stage import FAKETIME, Stage
-from tests.support.process import ROOT, Process, eventually
+from tests.support.process import Process, eventually
 
 JOBS = 2
-PYTHON = str(ROOT / ".venv" / "bin" / "python")
 QUIET = Plan(0, "sqlite", is_split=False, faults=())
 
 
@@ -130,7 +130,19 @@ def test_a_page_fetched_once_too_often_is_seen_unless_a_fault_may_have_cost_it(s
 
 @pytest.mark.root
 def test_a_bench_that_is_stopped_leaves_nothing_and_goes_on_later(tmp_path: Path) -> None:
-    argv = [PYTHON, "-m", "tests.fault.bench", "--first", "6", "--seeds", "3", "--jobs", "1", "--report", tmp_path]
+    argv = [
+        sys.executable,
+        "-m",
+        "tests.fault.bench",
+        "--first",
+        "6",
+        "--seeds",
+        "3",
+        "--jobs",
+        "1",
+        "--report",
+        tmp_path,
+    ]
     with Process(argv) as bench:
         eventually(lambda: (tmp_path / "seed-6" / "site.log").exists(), 40, "the first history is under way")
         os.kill(bench.pid, signal.SIGTERM)
