@@ -1,4 +1,4 @@
-"""What must be so after every history, whatever happened in it (the numbers are of reliability.md 3.10)."""
+"""What must be so after every history, whatever happened in it."""
 
 import json
 from collections import Counter, defaultdict
@@ -22,7 +22,7 @@ class Done(NamedTuple):
 
 
 def of_an_idle_cluster(stage: Stage) -> Iterator[str]:
-    """2: everybody runs, and nobody holds anything."""
+    """Everybody runs, and nobody holds anything."""
     for daemon in stage.daemons:
         if daemon.process.returncode is not None:
             yield f"{daemon.name} ended with {daemon.process.returncode}"
@@ -40,7 +40,7 @@ def of_an_idle_cluster(stage: Stage) -> Iterator[str]:
 
 
 def of_the_rows(stage: Stage) -> Iterator[str]:
-    """1, 3, 4, 16: the rows are what the site's links lead to, and the counters are what counting gives."""
+    """The rows are what the site's links lead to, and the counters are what counting gives."""
     world, site = stage.world, stage.site_url
     rows = stage.database.rows("SELECT url, status FROM tasks")
     urls = Counter(bytes(url).decode() for url, _ in rows)
@@ -72,7 +72,7 @@ def _of_the_counters(stage: Stage, statuses: Counter[Status], gone: int) -> Iter
 
 
 def of_the_fetches(stage: Stage, done: list[Done]) -> Iterator[str]:
-    """8: a page was asked for as often as the script wants, and once more for each fault that may cost a fetch."""
+    """A page was asked for as often as the script wants, and once more for each fault that may cost a fetch."""
     fetches: defaultdict[str, list[Fetch]] = defaultdict(list)
     for fetch in stage.fetches():
         fetches[fetch.path].append(fetch)
@@ -106,7 +106,7 @@ def _may_have_cost(one: Done, made: list[Fetch], stage: Stage) -> bool:
 
 
 def of_the_end(stage: Stage) -> Iterator[str]:
-    """2, 15: asked to stop, everybody stops, in order, and leaves nothing."""
+    """Asked to stop, everybody stops, in order, and leaves nothing."""
     stage.note_members()
     for daemon in [*stage.slaves.values(), stage.master]:
         code = daemon.stop()
