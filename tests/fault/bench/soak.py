@@ -121,8 +121,8 @@ def growth(minutes: dict[int, tuple[Counter[str], Counter[str]]]) -> list[str]:
 
 
 def finish(master: Master, server: MariaDb, database: str) -> list[str]:
-    """Pause the crawl; what is wrong with its rows."""
-    master.ask("project", "pause", PROJECT)
+    """Stop the crawl; what is wrong with its rows."""
+    master.ask("project", "stop", PROJECT)
     eventually(lambda: not master.counts(PROJECT)["leased"], 120, "nothing is leased any more")
     counts = master.counts(PROJECT)
     by_status = dict(server.query("SELECT status, COUNT(*) FROM tasks GROUP BY status", database))
@@ -161,10 +161,10 @@ def main() -> int:
                     print(f"{watch.now_s:7.1f} s {fault.__name__}, {site.answered()} pages", flush=True)
                     fault(master, chance.choice(slaves), server)
                     done[fault.__name__] += 1
+            minutes = by_minute(watch.samples)
+            for minute, (rss, fds) in minutes.items():
+                print(f"minute {minute:3}: " + ", ".join(f"{name} {rss[name]} MiB {fds[name]} fds" for name in rss))
             wrong = finish(master, server, database)
-    minutes = by_minute(watch.samples)
-    for minute, (rss, descriptors) in minutes.items():
-        print(f"minute {minute:3}: " + ", ".join(f"{name} {rss[name]} MiB {descriptors[name]} fds" for name in rss))
     wrong += growth(minutes)
     print(f"{watch.samples[-1].pages} pages in {watch.samples[-1].at_s:.0f} s; faults: {dict(done)}")
     print("\n".join(f"! {one}" for one in wrong) or "nothing lost, nothing grew")
