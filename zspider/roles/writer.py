@@ -15,11 +15,13 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 import structlog
 
 from zspider.errors import StorageError, StorageUnavailable
+from zspider.roles.clock import SteadyClock
 from zspider.settings import StorageSettings
 from zspider.task import Outcome
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
+_clock = SteadyClock()
 RETRY_S = (0.1, 5.0)  # back-off while the database is away: first and longest pause
 
 
@@ -206,8 +208,8 @@ class _Stopped(Exception):
 
 
 def now_ms() -> int:
-    """Wall-clock milliseconds since the epoch."""
-    return time.time_ns() // 1_000_000
+    """Wall-clock milliseconds since the epoch, which never go back: see SteadyClock."""
+    return _clock.now_ms()
 
 
 def _raise(exc: BaseException) -> None:
