@@ -10,10 +10,13 @@ from pathlib import Path
 
 import pymysql
 import pytest
+from sqlalchemy.exc import OperationalError
 from tests.support.mariadb import MariaDb
 from tests.support.storage import Crawl, follow, outcome
 from zspider.errors import OwnedElsewhere, StorageUnavailable
 from zspider.storage import Change, Selection
+from zspider.storage import engine as mysql_engine
+from zspider.storage.database import Database, Transaction
 from zspider.task import Status
 
 
@@ -196,6 +199,31 @@ def test_a_lock_that_somebody_holds_too_long_leaves_nothing_half_written(crawl: 
     assert not crawl.commit(batch).ended[0].late
     assert crawl.results() == {"page": ["1"]}
     assert crawl.lately()["5m"] == {"new": 2, "success": 1, "fetched": 1, "processed": 1}
+
+
+def test_without_a_rollback_a_lock_wait_leaves_half_an_outcome(
+    mariadb: MariaDb, on_server: Crawl, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """MariaDB's error 1205 undoes one statement only: a COMMIT after it is what the test above would find."""
+    monkeypatch.setattr(mysql_engine, "LOCK_WAIT_S", 1)
+    on_server.close()
+    on_server.open()
+    page = on_server.task("page")
+
+    @contextmanager
+    def transaction(db: Database) -> Iterator[Transaction]:
+        conn = db._connected()
+        begun = conn.begin()
+        try:
+            yield Transaction(conn, db.engine)
+        finally:
+            begun.commit()
+
+    monkeypatch.setattr(Database, "transaction", transaction)
+    with lock_on_results(on_server.address, mariadb), pytest.raises(OperationalError, match="1205"):
+        on_server.commit(outcome(page, results=[b"1"], follows=[follow("a")]))
+    assert on_server.row("page").run == 1
+    assert on_server.results() == {}
 
 
 def test_a_reader_is_not_in_the_way_of_the_writer_nor_the_writer_in_its(crawl: Crawl) -> None:

@@ -216,7 +216,7 @@ class Slave:
             case "welcome":
                 self.welcomed += 1
                 self.push_again()
-            case "newsession":
+            case "newsession" if said[0] == self.session:
                 self.session = self.world.new_session()
                 self.held.clear()
                 self.seen = 0
@@ -431,8 +431,8 @@ class World:
                 case Challenge(session):
                     if not self.send(session.route, "ping"):
                         self.perform(self.core.route_is_gone(session.id, self.now))
-                case RefuseClone(route):
-                    self.send(route, "newsession")
+                case RefuseClone(route, session_id):
+                    self.send(route, "newsession", session_id)
                 case AskHello(route):
                     self.send(route, "unknown")
                 case Gone(session):

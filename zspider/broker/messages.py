@@ -144,10 +144,12 @@ class Unknown(Message, frozen=True, tag="unknown"):
 
 
 class NewSession(Message, frozen=True, tag="newsession"):
-    """Master -> slave: a live slave has your session (a cloned VM): draw a new one.
+    """Master -> slave: a live slave has this session (a cloned VM): draw a new one, if you still use it.
 
     The slave drops its leases and keeps its outbox.
     """
+
+    session: Annotated[bytes, Meta(max_length=16)] = b""  # empty, from an older master: the one you use
 
 
 class Refused(Message, frozen=True, tag="refused"):

@@ -1,4 +1,4 @@
-"""The wall clock by which tasks become due: it follows the system's and never goes back."""
+"""What time it is, as a daemon's loop asks for it."""
 
 import threading
 import time
@@ -30,3 +30,25 @@ class SteadyClock:
             self._now = max(self._wall_ns(), self._now + (at - self._at) // CATCH_UP)
             self._at = at
             return self._now // 1_000_000
+
+
+class Clock:
+    """This machine's clocks. Loops take one as an argument, so that they can live in another time."""
+
+    def __init__(self) -> None:
+        self._steady = SteadyClock()
+
+    def monotonic(self) -> float:
+        """Seconds for waiting; it stands still while the machine is suspended."""
+        return time.monotonic()
+
+    def boottime(self) -> float:
+        """Seconds of the clock that goes on while the machine is suspended."""
+        return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+    def wall_ms(self) -> int:
+        """Wall-clock milliseconds since the epoch, by which tasks become due; they never go back."""
+        return self._steady.now_ms()
+
+
+SYSTEM_CLOCK = Clock()

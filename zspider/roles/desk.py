@@ -1,6 +1,5 @@
 """The master's side of the conversation with its slaves: messages in, core, actions, messages out."""
 
-import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -15,10 +14,11 @@ from zspider.broker.hub import NOT_VALID, Hub, Peer
 from zspider.broker.keys import MasterKeys, is_proof
 from zspider.broker.offenders import Seldom
 from zspider.errors import ProtocolError
+from zspider.roles.clock import SYSTEM_CLOCK, Clock
 from zspider.roles.granting import Granting
 from zspider.roles.project_news import ProjectNews
 from zspider.roles.script_texts import ScriptTexts
-from zspider.roles.writer import Delivery, Writer, now_ms
+from zspider.roles.writer import Delivery, Writer
 from zspider.scheduler import actions as a
 from zspider.scheduler.core import Core, Greeting, HeldLease
 from zspider.scheduler.host_queues import Stretch
@@ -68,15 +68,16 @@ class SlaveStats(msgspec.Struct):
 class Desk:
     """Everything slaves say and are told. `open` completes it once the database is ours."""
 
-    def __init__(self, hub: Hub, keys: MasterKeys, rules: SchedulerRules) -> None:
+    def __init__(self, hub: Hub, keys: MasterKeys, rules: SchedulerRules, clock: Clock = SYSTEM_CLOCK) -> None:
         self.stats: dict[bytes, SlaveStats] = {}
         self.committed_total = 0
         self.windows = Windows()
-        self.hosts = HostRates(time.monotonic())
+        self.hosts = HostRates(clock.monotonic())
         self.is_open = False
         self._hub = hub
         self._keys = keys
         self._rules = rules
+        self._clock = clock
         self._seldom = Seldom()
         self._revocations = keys.revocations
         self._arriving: Counter[bytes] = Counter()  # Hellos that the writer has
@@ -88,7 +89,7 @@ class Desk:
         self.core = core
         self.cluster = cluster
         self.epoch = epoch
-        self.started = time.monotonic()
+        self.started = self._clock.monotonic()
         self._writer = writer
         self._texts = ScriptTexts(writer)
         self._granting = Granting(self._hub, self._keys, core, epoch)
@@ -113,7 +114,7 @@ class Desk:
         if self._revocations != self._keys.revocations:
             self._expel()
         if not self.is_full:
-            self._perform(self.core.step(now, now_ms()))
+            self._perform(self.core.step(now, self._clock.wall_ms()))
 
     def say_beat(self) -> None:
         """Tell every slave that we live."""
@@ -125,14 +126,15 @@ class Desk:
         if self.is_open:
             self.core.reload()
             self._writer.call(lambda storage: storage.projects(), self._recount)
-            self._writer.call(lambda storage: storage.windows(now_ms()), self.windows.load)
+            self._writer.call(lambda storage: storage.windows(self._clock.wall_ms()), self.windows.load)
 
     def trim_windows(self) -> None:
         """Have the database forget what happened too long ago, a little in each transaction until nothing is left."""
         if self._writer.is_away:
             return
         self._writer.call(
-            lambda storage: storage.trim_windows(now_ms()), lambda cut: self.trim_windows() if cut else None
+            lambda storage: storage.trim_windows(self._clock.wall_ms()),
+            lambda cut: self.trim_windows() if cut else None,
         )
 
     def goodbye(self) -> None:
@@ -156,14 +158,14 @@ class Desk:
 
     def _warn(self, event: str, **keys: object) -> None:
         """Log what a peer can bring about as often as it likes: at most once a second."""
-        held_back = self._seldom.may_log(event, time.monotonic())
+        held_back = self._seldom.may_log(event, self._clock.monotonic())
         if held_back is not None:
             log.warning(event, **keys, more=held_back)
 
     def status_line(self) -> str:
         """One line for systemd."""
         leased = len(self.core.leases)
-        if self.core.is_adopting(time.monotonic()):
+        if self.core.is_adopting(self._clock.monotonic()):
             return f"waiting for the slaves of before the restart ({len(self.core.sessions)} are back)"
         return f"{len(self.core.sessions)} slaves, {leased} tasks leased, {self.committed_total} outcomes committed"
 
@@ -174,7 +176,7 @@ class Desk:
         if project.info is not None:
             self._rules.set_retry_delays(project.id, project.info.retry_delay)
         project = self._unless_outdated(project)
-        self._perform(self.core.set_project(project, time.monotonic(), now_ms()))
+        self._perform(self.core.set_project(project, self._clock.monotonic(), self._clock.wall_ms()))
         for lacking in self._lacking.pop(project.name, ()):
             if (state := self.core.projects.get(lacking)) is not None:
                 self.set_project(state.project)
@@ -198,7 +200,7 @@ class Desk:
 
     def handle(self, peer: Peer, message: m.AnyMessage) -> None:
         """Act on one message of a slave."""
-        now = time.monotonic()
+        now = self._clock.monotonic()
         match message:
             case m.Outcomes():
                 self._on_outcomes(peer, message, now)
@@ -236,7 +238,7 @@ class Desk:
                 return
             self._arriving[hello.session] += 1
             self._writer.call(
-                lambda storage: storage.add_session(hello.session, hello.host, now_ms()),
+                lambda storage: storage.add_session(hello.session, hello.host, self._clock.wall_ms()),
                 lambda _: self._admit(peer, hello, held),
             )
 
@@ -259,7 +261,7 @@ class Desk:
 
     def _greet(self, peer: Peer, hello: m.Hello, held: list[HeldLease]) -> None:
         greeting = Greeting(hello.session, peer.route, frozenset(hello.roles), hello.host, hello.window, hello.seen)
-        self._perform(self.core.hello(greeting, held, hello.pages_left == 0, time.monotonic()))
+        self._perform(self.core.hello(greeting, held, hello.pages_left == 0, self._clock.monotonic()))
 
     def _held(self, one: m.Held) -> HeldLease:
         return HeldLease(one.number, one.project, one.taskid, one.run, one.attempt, one.host)
@@ -382,9 +384,9 @@ class Desk:
                     counts[name] = counts.get(name, 0) + delta
                 self.windows.add(project, activity_of(deltas), report.at_ms)
                 if refused := deltas.get(_REFUSED):
-                    self._news.refused(state.project.name, refused, time.monotonic())
+                    self._news.refused(state.project.name, refused, self._clock.monotonic())
         if report.hosts:
-            self.hosts.add(report.hosts, time.monotonic())
+            self.hosts.add(report.hosts, self._clock.monotonic())
         for reason, number in report.dropped.items():
             log.debug("follows_dropped", reason=reason, number=number)
         if report.undelivered:
@@ -410,7 +412,7 @@ class Desk:
             self._learn(outcome)
         elif outcome.end is not End.PART:
             error = "" if outcome.end is End.SUCCESS else outcome.reason or "failed"
-            self.core.cron_ended(outcome.project, outcome.run, error, now_ms())
+            self.core.cron_ended(outcome.project, outcome.run, error, self._clock.wall_ms())
 
     def _learn(self, outcome: Outcome) -> None:
         """A script version has said what it declares."""
@@ -453,15 +455,15 @@ class Desk:
                     self._gone(session)
                 case a.Challenge(session):
                     if not self._hub.send(session.route, m.MasterBeat(self.epoch)):
-                        self._perform(self.core.route_is_gone(session.id, time.monotonic()))
+                        self._perform(self.core.route_is_gone(session.id, self._clock.monotonic()))
                 case a.AskHello(route):
                     self._hub.send(route, m.Unknown(self.epoch))
-                case a.RefuseClone(route):
+                case a.RefuseClone(route, session_id):
                     log.warning("session_cloned", route=route.hex())
-                    self._hub.send(route, m.NewSession())
+                    self._hub.send(route, m.NewSession(session_id))
 
     def _charge(self, lost: Sequence[tuple[Ref, int, int]]) -> None:
-        self._writer.call(lambda storage: storage.charge(lost, now_ms()), self._charged)
+        self._writer.call(lambda storage: storage.charge(lost, self._clock.wall_ms()), self._charged)
 
     def _charged(self, report: Committed) -> None:
         for end in report.ended:
@@ -476,7 +478,7 @@ class Desk:
                 log.info("project_finished", project=state.project.name)
 
         follow = entry_follow(ON_FINISHED)
-        self._writer.call(lambda storage: storage.finish(project, follow, now_ms()), done)
+        self._writer.call(lambda storage: storage.finish(project, follow, self._clock.wall_ms()), done)
 
     def _welcome(self, session: Session) -> None:
         ports = self._hub.ports
@@ -504,7 +506,7 @@ class Desk:
     def _keep_if_back(self, session_id: bytes) -> None:
         """Its Hello was on the way while it was forgotten: remember it again."""
         if (session := self.core.sessions.get(session_id)) is not None:
-            self._writer.call(lambda storage: storage.add_session(session_id, session.host, now_ms()))
+            self._writer.call(lambda storage: storage.add_session(session_id, session.host, self._clock.wall_ms()))
 
     def _refill(self, project: int, kind: str, after: tuple[int, int] | None) -> None:
         limit = min(REFILL_ROWS, self._window)

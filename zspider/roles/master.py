@@ -9,7 +9,6 @@ import json
 import os
 import secrets
 import signal
-import time
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
@@ -22,13 +21,14 @@ from zspider.broker.hub import Hub, Received
 from zspider.broker.keys import MasterKeys, check_exposure
 from zspider.errors import ExitCode
 from zspider.roles.admin import Admin
+from zspider.roles.clock import SYSTEM_CLOCK, Clock
 from zspider.roles.deletions import LOOK_S, Deletions
 from zspider.roles.desk import Desk
 from zspider.roles.local_slave import LocalSlave
 from zspider.roles.notify import Notifier
 from zspider.roles.reader import ReaderThread
 from zspider.roles.retention import Retention
-from zspider.roles.writer import Writer, now_ms
+from zspider.roles.writer import Writer
 from zspider.scheduler.core import Core, Timing
 from zspider.scheduler.pause import Pausing
 from zspider.scheduler.rules import SchedulerRules
@@ -66,11 +66,13 @@ class Master:
         is_oneshot: bool = False,
         local_slave: bool | None = None,
         reread: Callable[[], MasterFile | None] = lambda: None,
+        clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         """is_oneshot: @every and auto_recrawl are left out (`zspiderd run`). local_slave: overrides the setting.
 
         reread: gives the settings as they are at a SIGHUP; None: they stay as they were.
         """
+        self.clock = clock
         self._settings = settings
         self._is_oneshot = is_oneshot
         self._has_local_slave = settings.master.local_slave if local_slave is None else local_slave
@@ -97,9 +99,14 @@ class Master:
 
     def _serve(self, hub: Hub, keys: MasterKeys) -> ExitCode:
         rules = SchedulerRules(has_recrawl=not self._is_oneshot, waiting_max=self._settings.limits.waiting)
-        desk = Desk(hub, keys, rules)
+        desk = Desk(hub, keys, rules, self.clock)
         writer = Writer(
-            lambda: self._open(rules), self._settings.storage, desk.committed, desk.reload_frontier, hub.wake
+            lambda: self._open(rules),
+            self._settings.storage,
+            desk.committed,
+            desk.reload_frontier,
+            hub.wake,
+            self.clock,
         )
         reader = ReaderThread(lambda: Reader(self._settings.database_url), hub.wake)
         writer.start()
@@ -107,7 +114,38 @@ class Master:
         if boot is None:
             return ExitCode.OK
         reader.start()
-        now = time.monotonic()
+        self.open_desk(desk, writer, boot)
+        local = LocalSlave(self._settings, hub.ports.control) if self._has_local_slave else None
+        self._write_ports(hub)
+        log.info(
+            "master_started",
+            bind=self._settings.master.bind,
+            port=hub.ports.control,
+            database=self._settings.database_shown,
+            epoch=boot.epoch,
+            waits_for=len(boot.sessions),
+        )
+        self._notify.ready()
+        gc.freeze()
+        gc.set_threshold(*GARBAGE_THRESHOLDS)
+        try:
+            return self.loop(hub, desk, writer, reader, local).run()
+        finally:
+            if local is not None:
+                local.kill()
+            (self._settings.data_dir / PORTS_FILE).unlink(missing_ok=True)
+            reader.stop()
+            writer.stop(FLUSH_S)
+
+    def loop(self, hub: Hub, desk: Desk, writer: Writer, reader: ReaderThread, local: LocalSlave | None) -> "_Loop":
+        """What serves, once the desk is open."""
+        admin = Admin(desk, hub, writer, reader, self._settings)
+        deletions = Deletions(desk, writer, self._settings.scheduler.delete_s, self.clock.wall_ms)
+        return _Loop(self, hub, desk, admin, writer, reader, local, deletions, self._settings.retention)
+
+    def open_desk(self, desk: Desk, writer: Writer, boot: Boot) -> None:
+        """Let the desk begin with what the database said."""
+        now = self.clock.monotonic()
         scheduler = self._settings.scheduler
         timing = Timing(
             suspect_s=self._settings.master.suspect_s,
@@ -128,29 +166,6 @@ class Master:
         for project in boot.projects:
             desk.set_project(project)
         desk.windows.load(boot.windows)
-        admin = Admin(desk, hub, writer, reader, self._settings)
-        deletions = Deletions(desk, writer, scheduler.delete_s)
-        local = LocalSlave(self._settings, hub.ports.control) if self._has_local_slave else None
-        self._write_ports(hub)
-        log.info(
-            "master_started",
-            bind=self._settings.master.bind,
-            port=hub.ports.control,
-            database=self._settings.database_shown,
-            epoch=boot.epoch,
-            waits_for=len(boot.sessions),
-        )
-        self._notify.ready()
-        gc.freeze()
-        gc.set_threshold(*GARBAGE_THRESHOLDS)
-        try:
-            return _Loop(self, hub, desk, admin, writer, reader, local, deletions, self._settings.retention).run()
-        finally:
-            if local is not None:
-                local.kill()
-            (self._settings.data_dir / PORTS_FILE).unlink(missing_ok=True)
-            reader.stop()
-            writer.stop(FLUSH_S)
 
     def _open(self, rules: SchedulerRules) -> Storage:
         return open_storage(self._settings.database_url, rules=rules, known=self._settings.frontier.known)
@@ -159,7 +174,7 @@ class Master:
         """Make the database ours; wait for it if it is away. None: we were stopped meanwhile."""
         found: list[Boot] = []
         owner = _owner_id(self._settings.data_dir)
-        writer.call(lambda storage: _boot(storage, owner), found.append, _reraise)
+        writer.call(lambda storage: _boot(storage, owner, self.clock.wall_ms()), found.append, _reraise)
         while not found:
             if self._stops:
                 return None
@@ -227,7 +242,8 @@ class _Loop:
         self._writer = writer
         self._reader = reader
         self._local = local
-        now = time.monotonic()
+        self._clock = master.clock
+        now = self._clock.monotonic()
         self._every: list[_Every | Retention] = [
             _Every(desk.heartbeat_s, desk.say_beat, now),
             _Every(RENEW_S, self._renew, now),
@@ -246,14 +262,12 @@ class _Loop:
 
     def step(self, *, may_grant: bool = True) -> None:
         """One turn: wait for messages, consequences or the next deadline; decide; act."""
-        now = time.monotonic()
-        wait_s = min([self._desk.wait_s(now), *(one.due - now for one in self._every)])
-        for received in self._hub.poll(max(0.0, wait_s)):
+        for received in self._hub.poll(self.wait_s()):
             self._dispatch(received)
         self._writer.finished()
         self._reader.finished()
         self._hub.pause_outcomes(self._desk.is_full)
-        now = time.monotonic()
+        now = self._clock.monotonic()
         if may_grant:
             self._desk.step(now)
         for one in self._every:
@@ -262,6 +276,11 @@ class _Loop:
             self._local.step(now)
         if (settings := self._master.take_reload()) is not None:
             self._desk.reload(settings.politeness)
+
+    def wait_s(self) -> float:
+        """Seconds until `step` has something to do if nothing comes in."""
+        now = self._clock.monotonic()
+        return max(0.0, min([self._desk.wait_s(now), *(one.due - now for one in self._every)]))
 
     def _dispatch(self, received: Received) -> None:
         if isinstance(received.message, m.AdminRequest):
@@ -292,7 +311,7 @@ class _Loop:
 
     def _status(self) -> None:
         self._master._notify.status(self._desk.status_line())
-        self._master._notify.watchdog(time.monotonic())
+        self._master._notify.watchdog(self._clock.monotonic())
 
 
 class _Every:
@@ -309,9 +328,9 @@ class _Every:
             self._work()
 
 
-def _boot(storage: Storage, owner: str) -> Boot:
-    ownership = storage.take_over(owner, now_ms())
-    slots = storage.windows(now_ms())
+def _boot(storage: Storage, owner: str, now_ms: int) -> Boot:
+    ownership = storage.take_over(owner, now_ms)
+    slots = storage.windows(now_ms)
     return Boot(ownership.cluster, ownership.epoch, storage.projects(), storage.sessions(), slots)
 
 

@@ -4,6 +4,7 @@ Pure: times are arguments, in seconds of a clock that goes on while the machine 
 (CLOCK_BOOTTIME), because they answer "may my leases be gone?".
 """
 
+import random
 import secrets
 from enum import StrEnum
 
@@ -44,14 +45,16 @@ class Joined(StrEnum):
 class Membership:
     """One slave's session. `due` says what to do; each event method is told what happened."""
 
-    def __init__(self, now: float) -> None:
-        self.session = secrets.token_bytes(SESSION_BYTES)
+    def __init__(self, now: float, chance: random.Random | None = None) -> None:
+        """chance: draws sessions, which nobody may guess; the system's own unless a test wants them repeated."""
+        self._chance = chance or secrets.SystemRandom()
+        self.session = self._chance.randbytes(SESSION_BYTES)
         self.cluster: bytes | None = None
         self.epoch = 0
         self.state = State.CALLING
         self.heartbeat_s = 2.0  # this and the next until the first Welcome; then the master's
         self.quiet_s = 20.0
-        self._reconnector = Reconnector(rebuild_s=10.0, now=now)
+        self._reconnector = Reconnector(rebuild_s=10.0, now=now, chance=self._chance)
         self._heard = now
         self._due_at = now
         self._refusal = ""  # the last one, until the next Welcome
@@ -139,7 +142,7 @@ class Membership:
 
     def new_session(self, now: float) -> None:
         """Somebody else lives under our session: draw another, say Hello under it."""
-        self.session = secrets.token_bytes(SESSION_BYTES)
+        self.session = self._chance.randbytes(SESSION_BYTES)
         self.heard(None, now)
         self.state = State.CALLING
         self._due_at = now

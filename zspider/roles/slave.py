@@ -4,6 +4,7 @@ One thread runs `step`; it waits in one place for the master, for web servers, f
 """
 
 import os
+import random
 import socket
 import time
 from collections.abc import Callable
@@ -15,14 +16,16 @@ from zspider import __version__
 from zspider.broker import messages as m
 from zspider.broker.address import Address
 from zspider.broker.link import Link, Polled
+from zspider.broker.token import Token
 from zspider.errors import ExitCode
+from zspider.roles.clock import SYSTEM_CLOCK, Clock
 from zspider.roles.drain import Drain
 from zspider.roles.held import Stage
 from zspider.roles.membership import Due, Joined, Membership
 from zspider.roles.notify import Notifier
 from zspider.roles.signals import Signals
 from zspider.roles.token_source import Find, TokenSource
-from zspider.roles.work import Work
+from zspider.roles.work import Voice, Work
 from zspider.settings import SlaveFile
 
 log = structlog.get_logger(__name__)
@@ -47,12 +50,21 @@ class Slave:
         *,
         security: Literal["curve", "none"] = "curve",
         reload: Callable[[], None] | None = None,
+        clock: Clock = SYSTEM_CLOCK,
+        chance: random.Random | None = None,
+        connect: Callable[[Address, Token | None], Link] = Link,
+        work: Callable[[SlaveFile, Voice], Work] = Work,
     ) -> None:
-        """find_token: instead of the usual places. reload: called on SIGHUP. Raises ConfigError for a wrong address."""
+        """find_token: instead of the usual places. reload: called on SIGHUP. Raises ConfigError for a wrong address.
+
+        The others stand for this machine's clocks, its randomness, its network and its processes.
+        """
         self._address = Address.parse(settings.slave.master)
         self._settings = settings
-        self.work = Work(settings, self)
-        self.membership = Membership(_boottime())
+        self._clock = clock
+        self._connect = connect
+        self.work = work(settings, self)
+        self.membership = Membership(clock.boottime(), chance)
         self._tokens = TokenSource(settings, find_token)
         self._has_token = security == "curve"
         self._reload = reload
@@ -83,7 +95,7 @@ class Slave:
         token = self._tokens.first() if self._has_token else None
         log.info("slave_started", master=str(self._address), roles=list(self._settings.slave.roles), pid=os.getpid())
         if token is not None or not self._has_token:
-            self._link = Link(self._address, token)
+            self._link = self._connect(self._address, token)
         self._notify.ready()
 
     @property
@@ -105,11 +117,11 @@ class Slave:
             time.sleep(GATHER_S)
         fds = self.work.fds | {self._signals.fd}
         polled = self._link.poll(self._wait_s(self._link, wait_max_s), fds, self.work.pipes)
-        now = time.monotonic()
+        now = self._clock.monotonic()
         if self._signals.fd in polled.ready_fds:
             self._look_at_signals(now)
         self._take_in(self._link, polled, now)
-        self.work.is_quiet = self.membership.is_quiet(_boottime())
+        self.work.is_quiet = self.membership.is_quiet(self._clock.boottime())
         self.work.step(now)
         self._push_outcomes(self._link, now)
         if self._drain is not None:
@@ -141,22 +153,22 @@ class Slave:
 
     def _step_apart(self, wait_max_s: float) -> None:
         """A turn without a token: nothing is connected, and nothing was ever begun."""
-        self._signals.wait(min(wait_max_s, max(0.0, self._open_at - time.monotonic())))
-        now = time.monotonic()
+        self._signals.wait(min(wait_max_s, max(0.0, self._open_at - self._clock.monotonic())))
+        now = self._clock.monotonic()
         self._look_at_signals(now)
         if self._drain is not None:
             self._drain.now()
         elif now >= self._open_at:
             self._open_at = now + NO_TOKEN_RETRY_S
             if (token := self._tokens.again()) is not None:
-                self._link = Link(self._address, token)
-                self.membership.rebuilt(_boottime())
+                self._link = self._connect(self._address, token)
+                self.membership.rebuilt(self._clock.boottime())
         self._report(now)
 
     def _wait_s(self, link: Link, most: float) -> float:
-        now = time.monotonic()
+        now = self._clock.monotonic()
         is_refused = link.refusal is not None
-        dues = [most, self.work.wait_s(now), self.membership.wait_s(_boottime(), is_refused=is_refused)]
+        dues = [most, self.work.wait_s(now), self.membership.wait_s(self._clock.boottime(), is_refused=is_refused)]
         if self._may_push and (due := self.work.outbox.wait_s(now)) is not None:
             dues.append(due)
         if self._drain is not None:
@@ -185,11 +197,11 @@ class Slave:
         log.info("draining", running=self.work.running, held=len(self.work.held), outbox=len(self.work.outbox))
         self._notify.stopping()
         self._drain = Drain(self.work, self, self._settings.slave.drain_s, now)
-        self.membership.beat_soon(_boottime())
+        self.membership.beat_soon(self._clock.boottime())
 
     def _take_in(self, link: Link, polled: Polled, now: float) -> None:
         if polled.is_control_up:
-            self.membership.connected(_boottime())
+            self.membership.connected(self._clock.boottime())
         for message in polled.messages:
             self._on_message(message, now)
         if polled.is_bulk_up:
@@ -231,7 +243,7 @@ class Slave:
         if link.refusal is not None and self.membership.is_news(f"refused: {link.refusal}"):
             advice = TOKEN_ADVICE if link.refusal == "auth" else PROTOCOL_ADVICE
             log.error("refused", master=str(self._address), advice=advice.format(where=self._tokens.where))
-        now = _boottime()
+        now = self._clock.boottime()
         match self.membership.due(now, is_refused=link.refusal is not None):
             case Due.HELLO:
                 self.membership.said(self._say_hello(link), now)
@@ -302,7 +314,7 @@ class Slave:
     # --- what the master says ---------------------------------------------------------------------
 
     def _on_message(self, message: m.AnyMessage, now: float) -> None:
-        member, boottime = self.membership, _boottime()
+        member, boottime = self.membership, self._clock.boottime()
         match message:
             case m.Welcome():
                 self._on_welcome(message, now)
@@ -312,6 +324,8 @@ class Slave:
                 if member.is_news(reason):
                     log.error("refused", master=str(self._address), reason=reason, advice=text)
                 member.refused(reason, boottime)
+            case m.NewSession(session=session) if session and session != self.session:
+                pass  # the answer to a Hello from before the last NewSession
             case m.NewSession():
                 undone = self.work.drop_leases()
                 member.new_session(boottime)
@@ -350,7 +364,7 @@ class Slave:
         if welcome.protocol != m.PROTOCOL:
             self._on_message(m.Refused("protocol", f"the master speaks protocol {welcome.protocol}"), now)
             return
-        joined = self.membership.welcomed(welcome, _boottime())
+        joined = self.membership.welcomed(welcome, self._clock.boottime())
         if joined is Joined.STALE:
             return
         if joined is Joined.OTHER_CLUSTER:
@@ -359,13 +373,8 @@ class Slave:
         self._is_up = self._has_push_room = True
         work = self.work
         if not self._link.open_bulk(welcome, sends_pages=work.sends_pages, takes_pages=work.takes_pages):
-            self.membership.refused("no sockets", _boottime())  # all is tried again, from the beginning
+            self.membership.refused("no sockets", self._clock.boottime())  # all is tried again, from the beginning
             return
         work.rejoined(now)
         event = "joined" if joined is Joined.FIRST else "rejoined"
         log.info(event, master=str(self._address), epoch=welcome.epoch, held=len(work.held), outbox=len(work.outbox))
-
-
-def _boottime() -> float:
-    """Seconds of the clock that goes on while the machine is suspended."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)

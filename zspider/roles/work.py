@@ -3,7 +3,7 @@
 It knows nothing of connections; what it has to say to the master goes through the `Voice` it is given.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Protocol
 
 import msgspec
@@ -16,10 +16,10 @@ from zspider.fetch import Fetched, FetchPool, build_request, failure
 from zspider.roles import jobs
 from zspider.roles.held import HeldLeases, Lease, Stage
 from zspider.roles.outbox import Outbox
-from zspider.roles.processing import Processing
+from zspider.roles.processing import Customer, Processing
 from zspider.roles.relay_pages import RelayPages
 from zspider.roles.starts import Starts
-from zspider.settings import SlaveFile
+from zspider.settings import FetchSettings, SlaveFile
 from zspider.task import GUARDED, INTERNAL, End, Grant, is_message
 
 log = structlog.get_logger(__name__)
@@ -47,7 +47,14 @@ class Voice(Protocol):
 class Work:
     """All that is under way in this slave. `step` moves everything on; the other methods are told what came."""
 
-    def __init__(self, settings: SlaveFile, voice: Voice) -> None:
+    def __init__(
+        self,
+        settings: SlaveFile,
+        voice: Voice,
+        *,
+        make_pool: Callable[[FetchSettings, int], FetchPool] = FetchPool,
+        make_processing: Callable[[SlaveFile, HeldLeases, Customer], Processing] = Processing,
+    ) -> None:
         slave = settings.slave
         self.outbox = Outbox(slave.outbox_items, slave.outbox_bytes)
         self.held = HeldLeases()
@@ -61,8 +68,8 @@ class Work:
         self._window = slave.window or 2 * slave.fetch_concurrency
         self._projects = jobs.Projects()
         self._starts = Starts()
-        self._pool = FetchPool(settings.fetch, slave.fetch_concurrency) if "fetcher" in slave.roles else None
-        self._processing = Processing(settings, self.held, self) if "processor" in slave.roles else None
+        self._pool = make_pool(settings.fetch, slave.fetch_concurrency) if "fetcher" in slave.roles else None
+        self._processing = make_processing(settings, self.held, self) if "processor" in slave.roles else None
         self._relay = RelayPages()
         self._relay_has_room = True
         self._was_broken = False

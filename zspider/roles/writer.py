@@ -15,13 +15,12 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 import structlog
 
 from zspider.errors import StorageError, StorageUnavailable
-from zspider.roles.clock import SteadyClock
+from zspider.roles.clock import SYSTEM_CLOCK, Clock
 from zspider.settings import StorageSettings
 from zspider.task import Outcome
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
-_clock = SteadyClock()
 RETRY_S = (0.1, 5.0)  # back-off while the database is away: first and longest pause
 
 
@@ -60,6 +59,7 @@ class Writer:
         committed: Callable[[Sequence[Delivery], Any], None],
         replayed: Callable[[], None],
         wake: Callable[[], None],
+        clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         """replayed: called in the loop after a call that had to be repeated: it may have been written the first time,
         and then its report does not tell all.
@@ -71,6 +71,7 @@ class Writer:
         self._committed = committed
         self._replayed = replayed
         self._wake = wake
+        self._clock = clock
         self._jobs: SimpleQueue[list[Delivery] | _Call | None] = SimpleQueue()
         self._finished: deque[Callable[[], None]] = deque()
         self._waiting = 0  # deliveries given and not finished
@@ -160,7 +161,7 @@ class Writer:
 
     def _commit(self, storage: Committer, group: list[Delivery]) -> None:
         outcomes = [delivery.outcome for delivery in group]
-        report = self._patiently(lambda: storage.commit(outcomes, now_ms()))
+        report = self._patiently(lambda: storage.commit(outcomes, self._clock.wall_ms()))
         self.commits += 1
         self._post(partial(self._done, group, report))
 
@@ -183,20 +184,26 @@ class Writer:
         pause_s = RETRY_S[0]
         while True:
             try:
-                value = work()
-            except StorageUnavailable as exc:
-                if not self.is_away:
-                    log.error("database_away", reason=str(exc))
-                self.is_away = True
-            else:
-                if self.is_away:
-                    log.info("database_back")
-                    self._post(self._replayed)
-                self.is_away = False
-                return value
-            if self._stop.wait(pause_s):
-                raise _Stopped
+                return self._once(work)
+            except StorageUnavailable:
+                if self._stop.wait(pause_s):
+                    raise _Stopped from None
             pause_s = min(2 * pause_s, RETRY_S[1])
+
+    def _once(self, work: Callable[[], T]) -> T:
+        """Run, and note whether the database is there."""
+        try:
+            value = work()
+        except StorageUnavailable as exc:
+            if not self.is_away:
+                log.error("database_away", reason=str(exc))
+            self.is_away = True
+            raise
+        if self.is_away:
+            log.info("database_back")
+            self._post(self._replayed)
+        self.is_away = False
+        return value
 
     def _post(self, consequence: Callable[[], None]) -> None:
         self._finished.append(consequence)
@@ -209,7 +216,7 @@ class _Stopped(Exception):
 
 def now_ms() -> int:
     """Wall-clock milliseconds since the epoch, which never go back: see SteadyClock."""
-    return _clock.now_ms()
+    return SYSTEM_CLOCK.wall_ms()
 
 
 def _raise(exc: BaseException) -> None:

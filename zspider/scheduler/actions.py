@@ -32,6 +32,7 @@ class RefuseClone(NamedTuple):
     """Tell the newer holder of a session to draw a new one."""
 
     route: bytes
+    session: bytes
 
 
 class AskHello(NamedTuple):

@@ -162,7 +162,7 @@ class Core:
         actions: list[Action] = []
         if claim is not None:
             self._members.end_claim(session_id)
-            actions.append(RefuseClone(claim.greeting.route))
+            actions.append(RefuseClone(claim.greeting.route, session_id))
         self.heard(session, now)
         if session.window != window:
             session.window = window

@@ -90,6 +90,9 @@ class Membership:
         if session is None:
             session = Session(*greeting[:5], joined=now, heard=now)
             self.sessions[session.id] = session
+        claim = self._claims.get(session.id)
+        if claim is not None and claim.greeting.route == greeting.route:
+            del self._claims[session.id]  # decided: its holder's next beat must not refuse itself
         self.heard(session, now)
         session.route, session.window, session.seen = greeting.route, greeting.window, greeting.seen
         session.told.clear()

@@ -173,7 +173,7 @@ def test_a_clone_draws_a_new_session_drops_its_leases_and_keeps_its_outbox(world
     world.master.grant(script, world.site.url("/hello"), start_ms=60_000)
     world.until(world.master.ended, "an outcome")
     old = world.master.session
-    world.master.tell(m.NewSession())
+    world.master.tell(m.NewSession(old))
     world.until(lambda: len(world.master.routes) == 2, "Hello under another session")
     hello = world.master.said(m.Hello)[-1]
     assert hello.session != old
@@ -182,6 +182,20 @@ def test_a_clone_draws_a_new_session_drops_its_leases_and_keeps_its_outbox(world
     world.until(lambda: len(world.master.outcomes) == 2, "the outcome again")
     item, outcome = world.master.outcomes[-1]
     assert (item.number, outcome.taskid) == (0, done.taskid)
+
+
+def test_a_slave_that_has_drawn_a_new_session_draws_no_second_one_when_it_is_told_late_again(world):
+    slave = world.slave()
+    script = world.master.project(SCRIPT)
+    first = world.master.session
+    world.master.tell(m.NewSession(first))
+    world.until(lambda: len(world.master.routes) == 2, "Hello under another session")
+    second = slave.session
+    assert world.master.say(second, m.NewSession(first))  # the answer to a Hello that was said before
+    del world.master.routes[first]
+    (grant,) = world.master.grant(script, world.site.url("/hello"))
+    world.until(lambda: grant.taskid in world.master.ended(), "work under the second session")
+    assert slave.session == second
 
 
 def test_a_master_of_another_version_is_refused_once_and_tried_slowly(world, events):

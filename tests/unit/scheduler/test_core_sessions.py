@@ -74,6 +74,27 @@ def test_a_clone_takes_over_when_the_older_one_does_not_answer(world):
     assert len(world.core.leases) == 1
 
 
+def test_a_slave_that_is_let_in_at_its_second_hello_is_not_taken_for_a_clone_of_itself(world):
+    world.submit("a")
+    slave = world.slave(2)
+    world.settle(slave)
+    session, old = slave.session, slave.route
+    slave.route = world.connect()  # its connection broke, which the master does not know
+    world.advance(3.0)
+    slave.hello()
+    world.settle(slave)
+    assert world.core.sessions[session].route != slave.route  # the old route is asked
+    world.advance(3.5)  # shorter than it has to answer, but it has been silent for too long by now
+    slave.hello()
+    world.settle(slave)
+    slave.beat()
+    world.settle(slave)
+    assert slave.session == session
+    assert names(slave) == ["a"]
+    assert len(world.core.sessions) == 1
+    assert old in world.routes
+
+
 def test_two_clones_of_a_slave_that_vanished_cannot_keep_each_other_waiting(world):
     world.submit("a")
     original = world.slave(5)

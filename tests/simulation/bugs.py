@@ -1,0 +1,120 @@
+"""Bugs to be found: each takes one of the promises' mechanisms out of our code, for as long as a test lasts."""
+
+from collections.abc import Callable, Sequence
+
+import msgspec
+import pytest
+from zspider.broker import messages as m
+from zspider.roles.desk import Desk
+from zspider.roles.slave import Slave
+from zspider.scheduler.leases import LeaseTable
+from zspider.scheduler.membership import Membership
+from zspider.storage.accept import Batch, refs_of
+from zspider.storage.commit import Writer
+from zspider.storage.ownership import Fence
+from zspider.storage.report import Committed
+from zspider.task import End, Outcome, Ref, Status, task_key
+
+Plant = Callable[[pytest.MonkeyPatch], None]
+
+
+def no_outbox(patch: pytest.MonkeyPatch) -> None:
+    """A slave forgets an outcome once it has sent it."""
+    real = Slave._push_outcomes
+
+    def push(self: Slave, link: object, now: float) -> None:
+        real(self, link, now)  # type: ignore[arg-type]
+        sent = [item for queue in self.work.outbox._sent for item in queue]
+        self.work.acknowledge(sent, now)
+
+    patch.setattr(Slave, "_push_outcomes", push)
+
+
+def no_adopt_wait(patch: pytest.MonkeyPatch) -> None:
+    """A restarted master grants at once."""
+    patch.setattr(Membership, "is_adopting", lambda self, now: False)
+
+
+def split_commit(patch: pytest.MonkeyPatch) -> None:
+    """That a run has ended is committed apart from what it led to."""
+    real = Writer._write
+
+    def write(self: Writer, outcomes: Sequence[Outcome], now_ms: int) -> Committed:
+        bare = [msgspec.structs.replace(one, follows=[]) for one in outcomes]
+        report = real(self, bare, now_ms)
+        late = {(end.ref, end.run) for end in report.ended if end.late}
+        for one in outcomes:
+            ref = Ref(one.project, task_key(one.taskid))
+            if one.follows and (ref, one.run) not in late:
+                report.add(self.submit(one.project, one.follows, now_ms))
+        return report
+
+    patch.setattr(Writer, "_write", write)
+
+
+def no_idempotence_check(patch: pytest.MonkeyPatch) -> None:
+    """An outcome that comes late is applied again."""
+    real = Batch.end
+
+    def end(self: Batch, outcome: Outcome, is_project: bool) -> None:
+        for ref in refs_of([outcome]):
+            if (row := self.rows.get(ref)) is not None and outcome.run < row.stored.run:
+                row.stored.status = Status.ACTIVE
+                outcome = msgspec.structs.replace(outcome, run=row.stored.run)
+        real(self, outcome, is_project)
+
+    patch.setattr(Batch, "end", end)
+
+
+def ack_before_commit(patch: pytest.MonkeyPatch) -> None:
+    """Outcomes are acknowledged when they arrive."""
+    real = Desk._on_outcomes
+
+    def arrive(self: Desk, peer: object, message: m.Outcomes, now: float) -> None:
+        real(self, peer, message, now)  # type: ignore[arg-type]
+        if (session := self.core.sessions.get(message.session)) is not None:
+            self._hub.send(session.route, m.Ack(self.epoch, [item.id for item in message.items]))
+
+    patch.setattr(Desk, "_on_outcomes", arrive)
+
+
+def no_epoch_check(patch: pytest.MonkeyPatch) -> None:
+    """Whoever was a master writes on."""
+    patch.setattr(Fence, "enter", lambda self, tx: None)
+
+
+def run_not_grown_on_retry(patch: pytest.MonkeyPatch) -> None:
+    """A run that failed and the next one have the same number."""
+    real = Batch._finish
+
+    def finish(self: Batch, row: object, end: End, *rest: object) -> None:
+        real(self, row, end, *rest)  # type: ignore[arg-type]
+        if row.stored.status is Status.ACTIVE and end is End.FAILURE:  # type: ignore[attr-defined]
+            row.stored.run -= 1  # type: ignore[attr-defined]
+
+    patch.setattr(Batch, "_finish", finish)
+
+
+def grants_lost_by_an_early_beat(patch: pytest.MonkeyPatch) -> None:
+    """What a heartbeat does not name is lost, also what had not arrived when it was sent."""
+    real = LeaseTable.lost
+
+    def lost(self: LeaseTable, session: object, seen: int, *rest: object) -> list[object]:
+        return real(self, session, session.next_number, *rest)  # type: ignore[arg-type,attr-defined,return-value]
+
+    patch.setattr(LeaseTable, "lost", lost)
+
+
+BUGS: dict[str, Plant] = {
+    plant.__name__.replace("_", " "): plant
+    for plant in (
+        no_outbox,
+        no_adopt_wait,
+        split_commit,
+        no_idempotence_check,
+        ack_before_commit,
+        no_epoch_check,
+        run_not_grown_on_retry,
+        grants_lost_by_an_early_beat,
+    )
+}

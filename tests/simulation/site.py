@@ -1,0 +1,155 @@
+"""The crawled site and its script, as a ground truth: which pages there are, and what each leads to."""
+
+import json
+import random
+from collections import Counter
+from typing import NamedTuple
+
+import msgspec
+from zspider.broker.codec import encode_outcome
+from zspider.broker.messages import Page as FetchedPage
+from zspider.task import (
+    GET_INFO,
+    ON_FINISHED,
+    ON_START,
+    End,
+    Follow,
+    Message,
+    Outcome,
+    ScriptInfo,
+    is_message,
+    message_options,
+    result_taskid,
+)
+
+PROJECT = "site"
+SCRIPT = "class Handler: pass"  # nobody runs it: `Site` knows what it would do
+RETRIES = 2
+HOSTS = 3
+FIRST, SECOND = "first", "second"  # visits; the second is a recrawl that somebody asks for
+_pack = msgspec.msgpack.encode
+
+
+class Page(NamedTuple):
+    """One page. What it leads to is the same each time, once it does not fail any more."""
+
+    links: list[int]
+    fails: int = 0  # runs that fail before one succeeds
+    parts: bool = False  # some links are sent ahead
+    message: bool = False  # it sends one
+    forces: int | None = None  # a page that it wants crawled again
+
+
+class Site:
+    """A random graph of pages, all of which are reached from the first."""
+
+    def __init__(self, chance: random.Random) -> None:
+        self.has_on_finished = chance.random() < 0.5
+        self.pages = [self._page(number, chance) for number in range(chance.randint(30, 80))]
+        for number in range(1, len(self.pages)):  # reachable from a page that does not fail for good
+            parent = chance.randrange(max(0, number - 12), number)
+            while self.pages[parent].fails > RETRIES:
+                parent = chance.randrange(number)
+            self.pages[parent].links.append(number)
+        for page in self.pages:
+            if page.fails <= RETRIES:
+                page.links.extend(chance.choices(range(len(self.pages)), k=chance.randint(0, 4)))
+        self._taskids = {result_taskid(page_url(number)): page for number, page in enumerate(self.pages)}
+        self._delays = {"0": chance.uniform(0.2, 2.0), "": chance.uniform(0.2, 4.0)}
+
+    def _page(self, number: int, chance: random.Random) -> Page:
+        fails = chance.choices([0, 1, 2, RETRIES + 1], [80, 10, 6, 4])[0] if number else 0
+        is_dead = fails > RETRIES
+        return Page(
+            [],
+            fails,
+            parts=not is_dead and chance.random() < 0.1,
+            message=not is_dead and chance.random() < 0.1,
+            forces=chance.randrange(number) if number and not is_dead and chance.random() < 0.03 else None,
+        )
+
+    # --- what is true at the end
+
+    def taskids(self) -> dict[str, Page]:
+        """All tasks that have a row at the end, but for on_start and on_finished."""
+        return self._taskids
+
+    def forced(self) -> Counter[str]:
+        """How often each of these tasks is restarted by a page, if it was known then."""
+        return Counter(result_taskid(page_url(page.forces)) for page in self.pages if page.forces is not None)
+
+    def messages(self) -> int:
+        """How many are sent."""
+        return sum(page.message for page in self.pages)
+
+    def results(self, visits: dict[str, str]) -> dict[str, str]:
+        """Every result, by the task id that it is stored under. visits: those that are not the first, by task id."""
+        found = {
+            taskid: _result(page_url(number), visits.get(taskid, FIRST))
+            for number, (taskid, page) in enumerate(self.taskids().items())
+            if page.fails <= RETRIES
+        }
+        for number, page in enumerate(self.pages):
+            if page.message:
+                found[result_taskid(_message_url(number))] = _result(_message_url(number), FIRST)
+        return found
+
+    # --- the script
+
+    def run(self, page: FetchedPage) -> list[bytes]:
+        """What the script makes of a fetched page: packed outcomes, the last of which is the end."""
+        outcome = Outcome(page.project, page.taskid, page.run, page.attempt, page.proof, End.SUCCESS)
+        replace = msgspec.structs.replace
+        if page.taskid == GET_INFO:
+            info = ScriptInfo(retry_delay=self._delays, has_on_finished=self.has_on_finished)
+            return [encode_outcome(replace(outcome, info=_pack(info)))]
+        if page.taskid == ON_START:
+            return [encode_outcome(replace(outcome, follows=[follow(0)]))]
+        url = page.fetch["url"]
+        visit = page.task["fetch"].get("save") or FIRST
+        if is_message(page.taskid):
+            return [encode_outcome(replace(outcome, results=[_result(url, FIRST).encode()]))]
+        if page.taskid == ON_FINISHED:
+            return [encode_outcome(outcome)]
+        return self._run_page(outcome, int(url.rpartition("/")[2]), url, visit, page.task["schedule"]["retried"])
+
+    def _run_page(self, outcome: Outcome, number: int, url: str, visit: str, retried: int) -> list[bytes]:
+        page, replace = self.pages[number], msgspec.structs.replace
+        if retried < page.fails:
+            return [encode_outcome(replace(outcome, end=End.FAILURE, reason="not yet"))]
+        follows = [follow(link) for link in page.links]
+        if page.forces is not None:
+            follows.append(follow(page.forces, force_update=True))
+        packed = []
+        if page.parts:
+            packed.append(encode_outcome(replace(outcome, end=End.PART, follows=follows[::2])))
+            follows = follows[1::2]
+        messages = [_message(number)] if page.message else []
+        results = [_result(url, visit).encode()]
+        packed.append(encode_outcome(replace(outcome, follows=follows, results=results, messages=messages)))
+        return packed
+
+
+def page_url(number: int) -> str:
+    return f"http://site{number % HOSTS}.example/{number}"
+
+
+def follow(number: int, visit: str = "", **changes: object) -> Follow:
+    """The submission of a page. visit: asks for another visit under this name."""
+    url = page_url(number)
+    fetch = {"save": visit} if visit else {}
+    body = _pack({"schedule": {}, "fetch": fetch, "process": {}})
+    fields = {"retries": RETRIES, "itag": visit or None, **changes}
+    return Follow(result_taskid(url), url, body, **fields)  # type: ignore[arg-type]
+
+
+def _message_url(number: int) -> str:
+    return f"http://message.example/{number}"
+
+
+def _message(number: int) -> Message:
+    return Message(PROJECT, _message_url(number), _pack(message_options(PROJECT, number)))
+
+
+def _result(url: str, visit: str) -> str:
+    return json.dumps([url, visit])

@@ -1,0 +1,129 @@
+"""The real writer without its thread: one job after the other, each in a turn of its own, in simulated time."""
+
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from tests.simulation.database import MasterKilled, Server
+from tests.simulation.timeline import Machine
+from zspider.errors import StorageUnavailable
+from zspider.roles.writer import RETRY_S, Delivery, Writer
+from zspider.roles.writer import _Call as Call
+from zspider.roles.writer import _raise as reraise
+
+COMMIT_S = (0.001, 0.03)  # what a job takes
+
+
+class _Jobs(deque):
+    """The queue that `deliver` and `call` put into."""
+
+    def __init__(self, given: Callable[[], None]) -> None:
+        super().__init__()
+        self._given = given
+
+    def put(self, job: Any) -> None:
+        self.append(job)
+        self._given()
+
+
+class SimulatedWriter(Writer):
+    """`deliver`, `call`, `finished` and what a job does are the real ones. A job waits while the database is away."""
+
+    def __init__(self, machine: Machine, server: Server, killed: Callable[[], None], *args: Any) -> None:
+        super().__init__(*args)
+        self._machine = machine
+        self._server = server
+        self._killed = killed
+        self._jobs: Any = _Jobs(self._come_soon)
+        self._group_: list[Delivery] = []
+        self._storage: Any = None
+        self._is_coming = False
+        self._pause_s = RETRY_S[0]
+        self._has_ended = False
+        self._free_at = 0.0
+        self._posted = 0  # on their way to the loop
+
+    @property
+    def is_idle(self) -> bool:
+        """Everything is written and heard of."""
+        return not (self._jobs or self._group_ or self._posted or self._finished or self._is_coming)
+
+    def turn(self) -> None:
+        """Do one job, as the thread would; what it led to is posted when the time has passed."""
+        self._is_coming = False
+        if self._has_ended:
+            return
+        if self._machine.is_stopped:
+            self._come(self._machine.stopped_until - self._machine.timeline.now)
+            return
+        took_s = self._server.chance.uniform(*COMMIT_S) * self._server.slow
+        self._free_at = self._machine.timeline.now + took_s
+        try:
+            self._work_once()
+        except _Later:
+            self._come(self._pause_s)
+            self._pause_s = min(2 * self._pause_s, RETRY_S[1])
+            return
+        except MasterKilled:
+            self._killed()
+            return
+        except Exception as exc:  # as at the top of the thread: the loop raises it again
+            self._has_ended = True
+            self._post(partial(reraise, exc))
+            return
+        self._pause_s = RETRY_S[0]
+        if self._jobs or self._group_:
+            self._come(0.0)
+
+    def end(self) -> None:
+        """The process is gone, and with it what nobody has heard of."""
+        self._has_ended = True
+        if self._storage is not None:
+            self._storage.close()
+            self._storage = None
+
+    def _work_once(self) -> None:
+        if self._storage is None:
+            self._storage = self._patiently(self._open)
+        self._collect()
+        if self._group_:
+            self._commit(self._storage, self._group_)
+            self._group_ = []
+        elif self._jobs:
+            self._run_call(self._storage, self._jobs[0])
+            self._jobs.popleft()
+
+    def _collect(self) -> None:
+        """The next group of outcomes, if it is their turn; one that could not be written stays what it was."""
+        while not self._group_ or len(self._group_) < self._settings.commit_rows:
+            if not self._jobs or isinstance(self._jobs[0], Call) or (self._group_ and self.is_away):
+                return
+            self._group_ = [*self._group_, *self._jobs.popleft()]
+
+    def _patiently(self, work: Callable[[], Any]) -> Any:
+        try:
+            return self._once(work)
+        except StorageUnavailable:
+            raise _Later from None
+
+    def _post(self, consequence: Callable[[], None]) -> None:
+        self._posted += 1
+        self._machine.timeline.at(self._free_at, lambda: self._tell(consequence))
+
+    def _tell(self, consequence: Callable[[], None]) -> None:
+        self._posted -= 1
+        self._finished.append(consequence)
+        self._wake()
+
+    def _come_soon(self) -> None:
+        self._come(0.002 if isinstance(self._jobs[-1], Call) else self._settings.commit_ms / 1000)
+
+    def _come(self, seconds: float) -> None:
+        if not self._is_coming and not self._has_ended:
+            self._is_coming = True
+            self._machine.timeline.at(max(self._free_at, self._machine.timeline.now + seconds), self.turn)
+
+
+class _Later(Exception):
+    """The database is away: the same job is done again."""
