@@ -2,10 +2,13 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+REPORT ?= .fault-report
+MINUTES ?= 30
 PIP := $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check --no-input
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check fmt fault fuzz bench bench-graph bench-large bench-neighbours bench-parsing bench-scheduler clean
+.PHONY: help run test check fmt fault fault-restart fault-database fault-soak fuzz bench bench-graph bench-large \
+	bench-neighbours bench-parsing bench-scheduler clean
 
 help:  ## list these commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1\t\2/' | expand -t 18
@@ -17,9 +20,21 @@ test: $(VENV)/.with-test  ## install what the tests need, then run all of them
 	@scripts/install-test-packages
 	@$(BIN)/python scripts/run-tests
 
-fault: $(VENV)/.with-test  ## only the tests that kill, stop and cut
+fault: $(VENV)/.with-test  ## the tests that kill, stop and cut; SEEDS=100: so many histories of the fault bench
 	@scripts/install-test-packages
-	@$(BIN)/python scripts/run-tests fault
+	@$(BIN)/python $(if $(SEEDS),-m tests.fault.bench --seeds $(SEEDS) --report $(REPORT) $(FAULT),scripts/run-tests fault)
+
+fault-restart: $(VENV)/.with-test  ## restart and kill the master at full speed: nothing lost, nothing fetched twice
+	@scripts/install-test-packages
+	@$(BIN)/python -m tests.fault.bench.restart $(FAULT)
+
+fault-database: $(VENV)/.with-test  ## a minute without database at full speed: nothing lost, nothing grows
+	@scripts/install-test-packages
+	@$(BIN)/python -m tests.fault.bench.database $(FAULT)
+
+fault-soak: $(VENV)/.with-test  ## full speed with faults for MINUTES=30: nothing grows
+	@scripts/install-test-packages
+	@$(BIN)/python -m tests.fault.bench.soak --minutes $(MINUTES) $(FAULT)
 
 fuzz: $(VENV)/.with-fuzz  ## throw changed messages at every decoder for SECONDS (120)
 	@SECONDS=$(or $(SECONDS),120) $(BIN)/python fuzz/decoders.py
@@ -59,7 +74,7 @@ bench-scheduler: $(VENV)/.with-test  ## an hour of 1,000 slaves on a simulated c
 	@$(BIN)/python -m benchmarks.scheduler $(BENCH)
 
 clean:  ## remove what was built, and .venv
-	rm -rf $(VENV) benchmarks/.venv-* benchmarks/.work build dist docs/_build
+	rm -rf $(VENV) $(REPORT) benchmarks/.venv-* benchmarks/.work build dist docs/_build
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 	rm -rf .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 

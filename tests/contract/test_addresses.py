@@ -1,11 +1,14 @@
 """Opening: what an operator can get wrong, said in one line that never shows a password."""
 
+import gc
 import os
 import socket
+import ssl
 import subprocess
 import sys
 from pathlib import Path
 
+import pymysql
 import pytest
 from tests.support.mariadb import PASSWORD, MariaDb, private_server
 from tests.support.storage import Crawl, follow
@@ -147,3 +150,15 @@ def test_opening_a_current_database_does_not_import_alembic(crawl: Crawl) -> Non
         "sys.exit('alembic' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=30, cwd=Path(__file__).parents[2])
+
+
+def test_a_server_that_is_away_costs_no_memory_with_each_try() -> None:
+    gc.disable()  # what a busy master's settings come close to
+    try:
+        for _ in range(3):
+            with pytest.raises(StorageUnavailable):
+                opened(f"mysql+pymysql://u:{SECRET}@127.0.0.1:1/name")
+        left = [one for one in gc.get_objects() if type(one) in (pymysql.Connection, ssl.SSLContext)]
+    finally:
+        gc.enable()
+    assert left == []

@@ -1,6 +1,7 @@
 """What dies, stops or is cut off in the middle of a crawl: everything ends complete all the same."""
 
 import os
+import resource
 import signal
 import time
 from pathlib import Path
@@ -99,6 +100,23 @@ def test_a_drained_slave_gives_back_what_it_holds_and_nothing_is_fetched_twice(c
     assert site.answered() < PAGES
     master.wait_slaves(1)
     assert finish(master, site) == []
+
+
+def test_a_slave_without_descriptors_waits_until_it_has_some(cluster: Cluster, site: Nginx) -> None:
+    master = cluster.master().start()
+    slave = cluster.slave(master).start()
+    master.wait_slaves(1)
+    begin(master, site)
+    process = psutil.Process(slave.process.pid)
+    limits = process.rlimit(resource.RLIMIT_NOFILE)
+    process.rlimit(resource.RLIMIT_NOFILE, (process.num_fds(), limits[1]))  # what is open stays open
+    master.process.signal(signal.SIGSTOP)  # so that the slave wants to build its sockets anew
+    slave.process.wait_for("no_socket|token_unusable", 20)
+    master.process.signal(signal.SIGCONT)
+    process.rlimit(resource.RLIMIT_NOFILE, limits)
+    master.wait_slaves(1)
+    assert finish(master, site) == []
+    slave.check_alive()
 
 
 @pytest.mark.root

@@ -224,10 +224,11 @@ class Link:
 
     def open_bulk(
         self, welcome: m.Welcome | None = None, *, sends_pages: bool = False, takes_pages: bool = False
-    ) -> None:
+    ) -> bool:
         if not self._wants_bulk:
             self._wants_bulk = True
             self._dial(is_bulk=True, after_s=self.network.delay_s())
+        return True
 
     def rebuild(self, token: None) -> None:
         self._drop()

@@ -250,8 +250,9 @@ class Slave(Daemon):
 class Cluster:
     """A master and its slaves. Leaving the `with` block ends all of them, and what they started."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, prints_logs: bool = True) -> None:
         self.directory = directory
+        self._prints_logs = prints_logs
         self._daemons: list[Daemon] = []
 
     def master(self, **options: Any) -> Master:
@@ -275,7 +276,8 @@ class Cluster:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        print(self.logs())  # pytest shows it when the test failed
+        if self._prints_logs:
+            print(self.logs())  # pytest shows it when the test failed
         for daemon in reversed(self._daemons):
             daemon.close()
 

@@ -10,6 +10,8 @@ from zspider.settings import MasterFile
 class Writer:
     """Does at once what the writer's thread would do later."""
 
+    is_away = False
+
     def __init__(self, storage):
         self.storage = storage
 
@@ -17,9 +19,21 @@ class Writer:
         then(work(self.storage))
 
 
-def opened(tmp_path, storage=None):
+class WaitingWriter:
+    """Its database is away: what it is given waits in `calls`."""
+
+    is_away = True
+
+    def __init__(self):
+        self.calls = []
+
+    def call(self, work, then=lambda _: None, failed=None):
+        self.calls.append(work)
+
+
+def opened(tmp_path, storage=None, writer=None):
     """A desk at work."""
     desk = Desk(None, MasterKeys(tmp_path / "keys"), SchedulerRules())
     core = Core(Timing(), window=10, expected=(), now=0.0)
-    desk.open(core, Writer(storage), MasterFile(data_dir=tmp_path), b"c" * 16, 1)
+    desk.open(core, writer or Writer(storage), MasterFile(data_dir=tmp_path), b"c" * 16, 1)
     return desk

@@ -8,6 +8,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
@@ -19,6 +20,8 @@ import pytest
 START_S = 30.0
 USER, PASSWORD = "crawler", "s3cret/p@ss"
 _names = count(1)
+# What dies with its parent dies with the thread that started it: one that lives as long as the tests starts all.
+_starter = ThreadPoolExecutor(1, "mariadb-starter")
 
 
 def is_installed() -> bool:
@@ -56,7 +59,8 @@ class MariaDb:
     def start(self) -> None:
         """Start the server, or start it again after `kill`; returns when it answers."""
         with (self._directory / "log").open("ab") as log:
-            self._process = subprocess.Popen(
+            self._process = _starter.submit(
+                subprocess.Popen,
                 # It dies with the tests, however those end.
                 [
                     "setpriv",
@@ -77,7 +81,7 @@ class MariaDb:
                 ],
                 stdout=log,
                 stderr=log,
-            )
+            ).result()
         end = time.monotonic() + START_S
         while not self._listens():
             if time.monotonic() > end or self._process.poll() is not None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tests.support.process import Process, Ran, run
 
+NAMESPACES = Path("/run/netns")
 _numbers = itertools.count(1)
 
 
@@ -91,6 +92,10 @@ class Network:
         _ip("netns", "add", namespace)
         self._namespaces.append(namespace)
         _ip("-n", namespace, "link", "set", "lo", "up")
+
+    def remaining(self) -> list[str]:
+        """Namespaces of this network that exist, as the system says."""
+        return [path.name for path in NAMESPACES.glob(f"{self._prefix}-*")]
 
     def close(self) -> None:
         """Remove the namespaces, and with them cables, bridge and rules. Safe to repeat."""

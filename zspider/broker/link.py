@@ -118,10 +118,11 @@ class Link:
         if self._pages_out is not None:
             self._poller.modify(self._pages_out.socket, 0 if is_paused else zmq.POLLIN)
 
-    def open_bulk(self, welcome: Welcome, *, sends_pages: bool = False, takes_pages: bool = False) -> None:
+    def open_bulk(self, welcome: Welcome, *, sends_pages: bool = False, takes_pages: bool = False) -> bool:
         """Connect to the ports that the master named. Call it at every Welcome: what is up stays as it is.
 
-        sends_pages: this slave has no processors. takes_pages: it has no fetcher.
+        sends_pages: this slave has no processors. takes_pages: it has no fetcher. False: no sockets could be had, as
+        when no descriptor is left; none of them is open then.
         """
         ports = _Ports(
             welcome.outcomes_port,
@@ -129,27 +130,33 @@ class Link:
             welcome.pages_out_port if takes_pages else None,
         )
         if ports == self._ports and all(one.refusal is None for one in self._bulk()):
-            return
+            return True
         self._close_bulk()
-        self._ports = ports
-        self._outcomes = self._open(zmq.PUSH, ports.outcomes, BULK)
-        if ports.pages_in is not None:
-            self._pages_in = self._open(zmq.PUSH, ports.pages_in, BULK)
-        if ports.pages_out is not None:
-            self._pages_out = self._open(zmq.PULL, ports.pages_out, ONE_BY_ONE)
-            self.pause_pages(self._pages_paused)
+        try:
+            self._open_ports(ports)
+        except zmq.ZMQError as exc:
+            log.warning("no_socket", reason=str(exc))
+            self._close_bulk()
+            return False
+        return True
 
     def rebuild(self, token: Token | None) -> None:
         """Throw all connections away and begin anew: a client that was refused never tries again by itself.
 
-        A host name is tried as IPv4 and IPv6 in turn. Bulk connections wait for the next Welcome.
+        A host name is tried as IPv4 and IPv6 in turn. Bulk connections wait for the next Welcome. When no socket can
+        be had, as when no descriptor is left, everything stays as it is.
         """
-        self._close_bulk()
-        self._drop(self._control)
         self._token = token
         if self._address.is_name:
             self._is_ipv6 = not self._is_ipv6
-        self._control = self._open(zmq.DEALER, self._address.port, CONTROL)
+        try:
+            control = self._open(zmq.DEALER, self._address.port, CONTROL)
+        except zmq.ZMQError as exc:
+            log.warning("no_socket", reason=str(exc))
+            return
+        self._close_bulk()
+        self._drop(self._control)
+        self._control = control
 
     def close(self) -> None:
         """Nothing is waited for. Safe to repeat."""
@@ -166,6 +173,15 @@ class Link:
         if kind != zmq.PUSH:
             self._poller.register(channel.socket, zmq.POLLIN)
         return channel
+
+    def _open_ports(self, ports: _Ports) -> None:
+        self._ports = ports
+        self._outcomes = self._open(zmq.PUSH, ports.outcomes, BULK)
+        if ports.pages_in is not None:
+            self._pages_in = self._open(zmq.PUSH, ports.pages_in, BULK)
+        if ports.pages_out is not None:
+            self._pages_out = self._open(zmq.PULL, ports.pages_out, ONE_BY_ONE)
+            self.pause_pages(self._pages_paused)
 
     def _drop(self, channel: Channel) -> None:
         for socket in (channel.socket, channel.monitor):

@@ -46,6 +46,7 @@ from zspider.task import (
 
 log = structlog.get_logger(__name__)
 BACKLOG_MAX = 2000  # outcomes waiting for the database; above it the outcomes socket is not read
+HELLOS_MAX = 8  # of one session that wait for the database
 REFILL_ROWS = 2000
 SWEEP_ROWS = 500  # they lie scattered
 _REFUSED = "dropped:" + Accept.FULL  # a counter
@@ -129,6 +130,8 @@ class Desk:
 
     def trim_windows(self) -> None:
         """Have the database forget what happened too long ago, a little in each transaction until nothing is left."""
+        if self._writer.is_away:
+            return
         self._writer.call(
             lambda storage: storage.trim_windows(self._clock.wall_ms()),
             lambda cut: self.trim_windows() if cut else None,
@@ -230,6 +233,8 @@ class Desk:
             held = [self._held(one) for one in hello.held if self._is_proof(one)]
             if hello.pages_left:
                 self._greet(peer, hello, held)
+                return
+            if self._arriving[hello.session] >= HELLOS_MAX:  # the database is away; it says Hello again
                 return
             self._arriving[hello.session] += 1
             self._writer.call(

@@ -305,6 +305,8 @@ class _Loop:
         return ExitCode.OK if is_flushed else ExitCode.FAILED
 
     def _renew(self) -> None:
+        if self._writer.is_away:  # else one more would wait for it every few seconds
+            return
         self._writer.call(lambda storage: storage.renew())
 
     def _status(self) -> None:

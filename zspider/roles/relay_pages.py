@@ -40,6 +40,14 @@ class RelayPages:
         """A processing slave has it."""
         self._unclaimed.pop(page, None)
 
+    def rejoined(self, now: float) -> None:
+        """The master may have forgotten who has which page, and so cannot tell when he is gone: claims count no more.
+
+        Who has a page claims it anew when it comes again.
+        """
+        for page in self._pages.difference(self._to_send, self._unclaimed):
+            self._unclaimed[page] = now + RESEND_S
+
     def send_again(self, page: int) -> None:
         """Who had it is gone, or never got it. A page that is to be sent anyway stays where it is."""
         if page in self._pages and page not in self._to_send:

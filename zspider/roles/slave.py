@@ -372,7 +372,9 @@ class Slave:
             log.warning("other_cluster", advice="its database is another one", leases=leases, outcomes=outcomes)
         self._is_up = self._has_push_room = True
         work = self.work
-        self._link.open_bulk(welcome, sends_pages=work.sends_pages, takes_pages=work.takes_pages)
+        if not self._link.open_bulk(welcome, sends_pages=work.sends_pages, takes_pages=work.takes_pages):
+            self.membership.refused("no sockets", self._clock.boottime())  # all is tried again, from the beginning
+            return
         work.rejoined(now)
         event = "joined" if joined is Joined.FIRST else "rejoined"
         log.info(event, master=str(self._address), epoch=welcome.epoch, held=len(work.held), outbox=len(work.outbox))

@@ -40,7 +40,7 @@ class TokenSource:
         """The token now; None when there is none that can be used: never an error, the daemon waits."""
         try:
             return self.first()
-        except (ConfigError, DeniedError) as exc:
+        except (ConfigError, DeniedError, OSError) as exc:  # OSError: no descriptor is left, say
             self._complain("token_unusable", reason=str(exc))
             return None
 

@@ -203,13 +203,15 @@ class Work:
             self._processing.project_came(answer, now)
 
     def page_came(self, page: m.Page, now: float) -> None:
-        """Another slave's page is ours to process. It may come twice."""
-        lease = self.held.take_page(page)
-        if lease is None or self._processing is None:
+        """Another slave's page is ours to process. It may come twice: then the first claim was not heard."""
+        if self._processing is None:
             return
-        lease.page = msgspec.structs.replace(page, number=lease.serial)
         took = m.Took(self._voice.session, page.project, page.taskid, page.run, page.attempt, page.proof)
         self._voice.say(took)
+        lease = self.held.take_page(page)
+        if lease is None:
+            return
+        lease.page = msgspec.structs.replace(page, number=lease.serial)
         if page.script in self._processing.scripts.barred:
             self.on_unloadable(lease, self._processing.scripts.barred[page.script])
         else:
@@ -220,6 +222,7 @@ class Work:
     def rejoined(self, now: float) -> None:
         """A master knows us, perhaps a new one: what it may have missed is said again."""
         self.outbox.resend_all(now)
+        self._relay.rejoined(now)
         if self._processing is not None:
             self._processing.scripts.ask_again()
 

@@ -215,7 +215,7 @@ class _Stopped(Exception):
 
 
 def now_ms() -> int:
-    """Wall-clock milliseconds since the epoch."""
+    """Wall-clock milliseconds since the epoch, which never go back: see SteadyClock."""
     return SYSTEM_CLOCK.wall_ms()
 
 

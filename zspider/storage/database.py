@@ -1,13 +1,14 @@
 """One connection and its transactions: connected when needed, rolled back on every error, errors translated once."""
 
 import time
+import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import sqlalchemy as sa
 
-from zspider.errors import ConfigError, StorageUnavailable
+from zspider.errors import ConfigError, StorageUnavailable, ZspiderError
 from zspider.storage.engine import Engine, Upsert
 
 IDLE_S = 60.0  # a connection that rested longer is asked whether it lives before it is trusted with a transaction
@@ -65,7 +66,7 @@ class Database:
                 yield Transaction(conn, self.engine)
             self._used_s = time.monotonic()
         except self.engine.foreign as exc:
-            error = self.engine.translated(exc)
+            error = self._translated(exc)
             if isinstance(error, StorageUnavailable):
                 self.close()
             raise error from exc
@@ -76,7 +77,7 @@ class Database:
         try:
             yield self._connected()
         except self.engine.foreign as exc:
-            raise self.engine.translated(exc) from exc
+            raise self._translated(exc) from exc
 
     def connect(self, *, create: bool) -> None:
         """Connect now; `create`: make the database when there is none.
@@ -87,7 +88,7 @@ class Database:
             self._connected()
         except self.engine.foreign as exc:
             if not (create and self.engine.is_missing(exc)):
-                raise self.engine.translated(exc) from exc
+                raise self._translated(exc) from exc
             self.engine.create()
             self.connect(create=False)
 
@@ -101,6 +102,19 @@ class Database:
             conn.close()
         except self.engine.foreign:
             pass  # it was broken already
+
+    def _translated(self, exc: Exception) -> ZspiderError:
+        """Our error, and nothing in memory beside it.
+
+        A frame of PyMySQL holds the error that holds the frame, and a connection with a TLS context of 0.8 MiB: that
+        much for each try to connect, until the garbage collector comes, which it rarely does in a waiting master.
+        """
+        error = self.engine.translated(exc)
+        held: BaseException | None = exc
+        while held is not None:
+            traceback.clear_frames(held.__traceback__)
+            held = held.__cause__ or held.__context__
+        return error
 
     def _connected(self) -> sa.Connection:
         if self._conn is not None and time.monotonic() - self._used_s > IDLE_S and not self._is_alive(self._conn):

@@ -201,3 +201,25 @@ def test_a_page_goes_through_the_relay_from_a_fetcher_to_a_processor(world):
     world.master.say(session, m.Release([grant.number]))
     world.until(lambda: len(fetcher.work.held) == 0, "released")
     assert world.site.paths() == ["/hello"]
+
+
+def test_a_page_whose_taker_the_master_has_forgotten_is_sent_again(world, monkeypatch):
+    monkeypatch.setattr("zspider.roles.relay_pages.RESEND_S", 0.3)
+    fetcher = world.slave(roles=("fetcher",))
+    script = world.master.project(SCRIPT)
+    session = world.master.session
+    processor = world.slave(roles=("processor",))
+    body = msgspec.msgpack.encode({"process": {"callback": "page"}})
+    grant = world.master._grant(world.site.url("/hello"), script, body, 0)
+    world.master.say(session, m.Grants(1, [grant]))
+    world.until(lambda: world.master.said(m.Took), "the page was taken")
+    world.master.say(session, m.Taken([grant.number]))
+    world.until(world.master.ended, "an outcome")
+    world.until(lambda: len(processor.work.held) == 0, "acknowledged")
+    hellos = len(world.master.said(m.Hello))
+    world.master.say(session, m.Unknown(1))  # as when its leases had run out while it was cut off
+    world.until(lambda: len(world.master.said(m.Hello)) > hellos, "it joins again")
+    world.until(lambda: len(world.master.outcomes) == 2, "processed again")
+    world.master.say(session, m.Release([grant.number]))
+    world.until(lambda: len(fetcher.work.held) == 0, "released")
+    assert world.site.paths() == ["/hello"]

@@ -4,8 +4,11 @@ from collections import Counter
 from types import SimpleNamespace
 
 import pytest
-from tests.support.desk import opened
+from tests.support.desk import WaitingWriter, opened
 from tests.support.scheduler_world import make_project
+from zspider.broker.hub import Peer
+from zspider.broker.messages import PROTOCOL, Hello
+from zspider.roles.desk import HELLOS_MAX
 from zspider.storage import Committed
 from zspider.task import ACTIVITY, WINDOWS, ScriptInfo, WindowSlot, activity_of
 
@@ -71,3 +74,14 @@ def test_a_script_that_lacks_a_project_keeps_its_error_until_then(tmp_path):
     desk.remove_project(1)
     desk.set_project(make_project(2))
     assert set(desk.core.projects) == {2, 3}
+
+
+def test_while_the_database_is_away_nothing_piles_up_that_comes_again(tmp_path):
+    writer = WaitingWriter()
+    desk = opened(tmp_path, writer=writer)
+    peer = Peer(b"route", b"user", "slave", "127.0.0.1")
+    hello = Hello(PROTOCOL, b"s" * 16, ["fetcher"], 10, "host", 1, "0", None, 0, 0)
+    for _ in range(100):  # minutes of it
+        desk.handle(peer, hello)
+        desk.trim_windows()
+    assert len(writer.calls) == HELLOS_MAX

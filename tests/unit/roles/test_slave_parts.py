@@ -149,6 +149,23 @@ class TestRelayPages:
         assert relay.next(200.0) is None
         assert len(relay) == 0
 
+    def test_a_claim_ends_with_the_session_in_which_the_master_told_it(self):
+        relay = RelayPages()
+        for page in (1, 2, 3):
+            relay.add(page)
+        for page in (1, 2):
+            assert relay.next(0.0) == page
+            relay.sent(0.0)
+        relay.taken(1)
+        relay.rejoined(5.0)  # page 1 was claimed, 2 is on its way, 3 could not go yet
+        assert relay.next(5.0) == 3
+        relay.sent(5.0)
+        assert relay.next(RESEND_S) == 2
+        relay.sent(RESEND_S)
+        assert relay.next(5.0 + RESEND_S) == 1  # the master may have forgotten who has it, and that he is gone
+        relay.sent(5.0 + RESEND_S)
+        assert relay.next(5.0 + RESEND_S) == 3
+
 
 class TestScriptsKept:
     def test_a_text_is_asked_for_once_and_again_after_a_while(self):
