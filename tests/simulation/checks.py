@@ -25,16 +25,17 @@ class Checks:
     def __init__(self, world: "World") -> None:
         self._world = world
         self._pushed: dict[tuple[bytes, int], list[Outcome]] = {}  # by session and item
-        self._epoch = 0
+        self._epoch = world.server.epoch()
 
     # --- at each moment
 
     def wrote(self, master: str, epoch: int | None) -> None:
-        """A master committed something, thinking that it is the owner in this epoch (None: it takes over)."""
+        """A master committed something, thinking that it is the owner in this epoch."""
         found = self._world.server.epoch()
-        if found < self._epoch or (epoch is not None and epoch != found):
+        if found == self._epoch + 1:  # with this it took over, perhaps once more
+            self._epoch = found
+        elif not found == self._epoch == epoch:
             raise Violation(f"{master} of epoch {epoch} wrote into a database of epoch {found}")
-        self._epoch = found
 
     def pushed(self, message: m.Outcomes) -> None:
         """Somebody sends outcomes; clones may use the same numbers."""

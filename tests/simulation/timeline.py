@@ -5,7 +5,7 @@ from heapq import heappop, heappush
 from itertools import count
 from math import inf
 
-from zspider.roles.clock import Clock
+from zspider.roles.clock import Clock, SteadyClock
 
 START_MS = 1_700_000_000_000
 UPTIME_S = 1000.0  # of every machine when a history begins
@@ -43,6 +43,7 @@ class MachineClock(Clock):
         self.suspended_s = 0.0  # in all, as a virtual machine
         self.jumped_ms = 0  # somebody set the wall clock
         self._timeline = timeline
+        self._steady = SteadyClock(self._wall_ns, lambda: int(1e9 * self.monotonic()))
 
     def monotonic(self) -> float:
         return UPTIME_S + self._timeline.now - self.suspended_s
@@ -51,7 +52,10 @@ class MachineClock(Clock):
         return UPTIME_S + self._timeline.now
 
     def wall_ms(self) -> int:
-        return START_MS + int(1000 * self._timeline.now) + self.jumped_ms
+        return self._steady.now_ms()
+
+    def _wall_ns(self) -> int:
+        return 1_000_000 * (START_MS + int(1000 * self._timeline.now) + self.jumped_ms)
 
 
 class Machine:
