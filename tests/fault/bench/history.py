@@ -15,7 +15,7 @@ from tests.fault.bench.stage import PROJECT, Stage
 from tests.support.mariadb import MariaDb
 from tests.support.process import eventually
 
-IDLE_S = 150.0  # after the last fault has ended, all is over within this, on a busy machine and with a clock at half its speed
+IDLE_S = 150.0  # after the last fault has ended: on a busy machine, and with a clock at half its speed
 POLL_S = 0.2
 
 
