@@ -31,7 +31,7 @@ def main() -> int:
                 print(f"{summary.histories} histories", file=sys.stderr, flush=True)
     except Failure as failure:
         print(failure, "", sep="\n")
-        return replay(failure.seed, args.mode)
+        return replay(failure.seed, failure.mode)
     print(*summary.lines(), sep="\n")
     return 0
 

@@ -22,7 +22,8 @@ class Failure(Exception):
         self.seed, self.mode, self.reason = seed, mode, reason
 
     def __str__(self) -> str:
-        return f"seed {self.seed} ({self.mode}): {self.reason}; python -m tests.simulation --replay {self.seed}"
+        again = f"python -m tests.simulation --replay {self.seed} --mode {self.mode!r}"
+        return f"seed {self.seed} ({self.mode}): {self.reason}; {again}"
 
 
 def quiet() -> None:

@@ -38,7 +38,8 @@ class World:
     def __init__(self, seed: int, mode: str | None = None, say: Callable[[str], None] | None = None) -> None:
         self.seed = seed
         self.chance = random.Random(seed)
-        self.mode = mode or self.chance.choice(list(MODES))
+        drawn = self.chance.choice(list(MODES))  # always: the seed means the same with a mode named and without
+        self.mode = mode or drawn
         self.timeline = Timeline()
         self.site = Site(self.chance)
         self.server = Server(self.chance)

@@ -90,9 +90,8 @@ class Membership:
         if session is None:
             session = Session(*greeting[:5], joined=now, heard=now)
             self.sessions[session.id] = session
-        claim = self._claims.get(session.id)
-        if claim is not None and claim.greeting.route == greeting.route:
-            del self._claims[session.id]  # decided: its holder's next beat must not refuse itself
+        for claim in [one for one in self._claims.values() if one.greeting.route == greeting.route]:
+            del self._claims[claim.greeting.session]  # a connection is one slave's, which has this session now
         self.heard(session, now)
         session.route, session.window, session.seen = greeting.route, greeting.window, greeting.seen
         session.told.clear()

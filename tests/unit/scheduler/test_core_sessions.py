@@ -113,6 +113,22 @@ def test_two_clones_of_a_slave_that_vanished_cannot_keep_each_other_waiting(worl
     assert not pair[1].outbox
 
 
+def test_a_hello_from_before_a_clone_drew_a_new_session_claims_nothing_any_more(world):
+    original = world.slave(2)
+    world.settle(original)
+    session = original.session
+    clone = original.clone()
+    clone.hello()
+    world.settle(original)  # it answers, and the clone is told, but has not heard it yet
+    clone.hello()
+    world.settle(clone)
+    assert clone.session != session
+    world.advance(4.5)  # the original hangs for a moment
+    world.settle(clone)
+    assert world.core.sessions[session].route == original.route
+    assert clone.welcomed == 1
+
+
 def test_the_pages_of_a_hello_count_together_and_those_of_another_connection_do_not(world):
     world.submit("a", "b")
     slave = world.slave(2)
