@@ -58,7 +58,7 @@ class Hello(Message, frozen=True, tag="hello"):
     version: Short
     cluster: ClusterId | None  # of the last Welcome; None at first
     epoch: Epoch
-    seen: Number  # highest grant number received in this session
+    seen: Number  # highest grant number received from the master since the start
     held: Annotated[list[Held], Meta(max_length=1000)] = []
     pages_left: Number = 0
 
@@ -138,13 +138,13 @@ class Welcome(Message, frozen=True, tag="welcome"):
 
 
 class Unknown(Message, frozen=True, tag="unknown"):
-    """Master -> slave: I do not know this session (I restarted): say Hello."""
+    """Master -> slave: I know no such session (I restarted): say Hello."""
 
     epoch: Epoch
 
 
 class NewSession(Message, frozen=True, tag="newsession"):
-    """Master -> slave: a live slave has this session (a cloned VM): draw a new one, if you still use it.
+    """Master -> slave: a live slave has the same session (a cloned VM): draw a new one, if you still use it.
 
     The slave drops its leases and keeps its outbox.
     """
@@ -166,7 +166,7 @@ class MasterBeat(Message, frozen=True, tag="masterbeat"):
 
 
 class ProjectInfo(Message, frozen=True, tag="project"):
-    """Master -> slave, before the first grant of this script version in this session."""
+    """Master -> slave, before the first grant of this script version to a slave."""
 
     project: ProjectId
     name: Short

@@ -26,7 +26,7 @@ class Lease(Struct, eq=False):
     """The right to work on one delivery of a task; `serial` names it inside this slave and is never used twice."""
 
     serial: int
-    number: int  # of the grant in this session; 0: the page came through the relay
+    number: int  # of the grant; 0: the page came through the relay
     project: int
     taskid: str
     run: int
@@ -43,7 +43,7 @@ class Lease(Struct, eq=False):
 
     @property
     def is_granted(self) -> bool:
-        """Whether it is a lease of this session, and not a page of another slave's."""
+        """Whether it is a lease of ours, and not a page of another slave's."""
         return self.number > 0
 
     @property
@@ -64,7 +64,7 @@ class HeldLeases:
     """All leases of this slave, by serial and by grant number, counted by stage."""
 
     def __init__(self) -> None:
-        self.seen = 0  # highest grant number of this session
+        self.seen = 0  # highest grant number of the session
         self.page_bytes = 0  # of all pages in memory
         self._next_serial = 1
         self._by_serial: dict[int, Lease] = {}

@@ -134,7 +134,7 @@ class Membership:
         return joined
 
     def unknown(self, now: float) -> None:
-        """The master does not know this session: say Hello. Several such answers are one."""
+        """The master does not know the session: say Hello. Several such answers are one."""
         self.heard(None, now)
         if self.state is State.JOINED:
             self.state = State.CALLING

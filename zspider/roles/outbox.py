@@ -25,7 +25,7 @@ class Item(Struct, eq=False):
 
     id: int
     owner: int  # whose outcome it is; its parts have the same
-    number: int  # of the grant it answers; 0 when it was not granted to this session
+    number: int  # of the grant it answers; 0 when it was not granted to the present session
     outcome: bytes
     is_final: bool
     sent: int = 0  # times

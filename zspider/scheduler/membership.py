@@ -91,7 +91,7 @@ class Membership:
             session = Session(*greeting[:5], joined=now, heard=now)
             self.sessions[session.id] = session
         for claim in [one for one in self._claims.values() if one.greeting.route == greeting.route]:
-            del self._claims[claim.greeting.session]  # a connection is one slave's, which has this session now
+            del self._claims[claim.greeting.session]  # a connection is one slave's, which has the session of its Hello now
         self.heard(session, now)
         session.route, session.window, session.seen = greeting.route, greeting.window, greeting.seen
         session.told.clear()
@@ -109,7 +109,7 @@ class Membership:
         return self.sessions.pop(session_id, None)
 
     def claim(self, session_id: bytes) -> Arrival | None:
-        """Who claims this session though it is in use."""
+        """Who claims a session though it is in use."""
         return self._claims.get(session_id)
 
     def end_claim(self, session_id: bytes) -> Arrival | None:

@@ -104,7 +104,7 @@ def test_two_clones_of_a_slave_that_vanished_cannot_keep_each_other_waiting(worl
     for _ in range(10):  # seconds
         for clone in pair:
             clone.hello()
-            clone.push_again()  # a word of this session
+            clone.push_again()  # a word of the same session
         world.settle(*pair)
         world.advance(1.0)
     assert [clone.welcomed > 0 for clone in pair] == [True, True]
