@@ -6,7 +6,7 @@
 
 from collections.abc import Iterable, Sequence
 from math import ceil, inf
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from zspider.scheduler.actions import (
     Action,
@@ -56,6 +56,15 @@ NO_LIMITS = PolitenessSettings(silent_share=1.0)
 HOLDS_PER_TURN = 2000  # tasks set aside for their hosts' sake: some 10 ms
 
 
+class _Next(NamedTuple):
+    """The task that a project wants done next."""
+
+    task: Task
+    takes_token: bool = False
+    host: str = ""  # under whose limits it is; "": nobody's
+    host_s: float = 0.0  # until it may be asked
+
+
 class Core:
     """Sessions, leases and frontiers of one master."""
 
@@ -83,7 +92,6 @@ class Core:
         self._pausing = pausing
         self._expire_at = now
         self._holds = 0  # tasks set aside in this step
-        self._asks_hosts = False  # in this step: something limits some host
         self._grants = 0  # counts; the order in which projects had their turns
         self._is_cut_short = False  # the last step had more to grant
 
@@ -465,21 +473,21 @@ class Core:
         given: dict[bytes, tuple[Session, list[tuple[Lease, int]]]] = {}
         unable: list[ProjectState] = []  # nobody who has room can load their scripts
         until = self._grants + GRANTS_PER_TURN
-        self._holds, self._asks_hosts = 0, self.hosts.is_used
+        self._holds = 0
         while self._grants < until and self._turns and (project := self._agenda.next()) is not None:
             state = self.projects.get(project)
-            task = self._next(state, now, now_ms) if state is not None and state.is_active else None
-            if state is None or task is None:
+            wanted = self._next(state, now, now_ms) if state is not None and state.is_active else None
+            if state is None or wanted is None:
                 self._agenda.sleep(project, self._asleep_until(state, now, now_ms), now)
                 continue
             session = self._turns.next((project, state.project.script))
             if session is None:
                 unable.append(state)
                 continue
-            actions += self._end_all([older]) if (older := self.leases.get(task.ref)) is not None else []
-            start_ms = self._take(state, task, now, now_ms)
-            host = host_of(task.url) if self._asks_hosts and _takes_token(task) else ""
-            lease = self.leases.add(task, session, now, host, now + start_ms / 1000)
+            if (older := self.leases.get(wanted.task.ref)) is not None:
+                actions += self._end_all([older])
+            start_ms = self._take(state, wanted, now)
+            lease = self.leases.add(wanted.task, session, now, wanted.host, now + start_ms / 1000)
             self._turns.served(session)
             given.setdefault(session.id, (session, []))[1].append((lease, start_ms))
             self._grants += 1
@@ -503,37 +511,41 @@ class Core:
                 until = min(until, now + (at_ms - now_ms) / 1000)
         return until
 
-    def _next(self, state: ProjectState, now: float, now_ms: int) -> Task | None:
+    def _next(self, state: ProjectState, now: float, now_ms: int) -> _Next | None:
         """The task that the project wants done next; None if it has to wait."""
         state.is_limited = False
         for task in state.internal_tasks(now_ms):
             if self.leases.get(task.ref) is None:
-                return task
+                return _Next(task)
         if not state.has_script:
             return None
         found = self._first(state, now, now_ms)
-        if found is not None and _takes_token(found):
+        if found is not None and found.takes_token:
             if state.is_paused and not state.allows_page(self.leases):
                 return None
             token_s = state.bucket.wait_s(now)
             state.is_limited = token_s is None or token_s > AHEAD_S
         return None if state.is_limited else found
 
-    def _first(self, state: ProjectState, now: float, now_ms: int) -> Task | None:
+    def _first(self, state: ProjectState, now: float, now_ms: int) -> _Next | None:
         """The first task whose host may be asked; those before it are set aside, and their hosts awaited."""
         while (found := state.frontier.peek(now_ms)) is not None:
             if self._is_outrun(found):
-                state.frontier.next(now_ms)
+                state.frontier.pop()
                 continue
-            name = host_of(found.url) if self._asks_hosts and _takes_token(found) else ""
-            if not name or self.hosts.wait_s(name, now) <= AHEAD_S:
-                return found
+            takes_token = _takes_token(found)
+            name = host_of(found.url) if takes_token and self.hosts.is_used else ""
+            if not name:
+                return _Next(found, takes_token)
+            wait_s = self.hosts.wait_s(name, now)
+            if wait_s <= AHEAD_S:
+                return _Next(found, takes_token, name, wait_s)
             self.hosts.await_(name, now)
             self._holds += 1
             if self._holds > HOLDS_PER_TURN:
                 self._agenda.touch(state.project.id)  # it is looked at again at once
                 return None
-            if not state.frontier.hold(now_ms):
+            if not state.frontier.hold(may_pass=not self.hosts.is_new(name, now)):
                 return None
         return None
 
@@ -542,20 +554,17 @@ class Core:
         lease = self.leases.get(task.ref)
         return lease is not None and lease.task.run >= task.run
 
-    def _take(self, state: ProjectState, task: Task, now: float, now_ms: int) -> int:
+    def _take(self, state: ProjectState, wanted: _Next, now: float) -> int:
         """Take what `_next` gave, and its token; returns the milliseconds from now when it may start."""
-        if task.taskid == CRONJOB:
-            state.cron_ran(task)
-        if not _has_row(task):
+        if wanted.task.taskid == CRONJOB:
+            state.cron_ran(wanted.task)
+        if not _has_row(wanted.task):
             return 0
-        state.frontier.next(now_ms)
-        if not _takes_token(task):
+        state.frontier.pop()
+        if not wanted.takes_token:
             return 0
-        state.pause.granted(task.ref)
-        wait_s = state.bucket.reserve(now, AHEAD_S) or 0.0
-        if self._asks_hosts:
-            wait_s = max(wait_s, self.hosts.wait_s(host_of(task.url), now))
-        return ceil(1000 * wait_s)
+        state.pause.granted(wanted.task.ref)
+        return ceil(1000 * max(state.bucket.reserve(now, AHEAD_S) or 0.0, wanted.host_s))
 
 
 def _has_row(task: Task) -> bool:

@@ -91,6 +91,7 @@ class Frontier:
         self.ready = Window(ready_position, size)
         self.delayed = Window(delayed_position, size)
         self.aside = HostQueues(size)
+        self._source: TaskHeap | HostQueues = self.ready.tasks  # where `peek` has found its task
         self._due = TaskHeap(ready_position)  # were delayed, are due; the database still has them as delayed
         self._size = size
         self._low = size // 4
@@ -131,16 +132,15 @@ class Frontier:
 
     def peek(self, now_ms: int) -> Task | None:
         """The task to be granted next, or None when nothing is ready."""
-        source = self._first(now_ms)
-        return None if source is None else source.peek()
+        task, self._source = self._first(now_ms)
+        return task
 
-    def next(self, now_ms: int) -> Task | None:
-        """Take out the task to be granted next, or None when nothing is ready."""
-        source = self._first(now_ms)
-        return None if source is None else source.pop()
+    def pop(self) -> Task:
+        """Take out the task that `peek` has just given."""
+        return self._source.pop()
 
     def has_ready(self, now_ms: int) -> bool:
-        """Whether `next` would give a task."""
+        """Whether a task may be granted."""
         return self.peek(now_ms) is not None
 
     def next_due_ms(self) -> int | None:
@@ -171,19 +171,19 @@ class Frontier:
 
     # --- hosts that may not be asked
 
-    def hold(self, now_ms: int) -> bool:
-        """The host of the first task may not be asked now: let others go first. False: too many hosts wait already.
+    def hold(self, *, may_pass: bool = True) -> bool:
+        """The host of the task that `peek` has just given may not be asked now: let others go first.
 
-        `open` tells when the host may be asked.
+        may_pass: what its queue has no room for may be left to the database. False: it stays the first, because it
+        may not, or because too many hosts wait already. `open` tells when the host may be asked.
         """
-        source = self._first(now_ms)
-        task = None if source is None else source.peek()
-        if source is None or task is None:
+        source, task = self._source, self._source.peek()
+        if task is None:
             return False
         host = host_hash(host_of(task.url))
         if source is self.aside:
             self.aside.close(host)
-        elif self.aside.set_aside(host, task):
+        elif self.aside.set_aside(host, task, may_pass=may_pass):
             source.pop()
         else:
             return False
@@ -221,15 +221,15 @@ class Frontier:
         """Whether a task that the database has waiting is leased, or here already."""
         return lambda task: is_leased(task) or self.get(task.ref) is not None
 
-    def _first(self, now_ms: int) -> TaskHeap | HostQueues | None:
-        """Where the first task is, once those whose time has come stand among the ready."""
+    def _first(self, now_ms: int) -> tuple[Task | None, TaskHeap | HostQueues]:
+        """The first task, once those whose time has come stand among the ready, and where it is."""
         while len(self._due) < self._size and (first := self.delayed.tasks.peek()) and first.due_ms <= now_ms:
             self._due.push(self.delayed.tasks.pop())
         best, source = self.ready.tasks.peek(), self.ready.tasks
-        due = self._due.peek()
+        due = self._due.peek() if len(self._due) else None
         if due is not None and (best is None or ready_position(due) < ready_position(best)):
             best, source = due, self._due
         aside = self.aside.peek() if len(self.aside) else None
         if aside is not None and (best is None or ready_position(aside) < ready_position(best)):
-            return self.aside
-        return None if best is None else source
+            return aside, self.aside
+        return best, source

@@ -172,11 +172,16 @@ class HostQueues:
             self._order = [(ready_position(task), host) for task, host in firsts if task is not None]
             heapify(self._order)
 
-    def set_aside(self, host: int, task: Task) -> bool:
-        """Close the task's host, and keep the task here or pass it over. False: too many hosts have passed tasks."""
+    def set_aside(self, host: int, task: Task, *, may_pass: bool = True) -> bool:
+        """Close the task's host, and keep the task here or pass it over.
+
+        False: there is no room for it here, and it may not be passed over, or too many hosts have passed tasks.
+        """
         self.close(host)
         if self._keep(host, task):
             return True
+        if not may_pass:
+            return False
         passed = self.passed[position_of(task)[0]]
         if host not in passed and len(passed) >= self._size:
             return False

@@ -55,6 +55,7 @@ class _Host(Struct, eq=False):
     crawl_delay_s: float = 0.0
     adaptive_s: float = 0.0
     last_answer: float = -inf
+    since: float = -inf  # when it was asked first
 
     @property
     def delay_s(self) -> float:
@@ -116,7 +117,7 @@ class HostLimits:
     @property
     def is_used(self) -> bool:
         """Whether anything limits any host."""
-        return self._has_rules or self._watches or bool(self._hosts)
+        return self._watches or self._has_rules or bool(self._hosts)
 
     # --- asking
 
@@ -124,6 +125,11 @@ class HostLimits:
         """Seconds until this host may be asked; 0.0: now, inf: when a request to it has ended."""
         host = self._hosts.get(name)
         return 0.0 if host is None else host.wait_s(now, self._silent_max)
+
+    def is_new(self, name: str, now: float) -> bool:
+        """Whether nobody can know yet if it answers: it is asked for the first time, and has still time to."""
+        host = self._hosts.get(name)
+        return host is not None and host.last_answer == -inf and now - host.since <= SILENT_S
 
     def begin(self, name: str, start: float) -> bool:
         """A task of this host was granted and starts then; False: nothing limits it, and it need not be ended."""
@@ -242,7 +248,7 @@ class HostLimits:
     def _new(self, rule: HostRule, now: float) -> _Host:
         if len(self._hosts) >= HOSTS_MAX:
             self._forget_some(now)
-        return _Host(rule, adaptive_s=ADAPTIVE_START_S if self._settings.adaptive else 0.0)
+        return _Host(rule, adaptive_s=ADAPTIVE_START_S if self._settings.adaptive else 0.0, since=now)
 
     def _refused(self, host: _Host, retry_after_s: float, granted: float, now: float) -> None:
         """429 or 503. Those of tasks granted before the pause began tell the same once more."""

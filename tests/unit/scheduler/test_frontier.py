@@ -112,8 +112,9 @@ class Waiting(RuleBasedStateMachine):
         is_ready_empty = not len(self.frontier.ready.tasks)
         had = self.frontier.has_ready(self.now_ms)
         due_is_full = len(self.frontier._due) >= self.size
-        found = self.frontier.next(self.now_ms)
+        found = self.frontier.peek(self.now_ms)
         assert (found is not None) == had
+        assert found is None or self.frontier.pop() is found
         waiting = [x for ref, x in self.rows.items() if ref not in self.leased and x.due_ms <= self.now_ms]
         if found is None:
             assert not (self.frontier.is_loaded and waiting)
@@ -223,4 +224,4 @@ def test_replacing_a_waiting_task_for_ever_costs_no_memory():
         frontier.offer(task("same", run=seq, seq=seq))
     assert len(frontier) == 1
     assert len(frontier.ready.tasks._heap) < 100
-    assert frontier.next(0).run == 999
+    assert frontier.peek(0).run == 999

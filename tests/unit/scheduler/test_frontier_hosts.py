@@ -153,10 +153,10 @@ class Waiting(RuleBasedStateMachine):
             if name not in self.blocked:
                 break
             self.awaited.add(name)
-            assert self.frontier.hold(self.now_ms)  # there are fewer hosts than may be passed over
+            assert self.frontier.hold()  # there are fewer hosts than may be passed over
         if found is None:
             return None
-        assert self.frontier.next(self.now_ms) is found
+        assert self.frontier.pop() is found
         row = self.db.rows[found.ref]
         assert found.ref not in self.leased
         assert (found.run, host(found)) == (row.run, host(row))
@@ -243,12 +243,30 @@ def test_a_host_with_ten_thousand_tasks_fills_neither_memory_nor_the_way_of_anot
     frontier.refill("delayed", None, [], True, lambda _: False)
     for n in range(10_000):
         frontier.offer(task(n, "big.example", seq=n))
-        if frontier.peek(0) and host_of(frontier.peek(0).url) == "big.example":
-            frontier.hold(0)
+        if (first := frontier.peek(0)) and host_of(first.url) == "big.example":
+            frontier.hold()
     frontier.offer(task("other", "other.example", seq=10_000))
     assert frontier.peek(0).taskid == "other"
     assert len(frontier) == 1 + 16  # size // 64
     assert not frontier.is_loaded
+
+
+def test_a_host_that_may_answer_soon_fills_its_queue_and_then_the_order_waits_for_it():
+    frontier = Frontier(1024)
+    frontier.refill("ready", None, [], True, lambda _: False)
+    frontier.refill("delayed", None, [], True, lambda _: False)
+    for n in range(100):
+        frontier.offer(task(n, "new.example", seq=n))
+    held = 0
+    while frontier.peek(0) is not None and frontier.hold(may_pass=False):
+        held += 1
+    assert held == 16  # size // 64
+    assert frontier.is_loaded  # nothing is to be read again
+    frontier.open(host_hash("new.example"))
+    given = []
+    while frontier.peek(0) is not None:
+        given.append(frontier.pop().taskid)
+    assert given == [str(n) for n in range(100)]
 
 
 def test_many_hosts_have_room_for_a_few_tasks_each():
@@ -256,7 +274,8 @@ def test_many_hosts_have_room_for_a_few_tasks_each():
     frontier.refill("ready", None, [], True, lambda _: False)
     for n in range(16 * 200):
         frontier.offer(task(n, f"h{n // 16}.example", seq=n))
-        frontier.hold(0)
+        frontier.peek(0)
+        frontier.hold()
     queues = frontier.aside._queues
     assert len(queues) == 200
     assert min(map(len, queues.values())) >= 1

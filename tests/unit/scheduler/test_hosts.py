@@ -330,3 +330,14 @@ def test_a_limit_of_its_own_is_told_before_the_share_of_the_silent():
     hosts.set_capacity(200)
     assert fill(hosts, "a", 0.0) == 2
     assert hosts.holding("a", 0.0) == Holding("concurrency", 2, INF)
+
+
+def test_a_host_is_new_until_it_has_answered_or_has_had_time_to():
+    hosts = limits(silent_share=0.125)
+    assert not hosts.is_new("a", 0.0)
+    hosts.begin("a", 1.0)
+    hosts.begin("b", 1.0)
+    assert hosts.is_new("a", 1.0 + hosts_module.SILENT_S)
+    assert not hosts.is_new("a", 1.1 + hosts_module.SILENT_S)
+    hosts.answered("b", None, 0.1, 1.0, 2.0)
+    assert not hosts.is_new("b", 2.0)
