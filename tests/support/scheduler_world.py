@@ -655,7 +655,7 @@ class World:
         agenda = self.core._agenda
         for id, state in self.core.projects.items():
             if state.is_active and id not in agenda._awake | agenda._touched and not state.is_limited:
-                assert self.core._next(state, self.now, self.now_ms) is None, id
+                assert self.core._choice.next(state, self.now, self.now_ms) is None, id
 
     def _assert_nothing_is_forgotten(self) -> None:
         for row in self.waiting:

@@ -5,8 +5,8 @@
 """
 
 from collections.abc import Iterable, Sequence
-from math import ceil, inf
-from typing import Literal, NamedTuple
+from math import inf
+from typing import Literal
 
 from zspider.scheduler.actions import (
     Action,
@@ -24,6 +24,7 @@ from zspider.scheduler.actions import (
     Welcome,
 )
 from zspider.scheduler.agenda import Agenda
+from zspider.scheduler.choice import AHEAD_S, RATE_TURN_S, Choice, has_row, takes_token
 from zspider.scheduler.host_queues import Stretch
 from zspider.scheduler.hosts import HostLimits
 from zspider.scheduler.leases import Lease, LeaseTable, Session
@@ -33,8 +34,6 @@ from zspider.scheduler.projects import CronRun, ProjectState
 from zspider.scheduler.turns import Turns
 from zspider.settings import PolitenessSettings
 from zspider.task import (
-    CRONJOB,
-    INTERNAL,
     Answer,
     Project,
     ProjectStatus,
@@ -42,27 +41,14 @@ from zspider.task import (
     Task,
     host_hash,
     host_of,
-    is_message,
     task_key,
 )
 
 __all__ = ["Core", "Greeting", "HeldLease", "Timing"]
 
-AHEAD_S = 0.1  # tokens are granted this much ahead; the slave starts each task at its time
-RATE_TURN_S = 0.03  # a project held back by its rate is looked at this often: one grant message, several tasks
 EXPIRE_TURN_S = 0.1  # how often silent slaves are looked for
 GRANTS_PER_TURN = 500  # then the sockets are looked at again
 NO_LIMITS = PolitenessSettings(silent_share=1.0)
-HOLDS_PER_TURN = 2000  # tasks set aside for their hosts' sake: some 10 ms
-
-
-class _Next(NamedTuple):
-    """The task that a project wants done next."""
-
-    task: Task
-    takes_token: bool = False
-    host: str = ""  # under whose limits it is; "": nobody's
-    host_s: float = 0.0  # until it may be asked
 
 
 class Core:
@@ -85,13 +71,13 @@ class Core:
         self.lost_leases = 0
         self._members = Membership(timing, expected, now)
         self._turns = Turns(self._members.sessions, self.leases.changed)
+        self._choice = Choice(self.leases, self.hosts)
         self._agenda = Agenda()
         self._lease_s = timing.lease_s
         self._window = window
         self._has_cron = has_cron
         self._pausing = pausing
         self._expire_at = now
-        self._holds = 0  # tasks set aside in this step
         self._grants = 0  # counts; the order in which projects had their turns
         self._is_cut_short = False  # the last step had more to grant
 
@@ -378,7 +364,7 @@ class Core:
         for session in self._members.fallen_silent(now):
             self._members.remove(session.id)
             lost = [lease for lease in session.leases.values() if not lease.has_arrived]
-            charged = [(lease.task.ref, lease.task.run, lease.attempt) for lease in lost if _has_row(lease.task)]
+            charged = [(lease.task.ref, lease.task.run, lease.attempt) for lease in lost if has_row(lease.task)]
             for lease in lost:
                 self._put_back(lease, is_charged=True)
             actions += [Charge(charged)] if charged else []
@@ -398,7 +384,7 @@ class Core:
         task, state = lease.task, self.projects.get(lease.task.ref.project)
         if state is None:
             return
-        if not _has_row(task):
+        if not has_row(task):
             state.put_back(task, is_charged=is_charged)
         elif lease.is_known and not is_charged:
             state.frontier.offer(task)
@@ -431,7 +417,7 @@ class Core:
 
     def _recall_pages(self, project: int) -> list[Action]:
         """What no slave has begun shall wait here; what goes on while a project is paused stays."""
-        return _tell_holders("recall", [one for one in self.leases.of_project(project) if _takes_token(one.task)])
+        return _tell_holders("recall", [one for one in self.leases.of_project(project) if takes_token(one.task)])
 
     def _ask(self) -> list[Action]:
         """What the database is asked for projects that were looked at: more tasks, or on_finished."""
@@ -464,7 +450,7 @@ class Core:
 
     def _hear_host(self, lease: Lease, answer: Answer | None, fetch_s: float, now: float) -> None:
         name = lease.host or host_of(lease.task.url)
-        if name and _takes_token(lease.task):
+        if name and takes_token(lease.task):
             self.hosts.answered(name, answer, fetch_s, lease.granted, now)
 
     def _grant(self, now: float, now_ms: int) -> list[Action]:
@@ -473,20 +459,27 @@ class Core:
         given: dict[bytes, tuple[Session, list[tuple[Lease, int]]]] = {}
         unable: list[ProjectState] = []  # nobody who has room can load their scripts
         until = self._grants + GRANTS_PER_TURN
-        self._holds = 0
-        while self._grants < until and self._turns and (project := self._agenda.next()) is not None:
+        self._choice.begin()
+        while self._grants < until and (session := self._turns.first()) is not None:
+            if (project := self._agenda.next()) is None:
+                break
             state = self.projects.get(project)
-            wanted = self._next(state, now, now_ms) if state is not None and state.is_active else None
-            if state is None or wanted is None:
-                self._agenda.sleep(project, self._asleep_until(state, now, now_ms), now)
+            if state is None or not state.is_active:
+                self._agenda.sleep(project, inf, now)
                 continue
-            session = self._turns.next((project, state.project.script))
-            if session is None:
+            wanted = self._choice.next(state, now, now_ms)
+            if wanted is None:
+                self._agenda.sleep(project, self._choice.asleep_until(state, now, now_ms), now)
+                if self._choice.is_cut_short:
+                    self._agenda.touch(project)  # it is looked at again at once
+                continue
+            script = (project, state.project.script)
+            if script in session.barred and (session := self._turns.first_able(script)) is None:
                 unable.append(state)
                 continue
-            if (older := self.leases.get(wanted.task.ref)) is not None:
-                actions += self._end_all([older])
-            start_ms = self._take(state, wanted, now)
+            if wanted.older is not None:
+                actions += self._end_all([wanted.older])
+            start_ms = self._choice.take(state, wanted, now)
             lease = self.leases.add(wanted.task, session, now, wanted.host, now + start_ms / 1000)
             self._turns.served(session)
             given.setdefault(session.id, (session, []))[1].append((lease, start_ms))
@@ -494,86 +487,10 @@ class Core:
             state.turn = self._grants
             self._agenda.touch(project)
             self._agenda.stay(project, state.turn)
-        self._is_cut_short = bool((self._grants == until and self._turns) or self._holds > HOLDS_PER_TURN)
+        self._is_cut_short = (self._grants == until and self._turns.first() is not None) or self._choice.is_cut_short
         for state in unable:
             self._agenda.stay(state.project.id, state.turn)
         return [*actions, *(Give(session, grants) for session, grants in given.values())]
-
-    def _asleep_until(self, state: ProjectState | None, now: float, now_ms: int) -> float:
-        """When a project without a task may have one, if nothing happens to it; inf: never."""
-        if state is None or not state.is_active:
-            return inf
-        until = state.pause.until if state.pause.phase is Phase.PAUSED else inf
-        if state.is_limited and (token_s := state.bucket.wait_s(now)) is not None:
-            until = now + RATE_TURN_S + max(0.0, token_s - AHEAD_S)
-        for at_ms in (state.frontier.next_due_ms(), state.next_tick_ms(now_ms)):
-            if at_ms is not None and at_ms > now_ms:  # else something other than time holds it back
-                until = min(until, now + (at_ms - now_ms) / 1000)
-        return until
-
-    def _next(self, state: ProjectState, now: float, now_ms: int) -> _Next | None:
-        """The task that the project wants done next; None if it has to wait."""
-        state.is_limited = False
-        for task in state.internal_tasks(now_ms):
-            if self.leases.get(task.ref) is None:
-                return _Next(task)
-        if not state.has_script:
-            return None
-        found = self._first(state, now, now_ms)
-        if found is not None and found.takes_token:
-            if state.is_paused and not state.allows_page(self.leases):
-                return None
-            token_s = state.bucket.wait_s(now)
-            state.is_limited = token_s is None or token_s > AHEAD_S
-        return None if state.is_limited else found
-
-    def _first(self, state: ProjectState, now: float, now_ms: int) -> _Next | None:
-        """The first task whose host may be asked; those before it are set aside, and their hosts awaited."""
-        while (found := state.frontier.peek(now_ms)) is not None:
-            if self._is_outrun(found):
-                state.frontier.pop()
-                continue
-            takes_token = _takes_token(found)
-            name = host_of(found.url) if takes_token and self.hosts.is_used else ""
-            if not name:
-                return _Next(found, takes_token)
-            wait_s = self.hosts.wait_s(name, now)
-            if wait_s <= AHEAD_S:
-                return _Next(found, takes_token, name, wait_s)
-            self.hosts.await_(name, now)
-            self._holds += 1
-            if self._holds > HOLDS_PER_TURN:
-                self._agenda.touch(state.project.id)  # it is looked at again at once
-                return None
-            if not state.frontier.hold(may_pass=not self.hosts.is_new(name, now)):
-                return None
-        return None
-
-    def _is_outrun(self, task: Task) -> bool:
-        """This run, or a later one, is leased; only what a slave of before a restart holds can be an earlier one."""
-        lease = self.leases.get(task.ref)
-        return lease is not None and lease.task.run >= task.run
-
-    def _take(self, state: ProjectState, wanted: _Next, now: float) -> int:
-        """Take what `_next` gave, and its token; returns the milliseconds from now when it may start."""
-        if wanted.task.taskid == CRONJOB:
-            state.cron_ran(wanted.task)
-        if not _has_row(wanted.task):
-            return 0
-        state.frontier.pop()
-        if not wanted.takes_token:
-            return 0
-        state.pause.granted(wanted.task.ref)
-        return ceil(1000 * max(state.bucket.reserve(now, AHEAD_S) or 0.0, wanted.host_s))
-
-
-def _has_row(task: Task) -> bool:
-    return task.taskid not in INTERNAL
-
-
-def _takes_token(task: Task) -> bool:
-    """Messages go past the rate (pyspider.md 3.6)."""
-    return _has_row(task) and not is_message(task.taskid)
 
 
 def _tell_holders(what: Literal["release", "recall", "resend"], leases: Iterable[Lease]) -> list[Action]:

@@ -26,15 +26,18 @@ class Turns:
         self._served = 0
         self._serial = count()  # a slave that came back may have entries of its former session: no two are equal
 
-    def __bool__(self) -> bool:
-        """Whether anybody has room."""
-        return self._first() is not None
+    def first(self) -> Session | None:
+        """The slave whose turn it is; None if nobody has room."""
+        if self._changed:
+            self._settle()
+        while self._heap:
+            if self._counts(self._heap[0]):
+                return self._heap[0][-1]
+            heappop(self._heap)
+        return None
 
-    def next(self, script: tuple[int, bytes]) -> Session | None:
-        """The slave whose turn it is, of those that can load this script."""
-        first = self._first()
-        if first is None or script not in first.barred:
-            return first
+    def first_able(self, script: tuple[int, bytes]) -> Session | None:
+        """The slave whose turn it is of those that can load this script."""
         able = [entry for entry in self._heap if self._counts(entry) and script not in entry[-1].barred]
         return min(able)[-1] if able else None
 
@@ -46,15 +49,6 @@ class Turns:
             session.turn = self._entry(session)
             heapreplace(self._heap, session.turn)
             self._changed.discard(session)
-
-    def _first(self) -> Session | None:
-        if self._changed:
-            self._settle()
-        while self._heap:
-            if self._counts(self._heap[0]):
-                return self._heap[0][-1]
-            heappop(self._heap)
-        return None
 
     def _counts(self, entry: _Entry) -> bool:
         """Whether this is the current entry of a session that is in and has room."""
