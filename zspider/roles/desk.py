@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
 
 import msgspec
 import structlog
@@ -17,13 +16,13 @@ from zspider.errors import ProtocolError
 from zspider.roles.clock import SYSTEM_CLOCK, Clock
 from zspider.roles.granting import Granting
 from zspider.roles.project_news import ProjectNews
+from zspider.roles.questions import Questions
 from zspider.roles.script_texts import ScriptTexts
 from zspider.roles.writer import Delivery, Writer
 from zspider.scheduler import actions as a
 from zspider.scheduler.core import Core, Greeting, HeldLease
-from zspider.scheduler.host_queues import Stretch
 from zspider.scheduler.host_rates import HostRates
-from zspider.scheduler.internal import entry_follow, info_run
+from zspider.scheduler.internal import info_run
 from zspider.scheduler.leases import Session
 from zspider.scheduler.rules import SchedulerRules
 from zspider.scheduler.smooth_rate import SmoothRate
@@ -33,7 +32,6 @@ from zspider.storage import Committed
 from zspider.task import (
     CRONJOB,
     INTERNAL,
-    ON_FINISHED,
     Accept,
     End,
     Outcome,
@@ -47,8 +45,6 @@ from zspider.task import (
 log = structlog.get_logger(__name__)
 BACKLOG_MAX = 2000  # outcomes waiting for the database; above it the outcomes socket is not read
 HELLOS_MAX = 8  # of one session that wait for the database
-REFILL_ROWS = 2000
-SWEEP_ROWS = 500  # they lie scattered
 _REFUSED = "dropped:" + Accept.FULL  # a counter
 NAMES_SHOWN = 5  # in one line of the log
 
@@ -96,7 +92,9 @@ class Desk:
         self._news = ProjectNews(settings.scheduler.pause_s)
         self._settings = settings.master
         self.heartbeat_s = settings.master.heartbeat_s
-        self._window = settings.frontier.window
+        self._questions = Questions(
+            core, writer, self._clock, window=settings.frontier.window, committed=self._answered
+        )
 
     # --- the loop's questions -------------------------------------------------------------------
 
@@ -439,14 +437,13 @@ class Desk:
                 case a.Tell(what, session, numbers):
                     self._hub.send(session.route, _TELLING[what](list(numbers)))
                 case a.Refill(project, kind, after):
-                    self._refill(project, kind, after)
+                    self._questions.refill(project, kind, after)
                 case a.Sweep(project, stretch):
-                    self._sweep(project, stretch)
+                    self._questions.sweep(project, stretch)
                 case a.Charge(lost):
-                    log.warning("leases_expired", tasks=len(lost))
-                    self._charge(lost)
+                    self._questions.charge(lost)
                 case a.Finish(project):
-                    self._finish(project)
+                    self._questions.finish(project)
                 case a.Paused(project, phase, reason):
                     self._news.paused(self.core.projects[project].project.name, phase, reason)
                 case a.Welcome(session):
@@ -462,23 +459,11 @@ class Desk:
                     log.warning("session_cloned", route=route.hex())
                     self._hub.send(route, m.NewSession(session_id))
 
-    def _charge(self, lost: Sequence[tuple[Ref, int, int]]) -> None:
-        self._writer.call(lambda storage: storage.charge(lost, self._clock.wall_ms()), self._charged)
-
-    def _charged(self, report: Committed) -> None:
+    def _answered(self, report: Committed) -> None:
+        """A question of the core was answered with a transaction."""
         for end in report.ended:
             self._perform(self.core.ended(end.ref, end.run, b"", is_late=end.late))
         self.apply(report)
-
-    def _finish(self, project: int) -> None:
-        def done(report: Committed) -> None:
-            self.apply(report)
-            self.core.finish_answered(project)
-            if report.entered and (state := self.core.projects.get(project)) is not None:
-                log.info("project_finished", project=state.project.name)
-
-        follow = entry_follow(ON_FINISHED)
-        self._writer.call(lambda storage: storage.finish(project, follow, self._clock.wall_ms()), done)
 
     def _welcome(self, session: Session) -> None:
         ports = self._hub.ports
@@ -507,25 +492,6 @@ class Desk:
         """Its Hello was on the way while it was forgotten: remember it again."""
         if (session := self.core.sessions.get(session_id)) is not None:
             self._writer.call(lambda storage: storage.add_session(session_id, session.host, self._clock.wall_ms()))
-
-    def _refill(self, project: int, kind: str, after: tuple[int, int] | None) -> None:
-        limit = min(REFILL_ROWS, self._window)
-
-        def read(storage: Any) -> list[Any]:
-            return list((storage.ready if kind == "ready" else storage.delayed)(project, after, limit))
-
-        def done(tasks: list[Any]) -> None:
-            self.core.refilled(project, kind, after, tasks, len(tasks) < limit)  # type: ignore[arg-type]
-
-        self._writer.call(read, done)
-
-    def _sweep(self, project: int, stretch: Stretch) -> None:
-        kind, after, until, hosts, is_others, limit = stretch
-        limit = min(SWEEP_ROWS, limit)
-        self._writer.call(
-            lambda storage: storage.sift(project, kind, after, until, hosts, is_others=is_others, limit=limit),
-            lambda sifted: self.core.swept(project, stretch, sifted.tasks, sifted.reached),
-        )
 
 
 _TELLING: dict[str, Callable[[list[int]], m.AnyMessage]] = {
