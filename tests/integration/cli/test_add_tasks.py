@@ -3,8 +3,7 @@
 import json
 
 import pytest
-from tests.support.cluster import ZSPIDERD
-from tests.support.process import Process, eventually, run
+from tests.support.process import eventually
 from zspider.task import ADD_URLS_MAX, URL_BYTES_MAX
 
 SCRIPT = """\
@@ -15,26 +14,6 @@ class Handler(BaseHandler):
     def page(self, response):
         return {"text": response.text}
 """
-
-
-@pytest.fixture(scope="module")
-def data_dir(tmp_path_factory):
-    directory = tmp_path_factory.mktemp("master") / "data"
-    argv = [*ZSPIDERD, "master", "--data-dir", str(directory), "--port", "0"]
-    with Process(argv) as master:
-        master.wait_for("master_started")
-        yield directory
-        assert master.stop() == 0
-
-
-@pytest.fixture
-def ask(data_dir):
-    def ask(*arguments, code=0):
-        ran = run([*ZSPIDERD, *map(str, arguments), "--data-dir", str(data_dir)])
-        assert ran.code == code, ran
-        return ran
-
-    return ask
 
 
 @pytest.fixture

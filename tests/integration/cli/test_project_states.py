@@ -7,7 +7,7 @@ import time
 
 import pytest
 from tests.support.cluster import ZSPIDERD
-from tests.support.process import Process, eventually, run
+from tests.support.process import Process, eventually
 from zspider.broker.admin import AdminClient
 
 NUMBERS = itertools.count()
@@ -33,6 +33,7 @@ CRON = """
 
 @pytest.fixture(scope="module")
 def master(tmp_path_factory):
+    """With a limit for waiting tasks, and a slave."""
     directory = tmp_path_factory.mktemp("master") / "data"
     argv = [*ZSPIDERD, "master", "--data-dir", str(directory), "--port", "0"]
     with Process(argv, env={"ZSPIDER_LIMITS__WAITING": "5"}) as master:
@@ -41,14 +42,9 @@ def master(tmp_path_factory):
         assert master.stop() == 0
 
 
-@pytest.fixture
-def ask(master):
-    def ask(*arguments, code=0):
-        ran = run([*ZSPIDERD, *map(str, arguments), "--data-dir", str(master[1])])
-        assert ran.code == code, ran
-        return ran
-
-    return ask
+@pytest.fixture(scope="module")
+def data_dir(master):
+    return master[1]
 
 
 @pytest.fixture

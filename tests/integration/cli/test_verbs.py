@@ -30,26 +30,6 @@ class Handler(BaseHandler):
 """
 
 
-@pytest.fixture(scope="module")
-def data_dir(tmp_path_factory):
-    directory = tmp_path_factory.mktemp("master") / "data"
-    argv = [*ZSPIDERD, "master", "--data-dir", str(directory), "--port", "0"]
-    with Process(argv) as master:
-        master.wait_for("master_started")
-        yield directory
-        assert master.stop() == 0
-
-
-@pytest.fixture
-def ask(data_dir):
-    def ask(*arguments, code=0):
-        ran = run([*ZSPIDERD, *map(str, arguments), "--data-dir", str(data_dir)])
-        assert ran.code == code, ran
-        return ran
-
-    return ask
-
-
 @pytest.fixture
 def project(ask, tmp_path):
     """A project of its own for each test."""
