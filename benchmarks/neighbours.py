@@ -19,8 +19,6 @@ from tests.support.cluster import ARTICLE, Master
 from tests.support.nginx import Nginx
 from zspider.roles.demo_site import PAGES, export_site
 
-from benchmarks.subjects import admin_of
-
 BAD = """\
 from pyspider.libs.base_handler import *
 
@@ -49,16 +47,13 @@ def run(site: Path, pages: int, directory: Path, *, has_neighbours: bool) -> flo
     directory.mkdir()
     with Nginx(site, directory / "nginx", buffered=True) as nginx, dead_host() as dead:
         master = Master(directory, master={"local_slave": True}, settings={"log": {"level": "error"}})
-        with closing(master.start()), admin_of(master) as admin:
+        with closing(master.start()):
             master.wait_slaves(1)
             if has_neighbours:
                 master.begin("broken", BAD.format(pages=BAD_PAGES, site=nginx.url, name="broken"), rate=1e6, burst=1e6)
                 master.begin("dead", BAD.format(pages=BAD_PAGES, site=dead, name="dead"), rate=1e6, burst=1e6)
             master.begin("article", ARTICLE.format(pages=pages, site=nginx.url), rate=1e6, burst=1e6)
             master.wait_done("article", pages, DEADLINE_S)
-            if has_neighbours:
-                rows = {row["name"]: row for row in admin.call("status")["projects"]}
-                print({name: rows[name]["paused"] for name in ("broken", "dead")})
         nginx.stop()
         times = [request.time_s for request in nginx.requests() if "?" not in request.uri]
     return len(times) / max(times[-1] - times[0], 1e-3)
