@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 import zmq
+from tests.conftest import lacking
 from tests.support.addresses import loopback_address
 from tests.support.cluster import ARTICLE, FAST, PORT, Cluster, Master, zspiderd
 from tests.support.nginx import Nginx
@@ -41,7 +42,7 @@ def many_descriptors() -> Iterator[None]:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = CONNECTIONS + 500
     if hard != resource.RLIM_INFINITY and hard < wanted:
-        pytest.skip(f"needs {wanted} descriptors, the limit is {hard}")
+        lacking(f"{wanted} descriptors, the limit is {hard}")
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), hard))
     yield
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
