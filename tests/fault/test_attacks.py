@@ -207,15 +207,15 @@ def test_sessions_are_bounded_by_slaves_max_and_the_rest_is_told(master: Master,
     sessions = [os.urandom(16) for _ in range(500)]
     for session in sessions:
         greeting = m.Hello(m.PROTOCOL, session, ["fetcher"], 0, "many", 1, "0", None, 0, 0, [], 0)
-        rogue.until(lambda greeting=greeting: rogue.link.send(greeting), "said")
+        rogue.say(greeting)
         rogue.step()  # what is not read is not said to it
-    rogue.link.send(m.Leave(os.urandom(16)))
+    rogue.say(m.Leave(os.urandom(16)))
     rogue.until(lambda: rogue.heard(m.Unknown), "it has read all before")
     rogue.until(lambda: len(rogue.heard(m.Welcome)) == SLAVES_MAX, "the first are let in")
     assert {one.reason for one in rogue.heard(m.Refused)} == {"busy"}
     assert len(rogue.heard(m.Welcome)) == len(master.slaves()) == SLAVES_MAX
     for session in sessions:
-        rogue.until(lambda session=session: rogue.link.send(m.Leave(session)), "said")
+        rogue.say(m.Leave(session))
 
 
 def test_hellos_that_never_end_take_no_memory(master: Master, rogue: Rogue) -> None:
@@ -227,9 +227,9 @@ def test_hellos_that_never_end_take_no_memory(master: Master, rogue: Rogue) -> N
         for number in range(150):
             session = os.urandom(16)
             greeting = m.Hello(m.PROTOCOL, session, ["fetcher"], 0, "h", 1, "0", None, 0, 0, held, number + 1)
-            rogue.until(lambda greeting=greeting: rogue.link.send(greeting), "said")
+            rogue.say(greeting)
         unknown = len(rogue.heard(m.Unknown))
-        rogue.link.send(m.Leave(session))
+        rogue.say(m.Leave(session))
         rogue.until(lambda unknown=unknown: len(rogue.heard(m.Unknown)) > unknown, "it has read all before")
         sizes.append(process.memory_info().rss)
     assert max(sizes[1:]) - sizes[0] < 20 * MIB, sizes

@@ -18,6 +18,7 @@ import pymysql
 import pytest
 
 START_S = 30.0
+STOP_S = 300.0  # a large pool is written first
 USER, PASSWORD = "crawler", "s3cret/p@ss"
 _names = count(1)
 # What dies with its parent dies with the thread that started it: one that lives as long as the tests starts all.
@@ -108,7 +109,7 @@ class MariaDb:
     def _end(self, number: int) -> None:
         if self._process is not None:
             self._process.send_signal(number)
-            self._process.wait(30)
+            self._process.wait(STOP_S)
             self._process = None
 
     def query(self, sql: str, database: str | None = None) -> tuple[tuple[Any, ...], ...]:

@@ -49,6 +49,10 @@ class Rogue(Slave):
                 self.beat()
         return answer
 
+    def say(self, message: m.AnyMessage) -> None:
+        """Send on control, as soon as the master has read enough of what was sent before."""
+        self.until(lambda: self.link.send(message), "said")
+
     def heard(self, kind: type[Any]) -> list[Any]:
         """All messages of this kind, in order."""
         return [message for message in self.messages if isinstance(message, kind)]
