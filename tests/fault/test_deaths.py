@@ -119,6 +119,21 @@ def test_a_slave_without_descriptors_waits_until_it_has_some(cluster: Cluster, s
     slave.check_alive()
 
 
+def test_what_a_slave_without_descriptors_cannot_ask_for_has_not_failed(cluster: Cluster, site: Nginx) -> None:
+    master = cluster.master().start()
+    slave = cluster.slave(master).start()
+    master.wait_slaves(1)
+    process = psutil.Process(slave.process.pid)
+    limits = process.rlimit(resource.RLIMIT_NOFILE)
+    process.rlimit(resource.RLIMIT_NOFILE, (process.num_fds(), limits[1]))
+    master.begin("article", ARTICLE.format(site=site.url, pages=PAGES), rate=RATE, burst=BURST)
+    slave.process.wait_for("no_descriptors_left", 20)
+    process.rlimit(resource.RLIMIT_NOFILE, limits)
+    assert finish(master, site) == []
+    assert "retry" not in master.counts("article")
+    slave.check_alive()
+
+
 @pytest.mark.root
 def test_a_cut_network_heals(network: Network, cluster: Cluster, pages: Path, tmp_path: Path) -> None:
     with Nginx(pages, tmp_path / "nginx", host=network.host("site")) as far:

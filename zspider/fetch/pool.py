@@ -4,6 +4,8 @@ libcurl says which sockets and which timer it waits for; the sockets are in an e
 whose descriptor can be waited for together with anything else.
 """
 
+import errno
+import os
 import select
 from collections.abc import Collection
 from functools import partial
@@ -24,6 +26,8 @@ from zspider.fetch.transfer import Transfer, answer_at_once
 from zspider.fetch.urls import host_of
 from zspider.settings import FetchSettings
 
+# What libcurl says, without an error number of the system, when it cannot open a socket.
+_WITHOUT_DESCRIPTOR = (pycurl.E_COULDNT_CONNECT, pycurl.E_COULDNT_RESOLVE_HOST)
 IDLE_CONNECTIONS_MAX = 1000  # kept open for the next request to the same server, unless more work at once
 
 _EPOLL_FLAGS = {
@@ -250,12 +254,14 @@ class FetchPool:
             text = f"body larger than {self.settings.body_bytes_max} bytes"
         elif code == pycurl.E_OPERATION_TIMEDOUT and transfer.hops:  # libcurl knows the last hop only
             text = transfer.timeout_text(int(handle.easy.getinfo(pycurl.SIZE_DOWNLOAD_T)))
-        self._fail(transfer, text or f"libcurl error {code}")
+        is_ours = code in _WITHOUT_DESCRIPTOR and not handle.easy.getinfo(pycurl.OS_ERRNO) and not _has_descriptor()
+        self._fail(transfer, text or f"libcurl error {code}", is_ours=is_ours)
 
-    def _fail(self, transfer: Transfer, text: str, status: int = 599) -> None:
+    def _fail(self, transfer: Transfer, text: str, status: int = 599, *, is_ours: bool = False) -> None:
         self._release(transfer)
         request = transfer.request
-        transfer.done(transfer, results.failure(request.tag, request.orig_url, text, transfer.seconds(), status))
+        fetched = results.failure(request.tag, request.orig_url, text, transfer.seconds(), status)
+        transfer.done(transfer, fetched._replace(is_ours=True) if is_ours else fetched)
 
     def _answer(self, transfer: Transfer, fetched: Fetched) -> None:
         del self._transfers[transfer.request.tag]
@@ -279,8 +285,12 @@ class FetchPool:
         status = fetched.result["status_code"]
         if transfer.hops > transfer.request.max_redirects:
             status = 404  # RFC 9309 section 2.3.1.2: after more than five redirects there is no such file
-        self._robots.learn(origin, status, fetched.content, monotonic())
         self._asking.discard(origin)
+        if fetched.is_ours:
+            for waiter in self._parked.pop(origin, ()):
+                self._fail(waiter, "robots.txt could not be asked for", is_ours=True)
+            return
+        self._robots.learn(origin, status, fetched.content, monotonic())
         for waiter in self._parked.pop(origin, ()):
             self._enter(waiter)
 
@@ -309,6 +319,15 @@ class FetchPool:
             self._free.append(handle)
         else:
             handle.close()
+
+
+def _has_descriptor() -> bool:
+    """Whether this process may open another one."""
+    try:
+        os.close(os.dup(0))
+    except OSError as exc:
+        return exc.errno not in (errno.EMFILE, errno.ENFILE)
+    return True
 
 
 def _curl_events(events: int) -> int:

@@ -19,6 +19,7 @@ class Fetched(NamedTuple):
     content: bytes
     redirects: tuple[tuple[int, str], ...] = ()  # those followed: status and the URL that answered so
     is_public: bool = False  # a server outside private networks made it; not told where those are allowed
+    is_ours: bool = False  # nobody was asked: this process has no descriptor left
 
 
 class Head(NamedTuple):

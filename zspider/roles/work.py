@@ -25,6 +25,7 @@ from zspider.task import GUARDED, INTERNAL, End, Grant, is_message
 log = structlog.get_logger(__name__)
 PAGES_BYTES_MAX = 256 * 1024 * 1024  # of pages in memory; above it nothing more is fetched
 NUMBERS_MAX = 10_000  # in one message
+REST_S = 1.0  # for which nothing is fetched when this process has no descriptor left
 UNPACED = 0  # the "project" of tasks that no rate applies to; real ids begin at 1
 CANNOT_LOAD = "script"  # GiveBack.reason by which the master gives us no more of that script
 
@@ -73,6 +74,7 @@ class Work:
         self._relay = RelayPages()
         self._relay_has_room = True
         self._was_broken = False
+        self._rests_until = 0.0  # no request is sent
         self._now = 0.0  # of this turn
 
     # --- what the loop asks ---------------------------------------------------------------------
@@ -122,7 +124,7 @@ class Work:
 
     def wait_s(self, now: float) -> float:
         """Seconds until `step` has something to do though nothing is readable; at most one."""
-        dues: list[float | None] = []
+        dues: list[float | None] = [self._rests_until - now] if now < self._rests_until else []
         if self._pool is not None:
             dues.append(self._pool.wait_s())
             if self._may_fetch():
@@ -348,6 +350,7 @@ class Work:
         return (
             len(self._starts) > 0
             and not self.is_quiet
+            and self._now >= self._rests_until
             and self.held.count(Stage.FETCHING) < self._concurrency
             and self.held.page_bytes < PAGES_BYTES_MAX
             and not self.outbox.is_full
@@ -382,6 +385,12 @@ class Work:
         """A page, or why there is none; both are for the script."""
         lease = self.held.get(fetched.tag)
         if lease is None:
+            return
+        if fetched.is_ours:
+            if self._now >= self._rests_until + REST_S:  # the first time, or it had some meanwhile
+                log.error("no_descriptors_left", advice="see `ulimit -n`; less is fetched until then")
+            self._rests_until = self._now + REST_S
+            self.give_back([lease])
             return
         self.fetched += 1
         self._pass_on(lease, fetched)
