@@ -168,7 +168,7 @@ class SlaveSettings(Section):
     )
     fetch_concurrency: int = Field(100, ge=1, le=5000, description="requests in flight at most")
     processors: int = Field(0, ge=0, le=256, description="processes that run scripts; 0: one per core")
-    window: int = Field(0, ge=0, le=10_000, description="most leases held; 0: twice fetch_concurrency")
+    window: int = Field(0, ge=0, le=10_000, description="most leases held; 0: three times fetch_concurrency")
     outbox_items: int = Field(
         10_000,
         ge=100,

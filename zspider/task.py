@@ -123,11 +123,20 @@ def host_of(url: str) -> str:
 
     Politeness is owed to this name. An IPv6 address stands in its brackets. "" also for what is no URL.
     """
+    if url.startswith(("http://", "https://")) and (end := url.find("/", 8)) > 0:
+        return _host_of_origin(url[:end])
+    return _read_host(url)
+
+
+def _read_host(url: str) -> str:
     plain = _PLAIN_HOST.match(url)
     if plain is None:
         return _odd_host(url)
     scheme, host, port = plain.groups()
     return host.lower() if port is None or port == _SCHEME_PORTS[scheme] else f"{host.lower()}:{port}"
+
+
+_host_of_origin = lru_cache(16_384)(_read_host)  # what all pages of a site begin with
 
 
 def _odd_host(url: str) -> str:

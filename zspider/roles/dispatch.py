@@ -9,7 +9,6 @@ from typing import NamedTuple
 from msgspec import Struct
 
 PAGES_MAX = 48  # sent to one processor at a time: it never waits for the next, and few wait behind a slow one
-AMPLE = PAGES_MAX * 3 // 4  # with fewer it may run out of them before the slave looks again
 STUCK_S = 1.0  # a page that runs longer holds up no others: they go to another processor
 
 
@@ -66,12 +65,6 @@ class Dispatch:
     def assigned(self) -> int:
         """Pages that processors have."""
         return len(self._holder)
-
-    @property
-    def is_ample(self) -> bool:
-        """Every processor has enough pages for a while."""
-        benches = self._benches.values()
-        return bool(benches) and all(len(bench.pages) >= AMPLE for bench in benches)
 
     def up(self, processor: int) -> None:
         """A new process may be given pages."""

@@ -4,7 +4,6 @@ One thread runs `step`; the writer thread owns the storage, the reader thread se
 Whatever a message promises was committed before it is sent.
 """
 
-import gc
 import json
 import os
 import secrets
@@ -20,6 +19,7 @@ from zspider.broker import messages as m
 from zspider.broker.hub import Hub, Received
 from zspider.broker.keys import MasterKeys, check_exposure
 from zspider.errors import ExitCode
+from zspider.roles import garbage
 from zspider.roles.admin import Admin
 from zspider.roles.clock import SYSTEM_CLOCK, Clock
 from zspider.roles.deletions import LOOK_S, Deletions
@@ -41,8 +41,6 @@ RENEW_S = 3.0  # how often the database is told that its master lives
 TRIM_S = 60.0  # how often the database is told to forget what happened too long ago
 STATUS_S = 2.0  # how often systemd is told how it goes
 FLUSH_S = 30.0  # how long a stopping master waits for its last commits
-# Waiting tasks live long and make no cycles: looking for cycles every 700 objects took 8 % of a busy master's time.
-GARBAGE_THRESHOLDS = (20_000, 20, 20)
 PORTS_FILE = "master.ports"
 
 
@@ -126,8 +124,7 @@ class Master:
             waits_for=len(boot.sessions),
         )
         self._notify.ready()
-        gc.freeze()
-        gc.set_threshold(*GARBAGE_THRESHOLDS)
+        garbage.look_seldom()
         try:
             return self.loop(hub, desk, writer, reader, local).run()
         finally:

@@ -87,11 +87,6 @@ class Processing:
         return self._processors.is_broken
 
     @property
-    def is_ample(self) -> bool:
-        """The processors have enough to do for a while."""
-        return self._dispatch.is_ample
-
-    @property
     def capacity(self) -> int:
         """How many pages keep the processors busy."""
         return PAGES_EACH * self._processors.count

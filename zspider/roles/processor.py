@@ -60,7 +60,9 @@ FOLLOW_BYTES = 60  # what a follow costs beside its texts
 WEIGH_S = 0.25  # how often the resident memory is looked at, between two pages
 # A page's garbage is not in cycles, and what is imported stays: the usual 700 cost 2 % of the time.
 GARBAGE_THRESHOLD = 10_000
+GARBAGE_PART = 16  # of processor.memory_bytes: grown by this much, it looks for garbage at once
 PAGES_TOGETHER = 12  # whose outcomes go with one call, as long as pages are quick
+NICE = 5  # the slave, which has many pages under way and a master to talk to, goes first
 IDLE_S = 0.5  # how often a signal to stop is looked for while there is nothing to do
 REASON_CHARS = 2000  # Outcome.reason
 NAME_CHARS = 64  # of a project
@@ -101,6 +103,7 @@ class Processor:
         self._waiting = 0  # pages whose outcomes have not gone to the slave
         self._waiting_since = 0.0
         self._weigh_at = monotonic() + WEIGH_S
+        self._weight = 0  # when garbage was looked for the last time because of it
         self._is_exhausted = False  # it has met its memory limit
         self._is_copy = False
 
@@ -159,14 +162,25 @@ class Processor:
         if self._pages == self._options.recycle_tasks:
             return f"{self._pages} pages (processor.recycle_tasks)"
         now = monotonic()
-        if now < self._weigh_at or not self._options.recycle_bytes:
+        if now < self._weigh_at:
             return ""
         self._weigh_at = now + WEIGH_S
         try:
-            weight = resident_bytes()
+            weight = self._weigh()
         except OSError as exc:  # it has no descriptor left
             return str(exc)
-        return f"{weight >> 20} MiB (processor.recycle_mib)" if weight > self._options.recycle_bytes else ""
+        limit = self._options.recycle_bytes
+        return f"{weight >> 20} MiB (processor.recycle_mib)" if limit and weight > limit else ""
+
+    def _weigh(self) -> int:
+        """The resident memory; after a page that left much of it in cycles, of which the next would meet the limit,
+        what remains without them.
+        """
+        weight = resident_bytes()
+        if weight > self._weight + self._options.memory_bytes // GARBAGE_PART:
+            gc.collect()
+            weight = self._weight = resident_bytes()
+        return weight
 
     def _on_memory_error(self) -> str:
         """The memory limit was met: make room to say so, and end after this page."""
@@ -374,6 +388,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = msgspec.json.decode(given.options, type=ProcessorOptions)
     die_with_parent(given.parent)
     own_session()
+    os.nice(NICE)
     give_up_rights()
     shim.install()
     pipe = Pipe.inherited(given.pipe)

@@ -6,7 +6,6 @@ One thread runs `step`; it waits in one place for the master, for web servers, f
 import os
 import random
 import socket
-import time
 from collections.abc import Callable
 from typing import Literal
 
@@ -18,6 +17,7 @@ from zspider.broker.address import Address
 from zspider.broker.link import Link, Polled
 from zspider.broker.token import Token
 from zspider.errors import ExitCode
+from zspider.roles import garbage
 from zspider.roles.clock import SYSTEM_CLOCK, Clock
 from zspider.roles.drain import Drain
 from zspider.roles.held import Stage
@@ -32,7 +32,6 @@ log = structlog.get_logger(__name__)
 HELD_PER_HELLO = 1000
 STATUS_S = 2.0  # how often systemd is told how it goes
 NO_TOKEN_RETRY_S = 1.0
-GATHER_S = 0.002  # while the processors have enough to do: a turn for one page costs as much as one for ten
 DRAIN_TURN_S = 0.05  # while draining, its deadlines are looked at so often
 TOKEN_ADVICE = "the token in {where} is not valid on this master; on the master run: zspiderd token show"  # noqa: S105
 PROTOCOL_ADVICE = (
@@ -83,6 +82,7 @@ class Slave:
         try:
             with self._signals:
                 self.start()
+                garbage.look_seldom()
                 while not self.is_done:
                     self.step()
         finally:
@@ -113,8 +113,6 @@ class Slave:
         if self._link is None:
             self._step_apart(wait_max_s)
             return
-        if self.work.is_ample:
-            time.sleep(GATHER_S)
         fds = self.work.fds | {self._signals.fd}
         polled = self._link.poll(self._wait_s(self._link, wait_max_s), fds, self.work.pipes)
         now = self._clock.monotonic()

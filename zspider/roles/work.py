@@ -66,7 +66,7 @@ class Work:
         self._settings = settings
         self._voice = voice
         self._concurrency = slave.fetch_concurrency
-        self._window = slave.window or 2 * slave.fetch_concurrency
+        self._window = slave.window or 3 * slave.fetch_concurrency
         self._projects = jobs.Projects()
         self._starts = Starts()
         self._pool = make_pool(settings.fetch, slave.fetch_concurrency) if "fetcher" in slave.roles else None
@@ -116,11 +116,6 @@ class Work:
     def pipes(self) -> Collection[Pipe]:
         """Pipes to wait for: none while nobody may make more outcomes."""
         return () if self._processing is None or self.outbox.is_full else self._processing.pipes
-
-    @property
-    def is_ample(self) -> bool:
-        """Nobody would gain from an early `read` and `step`."""
-        return self._processing is not None and self._processing.is_ample
 
     def wait_s(self, now: float) -> float:
         """Seconds until `step` has something to do though nothing is readable; at most one."""

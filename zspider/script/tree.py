@@ -16,6 +16,9 @@ from zspider.task import URL_BYTES_MAX
 
 LINK_ATTRIBUTES = {"a": "href", "link": "href", "script": "src", "img": "src", "iframe": "src", "form": "action"}
 
+MET_LINKS_MAX = 60_000  # whose meaning is kept: some 15 MiB
+MET_CHARS_MAX = 500  # of one that is kept
+
 _PARSER = HTMLParser(encoding="utf-8")
 _hrefs = etree.XPath("descendant-or-self::a/@href | descendant-or-self::area/@href", smart_strings=False)
 _is_tag = re.compile(r"[a-z][a-z0-9]*\Z").match
@@ -84,16 +87,17 @@ class Links:
     def listed(self, selector: str | None, attribute: str) -> list[str]:
         """The links as Response.links() describes them."""
         join = self._join()
-        # Stripped as `crawl()` does it: joining drops an empty query, and may leave white space at the end.
-        joined = dict.fromkeys([join(value).strip() for value in dict.fromkeys(self._values(selector, attribute))])
-        if not join.origin:
-            return [url for url in joined if _may_be_crawled(url)]
-        home = join.origin + "/"  # the start of most links, and known to be right
-        return [
-            url
-            for url in joined
-            if (url.startswith(home) and url.isascii() and len(url) <= URL_BYTES_MAX) or _may_be_crawled(url)
-        ]
+        met = _met_links.of(join.folder)
+        links: dict[str, None] = {}
+        for value in self._values(selector, attribute):
+            link = met.get(value)
+            if link is None:
+                link = _link(join, value)
+                if len(value) <= MET_CHARS_MAX and join.folder and join.is_of_folder(value):
+                    met[value] = link
+            if link:
+                links[link] = None
+        return list(links)
 
     def _values(self, selector: str | None, attribute: str) -> list[str]:
         if selector is None and attribute == "href":
@@ -125,8 +129,41 @@ class Links:
         self.done = True  # only now: a time limit may have struck above, and joining twice is harmless
 
 
-def _may_be_crawled(url: str) -> bool:
+class _MetLinks:
+    """What the links of pages mean, by the folder of the page: the pages of a site have most in common.
+
+    When there are too many, all are forgotten.
+    """
+
+    def __init__(self) -> None:
+        self._folders: dict[str, dict[str, str]] = {}
+        self._current: dict[str, str] = {}
+        self._before = 0  # length of `_current` when it was given out
+        self._total = 0
+
+    def of(self, folder: str) -> dict[str, str]:
+        """URLs by what stands in a page of this folder, "" for what is no link; to be added to, until the next call."""
+        self._total += len(self._current) - self._before
+        if self._total > MET_LINKS_MAX:
+            self._folders.clear()
+            self._total = 0
+        if folder not in self._folders:
+            self._folders[folder] = {}
+            self._total += 1
+        self._current = self._folders[folder]
+        self._before = len(self._current)
+        return self._current
+
+
+_met_links = _MetLinks()
+
+
+def _link(join: Joiner, value: str) -> str:
+    """The URL of a link, or "" for one that `crawl()` would not take or that is none of the Web."""
+    url = join(value).strip()  # as `crawl()` does it: joining drops an empty query, and may leave white space
+    if join.origin and url.startswith(join.origin + "/") and url.isascii() and len(url) <= URL_BYTES_MAX:
+        return url  # the start of most links, and known to be right
     try:
-        return _has_web_address(checked_url(url)) is not None
+        return url if _has_web_address(checked_url(url)) else ""
     except ValueError:
-        return False
+        return ""

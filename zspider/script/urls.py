@@ -1,6 +1,7 @@
 """URLs as pyspider stores them (pyspider.md 2.3 step 4), so that a taskid is the same, and a fast join."""
 
 import re
+from functools import lru_cache
 from typing import Any
 from urllib.parse import urlencode, urljoin, urlparse, urlunparse
 
@@ -68,22 +69,30 @@ def _percent(text: str) -> str:
     return "".join(f"%{byte:02X}" for byte in text.encode("utf-8", "surrogatepass"))
 
 
+@lru_cache(maxsize=1000)
+def _folders(origin: str, folder: str) -> list[str]:
+    """The URLs of a folder and its parents up to the root; none if its path is not plain."""
+    if "//" in folder or "/." in folder:
+        return []
+    parts = folder.split("/")
+    return [origin + "/".join(parts[:n]) + "/" for n in range(len(parts) - 1, 0, -1)]
+
+
 class Joiner:
     """`urljoin` with one base: the plain forms are put together without parsing."""
 
     def __init__(self, base: str) -> None:
         self._base = base
         self.origin = self._page = ""  # scheme and host, and all but the fragment; "": not plain, always ask urljoin
+        self.folder = ""  # URL of the page's folder, which decides what a `is_of_folder` link means; "": not plain
         self._folders: list[str] = []  # the base's folder, then its parents up to the root
         if _is_plain_absolute(base):
-            end = base.find("/", base.index("//") + 2)
-            self.origin = base if end < 0 else base[:end]
-            self._page = base.split("#", 1)[0]
-            path = re.split("[?#]", base[end:], maxsplit=1)[0] if end >= 0 else "/"
-            folder = path[: path.rfind("/") + 1]
-            if "//" not in folder and "/." not in folder:
-                parts = folder.split("/")
-                self._folders = [self.origin + "/".join(parts[:n]) + "/" for n in range(len(parts) - 1, 0, -1)]
+            self._page = base.partition("#")[0]
+            address = self._page.partition("?")[0]
+            end = address.find("/", address.index("//") + 2)
+            self.origin, folder = (address, "/") if end < 0 else (address[:end], address[end : address.rfind("/") + 1])
+            self._folders = _folders(self.origin, folder)
+            self.folder = self._folders[0] if self._folders else ""
 
     def __call__(self, url: str) -> str:
         """Join one URL; surrounding white space is removed. What is not a URL at all is given back."""
@@ -103,6 +112,16 @@ class Joiner:
             return urljoin(self._base, url)
         except ValueError:  # "http://[": let the script see what the page says
             return url
+
+    @staticmethod
+    def is_of_folder(url: str) -> bool:
+        """Whether this certainly means the same on all pages of a folder: it has a path of its own, in a plain form
+        (RFC 3986 section 5.2.2).
+        """
+        url = url.strip()
+        if url.startswith("/"):
+            return _is_plain_path(url) is not None
+        return bool(_is_plain_absolute(url) or _is_plain_relative(url.lstrip("./")))
 
     def _join_relative(self, url: str) -> str:
         """`x`, `../x`, `../../x` joined, or "" for other forms."""

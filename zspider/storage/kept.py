@@ -1,6 +1,7 @@
 """Rows of waiting tasks that need not be read again when their outcomes come."""
 
 from collections.abc import Iterable
+from itertools import islice
 
 from zspider.storage.tasks import TaskRow
 from zspider.task import Ref, Status
@@ -42,8 +43,10 @@ class KeptRows:
             row.body = row.track = row.schedule = None
             row.reason, row.host = "", 0
             row.is_settled = row.is_placed = False
-        while len(self._rows) > self._size:
-            del self._rows[next(iter(self._rows))]
+        surplus = len(self._rows) - self._size
+        if surplus > 0:  # at once: a dict passes over what was deleted at its beginning, each time anew
+            for ref in list(islice(self._rows, surplus)):
+                del self._rows[ref]
 
     def clear(self) -> None:
         """Forget all."""

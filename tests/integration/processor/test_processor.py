@@ -110,6 +110,21 @@ def test_a_processor_that_meets_its_memory_limit_says_so_and_retires():
         assert worker.process.wait(30) == 0
 
 
+def test_what_one_page_leaves_in_cycles_does_not_fail_the_next():
+    text = STAR + (
+        "import time\n"
+        "class H(BaseHandler):\n"
+        "    def page(self):\n"
+        "        cycle = [bytearray(150 * 2**20)]\n"
+        "        cycle.append(cycle)\n"
+        "        time.sleep(0.3)\n"  # longer than WEIGH_S
+    )
+    with processor(memory_bytes=256 * 1024 * 1024) as worker:
+        script = worker.send_script(text)
+        outcomes = [worker.outcome(worker.send_page(script)) for _ in range(3)]
+        assert [outcome.reason for outcome in outcomes] == [""] * 3
+
+
 def test_a_processor_retires_after_so_many_pages(tmp_path):
     gate = tmp_path / "gate"  # shut until all pages were sent: the last one would find nobody
     with processor(recycle_tasks=2) as worker:

@@ -30,7 +30,7 @@ def names(events):
 def test_hello_says_who_it_is(world):
     world.slave(fetch_concurrency=30)
     (hello,) = world.master.said(m.Hello)
-    assert (hello.roles, hello.window, hello.pid) == (["fetcher", "processor"], 60, os.getpid())
+    assert (hello.roles, hello.window, hello.pid) == (["fetcher", "processor"], 90, os.getpid())
     assert (hello.cluster, hello.seen, hello.held) == (None, 0, [])
 
 
@@ -221,7 +221,7 @@ def test_a_full_outbox_announces_a_window_of_nothing(world):
     world.until(lambda: world.master.last_beat.window == 0, "no more, please")
     world.until(lambda: len(world.master.ended()) == 90, "all outcomes")
     world.master.acknowledge()
-    world.until(lambda: world.master.last_beat.window == 200, "room again")
+    world.until(lambda: world.master.last_beat.window == 300, "room again")
     assert len(slave.work.outbox) == 0
 
 

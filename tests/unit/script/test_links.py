@@ -8,8 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lxml.etree import XPathError
 from tests.support.scripts import opened, ran
+from zspider.script import tree
 from zspider.script.options import checked_url
 from zspider.script.response import Response
+from zspider.script.tree import MET_CHARS_MAX, _MetLinks
 
 BASE = "http://site.example/dir/page.html?q=1"
 PAGE = b"""<html><head><link href="style.css"><base href="http://elsewhere.example/"></head><body>
@@ -172,3 +174,37 @@ def test_every_link_of_a_page_may_be_given_to_crawl():
     outcome = ran(FOLLOW.format(body="self.crawl(response.links(), callback=self.other)"), "page", PAGE, url=BASE)
     assert not outcome.reason
     assert [follow.url for follow in outcome.follows] == [url.replace("HTTPS", "https") for url in LINKS]
+
+
+def links_of(url: str, *hrefs: str) -> list[str]:
+    content = "".join(f'<a href="{href}">x</a>' for href in hrefs).encode()
+    return Response({"status_code": 200, "url": url}, content).links()
+
+
+def test_pages_of_one_folder_share_what_links_mean_and_other_folders_do_not():
+    hrefs = ("x", "?q", "#f", "", "mailto:m@x", "../y")
+    for _ in range(2):  # the second time from what was met
+        assert links_of("http://s.example/a/1.html", *hrefs) == [
+            "http://s.example/a/x", "http://s.example/a/1.html?q", "http://s.example/a/1.html#f",
+            "http://s.example/a/1.html", "http://s.example/y",
+        ]  # fmt: skip
+        assert links_of("http://s.example/a/2.html", *hrefs) == [
+            "http://s.example/a/x", "http://s.example/a/2.html?q", "http://s.example/a/2.html#f",
+            "http://s.example/a/2.html", "http://s.example/y",
+        ]  # fmt: skip
+        assert links_of("http://s.example/b/1.html", "x", "../y") == ["http://s.example/b/x", "http://s.example/y"]
+        assert links_of("http://t.example/a/1.html", "x") == ["http://t.example/a/x"]
+
+
+def test_however_many_links_and_folders_are_met_few_are_remembered(monkeypatch):
+    monkeypatch.setattr(tree, "MET_LINKS_MAX", 100)
+    met = _MetLinks()
+    for number in range(1000):
+        met.of(f"http://s.example/{number % 170}/").update({f"{number}": "http://s.example/", "same": ""})
+        assert len(met._folders) + sum(map(len, met._folders.values())) <= 100 + 3
+    long = "x" * (MET_CHARS_MAX + 1)
+    assert links_of("http://long.example/", long, "short") == [
+        f"http://long.example/{long}",
+        "http://long.example/short",
+    ]
+    assert tree._met_links.of("http://long.example/").keys() == {"short"}

@@ -130,3 +130,30 @@ def test_a_fast_join_is_a_join(base, url):
     except ValueError:
         expected = url.strip()
     assert Joiner(base)(url) == expected
+
+
+pages = st.sampled_from(["c.html", "d.html?q=/x/y#f", "", "e;p=1/", "f?x#y"])
+
+
+@given(st.sampled_from(["http://h/", "https://h:1/a/b/"]), pages, pages, texts)
+def test_a_link_of_a_folder_means_the_same_on_all_its_pages(folder, page, other, url):
+    one, another = Joiner(folder + page), Joiner(folder + other)
+    if one.folder == another.folder and Joiner.is_of_folder(url):
+        assert one(url) == another(url)
+
+
+@pytest.mark.parametrize("base", ["http://h?q", "http://h/a/./b", "https://h:1/a//b/", "", "mailto:x"])
+def test_an_odd_page_has_no_folder(base):
+    assert Joiner(base).folder == ""
+
+
+@pytest.mark.parametrize(
+    "url", ["", " ", "?q", "#f", " #f", ";p", "http:", "http:?q", "http:x", "x:y", "//", "/\t/", "..#f"]
+)
+def test_a_link_without_a_path_of_its_own_is_of_its_page(url):
+    assert not Joiner.is_of_folder(url)
+
+
+@pytest.mark.parametrize("url", ["x", " x ", "/x", "../x?q#f", "./x", "/", "http://h/x"])
+def test_a_link_with_a_path_of_its_own_is_of_its_folder(url):
+    assert Joiner.is_of_folder(url)
