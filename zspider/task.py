@@ -174,8 +174,11 @@ def message_taskid(project: int, taskid: str, run: int, index: int) -> str:
     return MESSAGE_PREFIX + sha256(sender).hexdigest()[:32]
 
 
-def result_taskid(url: str) -> str:
-    """What a message's script sees as its taskid, and its result is stored under (pyspider.md 2.7)."""
+def usual_taskid(url: str) -> str:
+    """The taskid of a URL, unless its script decides otherwise (pyspider.md 2.7).
+
+    A message's script sees it as its task's, and its result is stored under it.
+    """
     return md5(url.encode("utf-8", "surrogatepass"), usedforsecurity=False).hexdigest()
 
 
@@ -213,6 +216,11 @@ class Follow(Struct, frozen=True, array_like=True):
     force_update: bool = False
     auto_recrawl: bool = False
     cancel: bool = False
+
+    @property
+    def asks_nothing(self) -> bool:
+        """Whether it changes nothing when its task has a row already."""
+        return self.age_ms is None and self.itag is None and not (self.force_update or self.cancel)
 
 
 class Message(Struct, frozen=True, array_like=True):
@@ -272,6 +280,7 @@ class Outcome(Struct, frozen=True, array_like=True):
     messages: Annotated[list[Message], Meta(max_length=MESSAGES_MAX)] = []
     schedule: NewSchedule | None = None  # counts when the task will be recrawled, tried again, or has failed
     answer: Answer | None = None  # None: the usual one, a 200 that asks for nothing
+    repeats: Count = 0  # follows that were left out: their tasks have rows, and they ask for nothing
 
 
 class ScriptInfo(Struct, frozen=True):

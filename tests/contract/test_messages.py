@@ -13,7 +13,7 @@ from zspider.task import (
     ProjectStatus,
     Status,
     Task,
-    result_taskid,
+    usual_taskid,
 )
 
 URL = "http://example.org/page#1"
@@ -82,18 +82,18 @@ def test_a_message_that_was_heard_leaves_nothing_but_its_result(crawl: Crawl) ->
     got = crawl.commit(outcome(task, results=[b'"heard"'], track=b"t", follows=[follow("next")]))
     assert [(end.ref, end.status, end.late) for end in got.ended] == [(task.ref, Status.SUCCESS, False)]
     assert not crawl.knows(task.taskid)
-    assert crawl.results() == {result_taskid(URL): ['"heard"']}
+    assert crawl.results() == {usual_taskid(URL): ['"heard"']}
     assert crawl.counts() == {"new": 3, "waiting": 1, "done": 1, "success": 1, "messages": 1, "results": 1}
     assert crawl.commit(outcome(task, results=[b'"again"'])).ended[0].late
-    assert crawl.results() == {result_taskid(URL): ['"heard"']}
+    assert crawl.results() == {usual_taskid(URL): ['"heard"']}
 
 
 def test_of_results_under_one_url_the_newest_wins_also_within_one_batch(crawl: Crawl) -> None:
     first, second, third = sent(crawl, message(), message(), message())
     crawl.commit(outcome(first, results=[b"1", b"2"]), outcome(second, results=[b"3"]))
-    assert crawl.results() == {result_taskid(URL): ["3"]}
+    assert crawl.results() == {usual_taskid(URL): ["3"]}
     crawl.commit(outcome(third))  # no result: what is stored stays
-    assert crawl.results() == {result_taskid(URL): ["3"]}
+    assert crawl.results() == {usual_taskid(URL): ["3"]}
     assert crawl.counts()["results"] == 1
 
 

@@ -6,14 +6,16 @@ import msgspec
 import pytest
 from zspider.broker import messages as m
 from zspider.roles.desk import Desk
+from zspider.roles.repeats import Repeats
 from zspider.roles.slave import Slave
 from zspider.scheduler.leases import LeaseTable
 from zspider.scheduler.membership import Membership
+from zspider.script.known import Known
 from zspider.storage.accept import Batch, refs_of
 from zspider.storage.commit import Writer
 from zspider.storage.ownership import Fence
 from zspider.storage.report import Committed
-from zspider.task import End, Outcome, Ref, Status, task_key
+from zspider.task import End, Follow, Outcome, Ref, Status, task_key
 
 Plant = Callable[[pytest.MonkeyPatch], None]
 
@@ -25,7 +27,7 @@ def no_outbox(patch: pytest.MonkeyPatch) -> None:
     def push(self: Slave, link: object, now: float) -> None:
         real(self, link, now)  # type: ignore[arg-type]
         sent = [item for queue in self.work.outbox._sent for item in queue]
-        self.work.acknowledge(sent, now)
+        self.work.acknowledge(sent, [], now)
 
     patch.setattr(Slave, "_push_outcomes", push)
 
@@ -39,9 +41,9 @@ def split_commit(patch: pytest.MonkeyPatch) -> None:
     """That a run has ended is committed apart from what it led to."""
     real = Writer._write
 
-    def write(self: Writer, outcomes: Sequence[Outcome], now_ms: int) -> Committed:
+    def write(self: Writer, outcomes: Sequence[Outcome], first: int, now_ms: int) -> Committed:
         bare = [msgspec.structs.replace(one, follows=[]) for one in outcomes]
-        report = real(self, bare, now_ms)
+        report = real(self, bare, first, now_ms)
         late = {(end.ref, end.run) for end in report.ended if end.late}
         for one in outcomes:
             ref = Ref(one.project, task_key(one.taskid))
@@ -56,12 +58,12 @@ def no_idempotence_check(patch: pytest.MonkeyPatch) -> None:
     """An outcome that comes late is applied again."""
     real = Batch.end
 
-    def end(self: Batch, outcome: Outcome, is_project: bool) -> None:
+    def end(self: Batch, outcome: Outcome, is_project: bool) -> bool:
         for ref in refs_of([outcome]):
             if (row := self.rows.get(ref)) is not None and outcome.run < row.stored.run:
                 row.stored.status = Status.ACTIVE
                 outcome = msgspec.structs.replace(outcome, run=row.stored.run)
-        real(self, outcome, is_project)
+        return real(self, outcome, is_project)
 
     patch.setattr(Batch, "end", end)
 
@@ -105,6 +107,17 @@ def grants_lost_by_an_early_beat(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(LeaseTable, "lost", lost)
 
 
+def learned_too_early(patch: pytest.MonkeyPatch) -> None:
+    """A processor leaves out what it has submitted before the master says that it is there."""
+    real = Repeats.ran
+
+    def ran(self: Repeats, page: m.Page, known: Known, follows: Sequence[Follow]) -> None:
+        real(self, page, known, follows)
+        self.confirmed([page.number])
+
+    patch.setattr(Repeats, "ran", ran)
+
+
 BUGS: dict[str, Plant] = {
     plant.__name__.replace("_", " "): plant
     for plant in (
@@ -116,5 +129,6 @@ BUGS: dict[str, Plant] = {
         no_epoch_check,
         run_not_grown_on_retry,
         grants_lost_by_an_early_beat,
+        learned_too_early,
     )
 }

@@ -8,7 +8,18 @@ from tests.support.scheduler_world import assert_invariants
 from zspider.broker import messages as m
 from zspider.broker.codec import decode_outcome
 from zspider.roles.held import Stage
-from zspider.task import INTERNAL, ON_FINISHED, ON_START, SINCE_FINISHED, End, Outcome, Status, is_message, task_key
+from zspider.task import (
+    INTERNAL,
+    ON_FINISHED,
+    ON_START,
+    SINCE_FINISHED,
+    End,
+    Follow,
+    Outcome,
+    Status,
+    is_message,
+    task_key,
+)
 
 if TYPE_CHECKING:
     from tests.simulation.machines import MasterMachine, SlaveMachine
@@ -51,6 +62,12 @@ class Checks:
             outcomes = self._pushed[session, item]
             if not any(self._is_committed(outcome) for outcome in outcomes):
                 raise Violation(f"acknowledged and not committed: {outcomes[0].taskid} in run {outcomes[0].run}")
+
+    def left_out(self, follows: list[Follow]) -> None:
+        """Only what has a row is not submitted."""
+        for follow in follows:
+            if not self._is_known(follow.taskid):
+                raise Violation(f"left out and not there: {follow.taskid}")
 
     def granted(self, master: "MasterMachine", session: bytes) -> None:
         """Nobody gets more than he wants."""

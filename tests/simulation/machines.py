@@ -8,11 +8,14 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 from tests.simulation.database import KNOWN, FaultyDatabase, MasterKilled, Plan
 from tests.simulation.network import Hub, Link
 from tests.simulation.timeline import Machine
 from tests.simulation.writer import SimulatedWriter
+from zspider.broker.codec import decode_outcome, encode_outcome
 from zspider.broker.keys import MasterKeys
+from zspider.broker.messages import Page
 from zspider.errors import OwnedElsewhere
 from zspider.fetch import Fetched
 from zspider.roles.desk import Desk
@@ -21,6 +24,7 @@ from zspider.roles.master import Master, _boot, _Loop, _reraise
 from zspider.roles.processing import Customer
 from zspider.roles.projects_wanted import ProjectsWanted
 from zspider.roles.reader import ReaderThread
+from zspider.roles.repeats import Repeats
 from zspider.roles.scripts_kept import ScriptsKept
 from zspider.roles.slave import Slave
 from zspider.roles.work import Work
@@ -174,7 +178,6 @@ class Processors:
     fds: Collection[int] = frozenset()
     pipes: Collection[Any] = ()
     is_broken = False
-    is_ample = False
     capacity = 8
 
     def __init__(self, machine: "SlaveMachine", held: HeldLeases, customer: Customer) -> None:
@@ -185,6 +188,7 @@ class Processors:
         self._customer = customer
         self._waiting: list[int] = []  # for their script's text
         self._running: dict[int, float] = {}
+        self._repeats = Repeats()
 
     def __len__(self) -> int:
         return len(self._waiting) + len(self._running)
@@ -210,6 +214,7 @@ class Processors:
     def die(self) -> None:
         """All processes are killed; others begin their pages anew."""
         now = self._machine.clock.monotonic()
+        self._repeats = Repeats()
         for serial in self._running:
             self._running[serial] = now + self._machine.world.process_s()
 
@@ -233,7 +238,19 @@ class Processors:
             *parts, last = self._machine.world.site.run(lease.page)
             for part in parts:
                 self._customer.on_part(lease, part)
-            self._customer.on_outcome(lease, last)
+            self._customer.on_outcome(lease, self._without_repeats(lease.page, last))
+
+    def _without_repeats(self, page: Page, packed: bytes) -> bytes:
+        """What a script's `crawl()` would have left out is left out."""
+        outcome, known = decode_outcome(packed), self._repeats.known(page)
+        repeats = [one for one in outcome.follows if one.asks_nothing and known.get(one.url) == one.taskid]
+        follows = [one for one in outcome.follows if one not in repeats]
+        self._repeats.ran(page, known, follows)
+        self._machine.world.checks.left_out(repeats)
+        return encode_outcome(msgspec.structs.replace(outcome, follows=follows, repeats=len(repeats)))
+
+    def known(self, leases: Iterable[Lease]) -> None:
+        self._repeats.confirmed(lease.serial for lease in leases)
 
     def close(self) -> None:
         self._running.clear()

@@ -19,7 +19,7 @@ from zspider.task import (
     ScriptInfo,
     is_message,
     message_options,
-    result_taskid,
+    usual_taskid,
 )
 
 PROJECT = "site"
@@ -54,7 +54,7 @@ class Site:
         for page in self.pages:
             if page.fails <= RETRIES:
                 page.links.extend(chance.choices(range(len(self.pages)), k=chance.randint(0, 4)))
-        self._taskids = {result_taskid(page_url(number)): page for number, page in enumerate(self.pages)}
+        self._taskids = {usual_taskid(page_url(number)): page for number, page in enumerate(self.pages)}
         self._delays = {"0": chance.uniform(0.2, 2.0), "": chance.uniform(0.2, 4.0)}
 
     def _page(self, number: int, chance: random.Random) -> Page:
@@ -76,7 +76,7 @@ class Site:
 
     def forced(self) -> Counter[str]:
         """How often each of these tasks is restarted by a page, if it was known then."""
-        return Counter(result_taskid(page_url(page.forces)) for page in self.pages if page.forces is not None)
+        return Counter(usual_taskid(page_url(page.forces)) for page in self.pages if page.forces is not None)
 
     def messages(self) -> int:
         """How many are sent."""
@@ -91,7 +91,7 @@ class Site:
         }
         for number, page in enumerate(self.pages):
             if page.message:
-                found[result_taskid(_message_url(number))] = _result(_message_url(number), FIRST)
+                found[usual_taskid(_message_url(number))] = _result(_message_url(number), FIRST)
         return found
 
     # --- the script
@@ -140,7 +140,7 @@ def follow(number: int, visit: str = "", **changes: object) -> Follow:
     fetch = {"save": visit} if visit else {}
     body = _pack({"schedule": {}, "fetch": fetch, "process": {}})
     fields = {"retries": RETRIES, "itag": visit or None, **changes}
-    return Follow(result_taskid(url), url, body, **fields)  # type: ignore[arg-type]
+    return Follow(usual_taskid(url), url, body, **fields)  # type: ignore[arg-type]
 
 
 def _message_url(number: int) -> str:

@@ -30,6 +30,7 @@ from zspider.roles.running import Running
 from zspider.task import Outcome
 
 DEADLINE_S = 30.0
+_PAGE_FIELDS = ("group", "rate", "burst", "updated_ms", "generation")
 ROOT = Path(__file__).parent.parent.parent
 
 
@@ -80,7 +81,11 @@ class ProcessorAtWork:
             task=task | changes.get("task", {}),
             fetch=fetch | changes.get("fetch", {}),
             content=content,
-            **{name: changes[name] for name in ("group", "rate", "burst", "updated_ms") if name in changes},
+            **{
+                name: changes[name]
+                for name in ("group", "rate", "burst", "updated_ms", "generation")
+                if name in changes
+            },
         )
         self.send(page)
         return self._number

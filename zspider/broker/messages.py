@@ -18,6 +18,8 @@ ClusterId = Annotated[bytes, Meta(min_length=16, max_length=16)]
 Epoch = Annotated[int, Meta(ge=0, le=2**53)]
 Number = Annotated[int, Meta(ge=0, le=2**53)]
 Numbers = Annotated[list[Number], Meta(max_length=20_000)]
+# While a project's stays the same, none of its tasks is deleted, and the master is the same; b"": nothing is promised.
+Generation = Annotated[bytes, Meta(max_length=64)]
 Short = Annotated[str, Meta(max_length=256)]
 Text = Annotated[str, Meta(max_length=4096)]
 Port = Annotated[int, Meta(ge=0, le=65535)]
@@ -166,7 +168,7 @@ class MasterBeat(Message, frozen=True, tag="masterbeat"):
 
 
 class ProjectInfo(Message, frozen=True, tag="project"):
-    """Master -> slave, before the first grant of this script version to a slave."""
+    """Master -> slave, before the first grant for which this is true."""
 
     project: ProjectId
     name: Short
@@ -177,6 +179,7 @@ class ProjectInfo(Message, frozen=True, tag="project"):
     updated_ms: Millis
     script: ScriptHash
     crawl_config: bytes  # msgpack map, late-bound defaults (pyspider.md 2.5)
+    generation: Generation = b""
 
 
 class Grants(Message, frozen=True, tag="grants"):
@@ -203,10 +206,14 @@ class ProjectScript(Message, frozen=True, tag="projectscript"):
 
 
 class Ack(Message, frozen=True, tag="ack"):
-    """Master -> slave: these outbox items (their `id`) are committed, or need not be; forget them."""
+    """Master -> slave: these outbox items (their `id`) are committed, or need not be; forget them.
+
+    `known` are those of `ids` with follows each of which has a row now, or was to be cancelled.
+    """
 
     epoch: Epoch
     ids: Numbers
+    known: Numbers = []
 
 
 class Release(Message, frozen=True, tag="release"):
@@ -295,6 +302,7 @@ class Page(Message, frozen=True, tag="page"):
     rate: float = 0.0
     burst: float = 0.0
     updated_ms: Millis = 0
+    generation: Generation = b""  # of the project when the task was granted
 
 
 class Up(Message, frozen=True, tag="up"):
@@ -307,6 +315,12 @@ class Processed(Message, frozen=True, tag="processed"):
     number: Number
     final: bool
     outcome: bytes
+
+
+class Known(Message, frozen=True, tag="known"):
+    """Slave -> processor: the follows of these pages of yours have rows now, unless they cancel."""
+
+    numbers: Numbers
 
 
 class WantProject(Message, frozen=True, tag="wantproject"):
@@ -342,5 +356,5 @@ AnyMessage = (
     | Taken | Resend
     | Outcomes
     | AdminRequest | AdminReply
-    | Page | Up | Processed | WantProject | LoadFailed | Retired | Stop
+    | Page | Up | Processed | Known | WantProject | LoadFailed | Retired | Stop
 )  # fmt: skip

@@ -7,7 +7,7 @@ import msgspec
 
 from zspider.errors import ConfigError
 from zspider.storage import Committed
-from zspider.task import ADD_URLS_MAX, Follow, Url, result_taskid
+from zspider.task import ADD_URLS_MAX, Follow, Url, usual_taskid
 
 _Urls = Annotated[list[Url], msgspec.Meta(min_length=1, max_length=ADD_URLS_MAX)]
 
@@ -23,7 +23,7 @@ class AddRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """The URLs in the form that storage takes; each task has the id that `crawl()` gives by default."""
         like = self.like
         rest = [getattr(like, name) for name in Follow.__struct_fields__[2:]]
-        return [Follow(result_taskid(url), url, *rest) for url in self.urls]
+        return [Follow(usual_taskid(url), url, *rest) for url in self.urls]
 
 
 def read_request(args: Mapping[str, Any]) -> AddRequest:

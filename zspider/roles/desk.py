@@ -1,7 +1,7 @@
 """The master's side of the conversation with its slaves: messages in, core, actions, messages out."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 
 import msgspec
 import structlog
@@ -88,7 +88,7 @@ class Desk:
         self.started = self._clock.monotonic()
         self._writer = writer
         self._texts = ScriptTexts(writer)
-        self._granting = Granting(self._hub, self._keys, core, epoch)
+        self._granting = Granting(self._hub, self._keys, core, cluster, epoch)
         self._news = ProjectNews(settings.scheduler.pause_s)
         self._settings = settings.master
         self.heartbeat_s = settings.master.heartbeat_s
@@ -364,7 +364,7 @@ class Desk:
         for one in deliveries:
             if one.outcome.taskid in INTERNAL:
                 self._internal_ended(one.outcome)
-        self._acknowledge(deliveries)
+        self._acknowledge(deliveries, set(report.followed))
 
     def _recount(self, projects: Iterable[Project]) -> None:
         for project in projects:
@@ -397,13 +397,17 @@ class Desk:
                 and_more=max(0, len(names) - NAMES_SHOWN),
             )
 
-    def _acknowledge(self, deliveries: Iterable[Delivery]) -> None:
-        ids: dict[bytes, list[int]] = {}
-        for one in deliveries:
-            ids.setdefault(one.session, []).append(one.id)
-        for session_id, done in ids.items():
+    def _acknowledge(self, deliveries: Sequence[Delivery], followed: Container[int]) -> None:
+        """Followed: the deliveries whose follows all have rows now, by their index."""
+        ids: dict[bytes, tuple[list[int], list[int]]] = {}
+        for index, one in enumerate(deliveries):
+            done, known = ids.setdefault(one.session, ([], []))
+            done.append(one.id)
+            if index in followed:
+                known.append(one.id)
+        for session_id, (done, known) in ids.items():
             if (session := self.core.sessions.get(session_id)) is not None:
-                self._hub.send(session.route, m.Ack(self.epoch, done))
+                self._hub.send(session.route, m.Ack(self.epoch, done, known))
 
     def _internal_ended(self, outcome: Outcome) -> None:
         if outcome.taskid != CRONJOB:

@@ -7,6 +7,7 @@ from zspider.broker.hub import Hub
 from zspider.broker.keys import MasterKeys, proof
 from zspider.scheduler.core import Core
 from zspider.scheduler.leases import Lease, Session
+from zspider.storage.counters import FIRST_RUN
 from zspider.task import Grant, Project, ScriptInfo
 
 GRANT_BYTES = 192 * 1024  # of one Grants message
@@ -16,10 +17,11 @@ GRANTS_MAX = 500
 class Granting:
     """Sends what the core has granted; what cannot be sent goes back to it."""
 
-    def __init__(self, hub: Hub, keys: MasterKeys, core: Core, epoch: int) -> None:
+    def __init__(self, hub: Hub, keys: MasterKeys, core: Core, cluster: bytes, epoch: int) -> None:
         self._hub = hub
         self._keys = keys
         self._core = core
+        self._cluster = cluster
         self._epoch = epoch
 
     def give(self, session: Session, grants: Sequence[tuple[Lease, int]]) -> None:
@@ -62,12 +64,12 @@ class Granting:
         )
 
     def _introduce(self, session: Session, project: Project) -> None:
-        version = (project.id, project.script, project.updated_ms)
-        if project.info is None:
-            version = (project.id, project.script, -1)  # crawl_config is not known yet
-        if version in session.told:
+        deletions = project.counts.get(FIRST_RUN, 0)
+        updated_ms = -1 if project.info is None else project.updated_ms  # -1: crawl_config is not known yet
+        version, state = (project.id, project.script), (updated_ms, deletions)
+        if session.told.get(version) == state:
             return
-        session.told.add(version)
+        session.told[version] = state
         info = project.info or ScriptInfo()
         self._hub.send(
             session.route,
@@ -81,5 +83,6 @@ class Granting:
                 updated_ms=project.updated_ms,
                 script=project.script,
                 crawl_config=info.crawl_config,
+                generation=b"%b %d %d" % (self._cluster, self._epoch, deletions),
             ),
         )

@@ -40,6 +40,7 @@ class Lease(Struct, eq=False):
     page: Page | None = None  # from the fetch until the outcome
     page_bytes: int = 0
     deaths: int = 0  # processors that died while they ran it
+    processor: int | None = None  # which has made its outcome
 
     @property
     def is_granted(self) -> bool:

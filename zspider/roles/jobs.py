@@ -11,7 +11,7 @@ from zspider.fetch import Fetched
 from zspider.roles.answers import UNKNOWN
 from zspider.roles.held import Lease
 from zspider.roles.merge import LateConfig
-from zspider.task import GUARDED, End, Grant, Outcome, Status, is_message, result_taskid
+from zspider.task import GUARDED, End, Grant, Outcome, Status, is_message, usual_taskid
 
 TASK_PACK = 1  # pyspider's `type` of an ordinary task
 REASON_CHARS_MAX = 2000
@@ -67,7 +67,7 @@ def task_of(grant: Grant, info: ProjectInfo, config: LateConfig) -> dict[str, An
         raise BadTask(f"the task's options cannot be read: {exc}") from exc
     schedule["retried"] = grant.retried
     task = {
-        "taskid": result_taskid(grant.url) if is_message(grant.taskid) else grant.taskid,
+        "taskid": usual_taskid(grant.url) if is_message(grant.taskid) else grant.taskid,
         "project": info.name,
         "url": grant.url,
         "status": int(Status.ACTIVE),
@@ -116,6 +116,7 @@ def page_of(lease: Lease, number: int, fetched: Fetched) -> Page:
         rate=info.rate,
         burst=info.burst,
         updated_ms=info.updated_ms,
+        generation=info.generation,
     )
 
 

@@ -7,6 +7,7 @@ import structlog
 
 from zspider.broker.messages import (
     AnyMessage,
+    Known,
     LoadFailed,
     Page,
     Processed,
@@ -129,6 +130,15 @@ class Processing:
             self._processors.send(index, answer)
             self._dispatch.progress(index, now)
 
+    def known(self, leases: Iterable[Lease]) -> None:
+        """What these pages have led to has rows: whoever has made their outcomes need not submit it again."""
+        serials: dict[int, list[int]] = {}
+        for lease in leases:
+            if lease.processor is not None:
+                serials.setdefault(lease.processor, []).append(lease.serial)
+        for index, numbers in serials.items():
+            self._processors.send(index, Known(numbers))
+
     # --- a turn ---------------------------------------------------------------------------------
 
     def read(self, ready_fds: set[int], ready_pipes: Iterable[Pipe], now: float) -> None:
@@ -211,6 +221,7 @@ class Processing:
                 if (lease := self._open(serial)) is not None:
                     self._processors.loaded_by(index).add(lease.script)
                     self._dispatch.drop(serial)
+                    lease.processor = index
                     self._customer.on_outcome(lease, packed)
             case WantProject(name=name):
                 self.projects.want(index, name, now)

@@ -21,6 +21,7 @@ import msgspec
 from zspider.broker import codec
 from zspider.broker.messages import (
     AnyMessage,
+    Known,
     LoadFailed,
     Page,
     Processed,
@@ -43,6 +44,7 @@ from zspider.roles.limits import (
     resident_bytes,
 )
 from zspider.roles.projects_wanted import WAIT_S
+from zspider.roles.repeats import Repeats
 from zspider.roles.running import Running
 from zspider.script import shim
 from zspider.script.deadline import SLOW_S, Deadline, standing_still
@@ -99,6 +101,7 @@ class Processor:
         self._loaded: OrderedDict[tuple[int, bytes], LoadedScript | LoadError] = OrderedDict()
         self._projects = ProjectFinder(self._ask_project)
         self._came: deque[AnyMessage] = deque()  # while an import waited for its answer
+        self._repeats = Repeats()
         self._pages = 0  # run so far
         self._waiting = 0  # pages whose outcomes have not gone to the slave
         self._waiting_since = 0.0
@@ -134,8 +137,12 @@ class Processor:
                         self._running.page = 0
                     else:  # the page has cut us off, and is to blame for our end
                         self.stopping = True
+            case Known(numbers=numbers):
+                self._repeats.confirmed(numbers)
+                self._send_unless_page_comes()
             case Script(script=digest, text=text):
                 self._texts[digest] = zlib.compress(text.encode("utf-8"))
+                self._send_unless_page_comes()
             case Stop():
                 self.stopping = True
 
@@ -148,6 +155,11 @@ class Processor:
         if self._waiting == 1:
             self._waiting_since = now
         return now - self._waiting_since < SLOW_S
+
+    def _send_unless_page_comes(self) -> None:
+        """What had waited for a page has met something else."""
+        if self._waiting and not self._came and not self._pipe.has_message:
+            self._send_waiting()
 
     def _send_waiting(self) -> bool:
         """Let the slave have all outcomes that are there; waits until it takes them. False: it is gone."""
@@ -217,6 +229,7 @@ class Processor:
 
     def _process(self, page: Page, loaded: LoadedScript) -> None:
         loaded.tell(_facts(page))
+        known = self._repeats.known(page)
         ran = run(
             loaded,
             page.task,
@@ -226,12 +239,14 @@ class Processor:
             time_limit_s=self._options.process_time_limit_s,
             follows_max=self._options.follows,
             outcome_bytes_max=self._options.outcome_bytes,
+            known=known,
             on_memory_error=self._on_memory_error,
             on_slow=self._on_slow if self._waiting else None,
         )
         *parts, last = cut(ran.follows) or [[]]
         self._send_parts(page, parts)
         self._send_final(page, final_outcome(page, ran, last))
+        self._repeats.ran(page, known, last)
 
     def _on_slow(self) -> None:
         if not self._is_copy:
@@ -339,6 +354,7 @@ def final_outcome(page: Page, ran: Ran, follows: list[Follow]) -> Outcome:
         process_ms=ran.process_ms,
         schedule=ran.schedule,
         answer=answer_of(page.fetch, time()),
+        repeats=ran.repeats,
     )
 
 

@@ -340,8 +340,8 @@ class Slave:
         match message:
             case m.Grants(grants=grants):
                 work.grant(grants, now)
-            case m.Ack(ids=ids):
-                work.acknowledge(ids, now)
+            case m.Ack(ids=ids, known=known):
+                work.acknowledge(ids, known, now)
             case m.ProjectInfo():
                 work.learn(message, now)
             case m.Script(script=script, text=text):

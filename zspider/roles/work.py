@@ -183,11 +183,18 @@ class Work:
         """A page that could not be sent can be now."""
         self._relay_has_room = True
 
-    def acknowledge(self, ids: Iterable[int], now: float) -> None:
-        """These outcomes are committed."""
-        for serial in self.outbox.acknowledge(ids, now):
-            if (lease := self.held.get(serial)) is not None:
-                self._let_go(lease)
+    def acknowledge(self, ids: Iterable[int], known: Sequence[int], now: float) -> None:
+        """These outcomes are committed, and the follows of those in `known` have rows."""
+        if known and self._processing is not None:
+            self._processing.known(self._acknowledged(known, now))
+        self._acknowledged(ids, now)
+
+    def _acknowledged(self, ids: Iterable[int], now: float) -> list[Lease]:
+        """Let go of those that are done with this; returns them."""
+        done = [lease for serial in self.outbox.acknowledge(ids, now) if (lease := self.held.get(serial)) is not None]
+        for lease in done:
+            self._let_go(lease)
+        return done
 
     def script_came(self, script: bytes, text: str) -> None:
         """A script's text."""

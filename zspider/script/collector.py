@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from zspider.errors import ScriptError
+from zspider.script.known import Known
 from zspider.script.plain import plain
 from zspider.task import MESSAGE_BYTES_MAX, MESSAGES_MAX, RESULT_BYTES_MAX, RESULTS_MAX, Follow, Message
 
@@ -22,8 +23,8 @@ class LimitError(ScriptError):
 class Collector:
     """Follows, results and messages of one run.
 
-    Invariant: `follows` holds what was not handed to `on_follows` yet, fewer than FOLLOWS_PENDING_MAX if there
-    is somebody to hand to; `fatal` is set once a limit was passed, even if the script swallowed the error.
+    Invariant: `follows` holds what was not handed to `on_follows` yet and is no repeat, fewer than FOLLOWS_PENDING_MAX
+    if there is somebody to hand to; `fatal` is set once a limit was passed, even if the script swallowed the error.
     """
 
     __slots__ = (
@@ -36,7 +37,9 @@ class Collector:
         "fatal",
         "follows",
         "guarded",
+        "known",
         "messages",
+        "repeats",
         "results",
     )
 
@@ -46,12 +49,15 @@ class Collector:
         follows_max: int = FOLLOWS_MAX,
         outcome_bytes_max: int = OUTCOME_BYTES_MAX,
         guarded: bool = False,
+        known: Known | None = None,
     ) -> None:
-        """guarded: what is submitted is (task.GUARDED)."""
+        """guarded: what is submitted is (task.GUARDED). known: URLs whose tasks have rows."""
         self.guarded = guarded
         self.follows: list[Follow] = []
         self.messages: list[Message] = []
         self.results: list[bytes] = []
+        self.known = known or Known()
+        self.repeats = 0  # follows that need not be submitted
         self.count = 0
         self.fatal = ""
         self._seen: set[str] = set()
@@ -68,8 +74,18 @@ class Collector:
             raise self.fail(f"more than {self._follows_max} URLs submitted by one run (limits.follows)")
         return True
 
+    def repeat(self, taskid: str) -> None:
+        """Count a follow that asks for nothing and whose URL is `known`. Raises LimitError."""
+        if self.is_new(taskid):
+            self._seen.add(taskid)
+            self.count += 1
+            self.repeats += 1
+
     def add(self, follow: Follow) -> None:
         """Take a follow that `is_new`."""
+        if follow.asks_nothing and self.known.get(follow.url) == follow.taskid:
+            self.repeat(follow.taskid)
+            return
         self._seen.add(follow.taskid)
         self.count += 1
         self.follows.append(follow)

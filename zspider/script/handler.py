@@ -2,10 +2,10 @@
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
-from hashlib import md5
+from dataclasses import dataclass
 from math import gcd
 from types import GeneratorType
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from zspider.script.arity import call
 from zspider.script.collector import Collector
@@ -24,7 +24,7 @@ from zspider.script.options import (
     make_task,
     with_defaults,
 )
-from zspider.task import MESSAGE_URL, Follow
+from zspider.task import MESSAGE_URL, Follow, usual_taskid
 
 if TYPE_CHECKING:
     from zspider.script.response import Response
@@ -44,14 +44,28 @@ class BaseHandlerMeta(type):
         cls._min_tick = gcd(*(whole_tick(job) for job in cls._cron_jobs))
 
 
-class _Template(NamedTuple):
+@dataclass(slots=True)
+class _Template:
     """What tasks with the same callback, and no other option, have in common."""
 
-    parts: dict[str, dict[str, Any]]
+    schedule_part: dict[str, Any]
+    fetch_part: dict[str, Any]
+    process_part: dict[str, Any]
     body: bytes
     guarded_body: bytes  # of tasks that a public page has led to
     schedule: Schedule
+    has_usual_taskids: bool  # the script does not override `get_taskid`
+    may_repeat: bool  # a URL whose task has a row need not be submitted again
     crawl_config: dict[str, Any]  # its schedule keys, as they were
+
+
+TEMPLATES_MAX = 1000  # a callback may be made anew for each page
+_NOT_MADE: Any = object()
+
+
+def _name_of(callback: Any) -> str:
+    name = callback if isinstance(callback, str) else getattr(callback, "__name__", None)
+    return name if isinstance(name, str) else repr(callback)
 
 
 class BaseHandler(metaclass=BaseHandlerMeta):
@@ -67,8 +81,9 @@ class BaseHandler(metaclass=BaseHandlerMeta):
     logger: logging.Logger = logging.getLogger("zspider.script")
     __env__: Mapping[str, Any] = {}  # never written to: the loader gives each instance its own
     _run: Collector | None = None  # set while a task runs
+    _templates: dict[Any, _Template | None] | None = None  # by callback
 
-    def crawl(self, url: Any, **kwargs: Any) -> Any:
+    def crawl(self, url: Any, *, callback: Any = None, **options: Any) -> Any:
         """Submit a URL, or several with the same options (pyspider.md 2.3).
 
         Returns the task dict of a str, a list of them for an iterable or a curl command, None for anything else.
@@ -81,19 +96,21 @@ class BaseHandler(metaclass=BaseHandlerMeta):
             raise RuntimeError("crawl() works only while a task runs")
         if isinstance(url, str):
             if not url.startswith("curl "):
-                return self._submit(run, url, self._prepared(kwargs))
+                return self._submit(run, url, self._prepared(callback, options))
             arguments = curl_to_arguments(url)
-            return self._submit_all(run, arguments.pop("urls"), {**arguments, **kwargs})
+            return self._submit_all(run, arguments.pop("urls"), callback, {**arguments, **options})
         if isinstance(url, bytes | bytearray):
             raise TypeError("crawl() needs text, not bytes")
-        return self._submit_all(run, url, kwargs) if isinstance(url, Iterable) else None
+        return self._submit_all(run, url, callback, options) if isinstance(url, Iterable) else None
 
-    def _submit_all(self, run: Collector, urls: Iterable[Any], options: dict[str, Any]) -> list[dict[str, Any]]:
+    def _submit_all(
+        self, run: Collector, urls: Iterable[Any], callback: Any, options: dict[str, Any]
+    ) -> list[dict[str, Any]]:
         tasks = []
         prepared = None
         for url in urls:
             if isinstance(url, str):
-                prepared = self._prepared(options) if prepared is None else prepared
+                prepared = self._prepared(callback, options) if prepared is None else prepared
                 tasks.append(self._submit(run, url, prepared))
             elif url is None:
                 self.logger.warning("crawl() was given None among its URLs: skipped")
@@ -101,73 +118,104 @@ class BaseHandler(metaclass=BaseHandlerMeta):
                 raise TypeError(f"crawl() needs URLs as text, not {type(url).__name__}")
         return tasks
 
-    def _prepared(self, options: dict[str, Any]) -> "_Template | dict[str, Any]":
-        """What does not depend on the URL: a template where one fits, else the complete options."""
-        if not options or (len(options) == 1 and "callback" in options):
-            template = self._template(options.get("callback"))
-            if template is not None and not self.is_debugger():
-                return template
-        return self._complete(options)
+    def _prepared(self, callback: Any, options: dict[str, Any]) -> "_Template | dict[str, Any]":
+        """What does not depend on the URL: a template where one fits, else the complete options.
+
+        Templates are made once per callback and `crawl_config`.
+        """
+        if options:
+            return self._complete(callback, options)
+        config = self.crawl_config
+        wanted = {key: config[key] for key in SCHEDULE if key in config} if config else {}
+        templates = self._templates
+        if templates is None or len(templates) > TEMPLATES_MAX:
+            templates = self._templates = {}
+        try:
+            template = templates.get(callback, _NOT_MADE)
+        except TypeError:  # it has no hash, so it is no callback
+            template = None
+        if template is _NOT_MADE or (template is not None and template.crawl_config != wanted):
+            template = templates[callback] = self._made_template(callback, wanted)
+        return self._complete(callback, options) if template is None else template
+
+    def _made_template(self, callback: Any, crawl_config: dict[str, Any]) -> _Template | None:
+        """None when the callback's @config is about single URLs, and in a debugger, which shows what is bound late."""
+        options = self._complete(callback, {})
+        if self.is_debugger() or not fits_a_template(options):
+            return None
+        task = make_task("http://template/", options)
+        schedule = read_schedule(task["schedule"])
+        is_usual = type(self).get_taskid is BaseHandler.get_taskid and "get_taskid" not in self.__dict__
+        return _Template(
+            schedule_part=copied(task["schedule"]),
+            fetch_part=copied(task["fetch"]),
+            process_part=copied(task["process"]),
+            body=pack_body(task),
+            guarded_body=pack_body(task, guarded=True),
+            schedule=schedule,
+            has_usual_taskids=is_usual,
+            may_repeat=is_usual and Follow("-", "-", b"", *schedule).asks_nothing,
+            crawl_config=crawl_config,
+        )
 
     def _submit(self, run: Collector, url: str, prepared: "_Template | dict[str, Any]") -> dict[str, Any]:
-        if isinstance(prepared, _Template):
+        if isinstance(prepared, dict):
+            return self._submit_alone(run, url, prepared)
+        if not prepared.may_repeat or (taskid := run.known.get(url)) is None:
             return self._submit_like(run, url, prepared)
-        task = {"project": self.project_name, **make_task(url, prepared)}
+        run.repeat(taskid)
+        return self._task_like(url, prepared, taskid)
+
+    def _submit_alone(self, run: Collector, url: str, options: dict[str, Any]) -> dict[str, Any]:
+        """The long way, with complete options."""
+        task = {"project": self.project_name, **make_task(url, options)}
         if self.is_debugger():
             add_late(task, self.crawl_config or {})
-        task["taskid"] = taskid = checked_taskid(prepared.get("taskid") or self.get_taskid(task))
+        task["taskid"] = taskid = checked_taskid(options.get("taskid") or self.get_taskid(task))
         if run.is_new(taskid):
             run.add(make_follow(task, run.guarded))
         return task
 
+    def _task_like(self, url: str, template: _Template, taskid: str) -> dict[str, Any]:
+        return {
+            "taskid": taskid,
+            "project": self.project_name,
+            "url": url,
+            "schedule": template.schedule_part.copy(),
+            "fetch": copied(template.fetch_part) if template.fetch_part else {},
+            "process": template.process_part.copy(),
+        }
+
     def _submit_like(self, run: Collector, url: str, template: _Template) -> dict[str, Any]:
         """The short way: everything but the URL is packed already."""
         url = checked_url(url)
-        parts = template.parts
-        schedule, fetch, process = parts["schedule"].copy(), copied(parts["fetch"]), parts["process"].copy()
-        task = {"project": self.project_name, "url": url, "schedule": schedule, "fetch": fetch, "process": process}
-        task["taskid"] = taskid = checked_taskid(self.get_taskid(task))
+        task = self._task_like(url, template, usual_taskid(url))
+        is_same = True
+        if not template.has_usual_taskids:
+            del task["taskid"]
+            task["taskid"] = checked_taskid(self.get_taskid(task))  # it may change the task
+            is_same = task == self._task_like(url, template, task["taskid"])
+        taskid = task["taskid"]
         if run.is_new(taskid):
-            # get_taskid() may have changed the task
-            is_same = schedule == parts["schedule"] and fetch == parts["fetch"] and process == parts["process"]
             body = template.guarded_body if run.guarded else template.body
             run.add(Follow(taskid, url, body, *template.schedule) if is_same else make_follow(task, run.guarded))
         return task
 
-    def _template(self, callback: Any) -> _Template | None:
-        """The template for a callback, made once per `crawl_config`; None when its @config is about single URLs."""
-        name = self._callback_name(callback) if callback else None
-        config = self.crawl_config
-        wanted = {key: config[key] for key in SCHEDULE if key in config} if config else {}
-        templates: dict[str | None, _Template | None] = self.__dict__.setdefault("_templates", {})
-        template = templates.get(name)
-        if name in templates and (template is None or template.crawl_config == wanted):
-            return template
-        template = None
-        options = self._complete({"callback": name})
-        if fits_a_template(options):
-            task = make_task("http://template/", options)
-            parts = {part: copied(task[part]) for part in ("schedule", "fetch", "process")}
-            bodies = pack_body(task), pack_body(task, guarded=True)
-            template = _Template(parts, *bodies, read_schedule(task["schedule"]), wanted)
-        templates[name] = template
-        return template
-
-    def _complete(self, options: dict[str, Any]) -> dict[str, Any]:
+    def _complete(self, callback: Any, options: Mapping[str, Any]) -> dict[str, Any]:
         """The options encoded, with the callback by name, @config and crawl_config's schedule keys filled in."""
         options = dict(options)
-        if callback := options.get("callback"):
-            options["callback"] = self._callback_name(callback)
-            options = with_defaults(options, getattr(getattr(self, options["callback"]), "_config", {}))
+        if callback:
+            options["callback"] = name = self._callback_name(callback)
+            options = with_defaults(options, getattr(getattr(self, name), "_config", {}))
         if self.crawl_config:
             add_schedule(options, self.crawl_config)
         encode_options(options)
         return options
 
     def _callback_name(self, callback: Any) -> str:
-        name = callback if isinstance(callback, str) else getattr(callback, "__name__", repr(callback))
+        name = _name_of(callback)
         if callable(getattr(self, name, None)):
-            return str(name)
+            return name
         raise NotImplementedError(f"self.{name}() not implemented!")
 
     def send_message(self, project: str, msg: Any, url: str = MESSAGE_URL) -> None:
@@ -184,7 +232,7 @@ class BaseHandler(metaclass=BaseHandlerMeta):
 
     def get_taskid(self, task: dict[str, Any]) -> str:
         """The identity of a task within its project: two tasks with one taskid are one task. May be overridden."""
-        return md5(task["url"].encode(), usedforsecurity=False).hexdigest()
+        return usual_taskid(task["url"])
 
     def is_debugger(self) -> bool:
         """Whether this run is a try that changes nothing."""

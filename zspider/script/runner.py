@@ -15,6 +15,7 @@ from zspider.script.deadline import Deadline, standing_still
 from zspider.script.errors import reason_of, user_traceback
 from zspider.script.follow import new_schedule
 from zspider.script.interpreter import kept
+from zspider.script.known import Known
 from zspider.script.loader import LoadedScript
 from zspider.script.logs import LOG_CHARS, Tail, captured
 from zspider.script.plain import plain, text
@@ -34,9 +35,9 @@ _MAX_INT = 2**31 - 1
 class Ran:
     """What a run led to.
 
-    follows: those that were not handed to `on_follows`. results: JSON texts. track: packed track dict of
-    pyspider.md 3.5; None when the callback is marked @not_send_status. reason: "" for a success. schedule: of the
-    task, if the callback changed it.
+    follows: those that were not handed to `on_follows`. repeats: how many were left out.
+    results: JSON texts. track: packed track dict of pyspider.md 3.5; None when the callback is marked
+    @not_send_status. reason: "" for a success. schedule: of the task, if the callback changed it.
     """
 
     end: End
@@ -44,6 +45,7 @@ class Ran:
     follows_count: int
     results: list[bytes]
     messages: list[Message]
+    repeats: int
     track: bytes | None
     reason: str
     logs: str
@@ -64,6 +66,7 @@ def run(
     follows_max: int = FOLLOWS_MAX,
     outcome_bytes_max: int = OUTCOME_BYTES_MAX,
     log_chars: int = LOG_CHARS,
+    known: Known | None = None,
     on_memory_error: Callable[[], str] | None = None,
     on_slow: Callable[[], None] | None = None,
 ) -> Ran:
@@ -72,13 +75,14 @@ def run(
     on_follows: called during the run, with time standing still, whenever many follows are pending; in order.
     time_limit_s: for the callback with its on_result calls, unless the task has its own `process_time_limit`.
     log_chars: of the end of its log that are given back; the track keeps LOG_CHARS at most.
+    known: URLs whose tasks have rows: they are not submitted unless that would change something.
     on_memory_error: called when memory has run out, before anything else; makes room and returns what to say.
     on_slow: called during the run, with time standing still, once it has taken longer than deadline.SLOW_S.
     """
     handler = loaded.handler
     response = Response(fetch_result, content)
     deadline = Deadline(time_limit_of(task, time_limit_s), on_slow=on_slow)
-    collector = Collector(_pausing(on_follows), follows_max, outcome_bytes_max, guarded=bool(task.get(GUARDED)))
+    collector = Collector(_pausing(on_follows), follows_max, outcome_bytes_max, bool(task.get(GUARDED)), known)
     track = task.get("track") or {}
     schedule = dict(task.get("schedule") or {})  # its values are scalars
     handler.task, handler.response, handler._run = task, response, collector
@@ -108,6 +112,7 @@ def run(
             follows_count=collector.count,
             results=collector.results,
             messages=collector.messages,
+            repeats=collector.repeats,
             track=None,
             reason=collector.fatal or (reason_of(error) if error else ""),
             logs=text(tail.tail()),

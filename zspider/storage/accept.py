@@ -38,8 +38,8 @@ from zspider.task import (
     Stored,
     host_of,
     message_taskid,
-    result_taskid,
     task_key,
+    usual_taskid,
 )
 
 SEQ_PER_MS = 1_000_000
@@ -84,26 +84,30 @@ class Batch:
 
     # --- outcomes
 
-    def end(self, outcome: Outcome, is_project: bool) -> None:
-        """Apply how a delivery ended, and remember its follows; an outcome of an old run changes nothing."""
+    def end(self, outcome: Outcome, is_project: bool) -> bool:
+        """Apply how a delivery ended, and remember its follows; an outcome of an old run changes nothing.
+
+        Returns whether there were follows and they are remembered.
+        """
         ref = Ref(outcome.project, task_key(outcome.taskid))
         if is_project and outcome.taskid in INTERNAL:
             self._end_internal(ref, outcome)
-            return
+            return bool(outcome.follows)
         row = self.rows.get(ref) if is_project else None
         if row is None or row.stored.status is not Status.ACTIVE or row.stored.run != outcome.run:
             status = Status.BAD if row is None else row.stored.status
             self.report.ended.append(Ended(ref, outcome.run, status, late=True))
             if is_project:
                 self.report.counts[ref.project][LATE] += 1
-            return
+            return False
         if outcome.end is not End.PART:
             self._store_results(row, outcome)
             self._finish(row, outcome.end, outcome.reason, outcome.schedule)
             self._note_cost(row, outcome)
             row.track = outcome.track
             self._send(outcome)
-        self.follow(outcome.project, outcome.follows)
+        self._submit(outcome)
+        return bool(outcome.follows)
 
     def charge(self, ref: Ref, run: int, attempt: int) -> TaskRow | None:
         """Count a delivery that came to nothing; the row if it waits again."""
@@ -123,7 +127,7 @@ class Batch:
             self.report.ended.append(Ended(ref, outcome.run, status, late=False))
             if outcome.taskid == CRONJOB:
                 self._end_cron(outcome)
-        self.follow(outcome.project, outcome.follows)
+        self._submit(outcome)
 
     def _send(self, outcome: Outcome) -> None:
         """Remember what a run that ended now has sent, for `deliver`."""
@@ -205,7 +209,7 @@ class Batch:
 
     def _store_results(self, row: TaskRow, outcome: Outcome) -> None:
         """Under the task's own id; a message's under that of its URL, where a later one of this batch wins."""
-        taskid = result_taskid(row.url.decode()) if row.is_message else row.taskid.decode()
+        taskid = usual_taskid(row.url.decode()) if row.is_message else row.taskid.decode()
         ref = Ref(row.ref.project, task_key(taskid))
         if outcome.results:
             self._results[ref] = [
@@ -216,12 +220,17 @@ class Batch:
 
     # --- follows
 
+    def _submit(self, outcome: Outcome) -> None:
+        self.follow(outcome.project, outcome.follows)
+        if outcome.repeats:
+            self._drop(outcome.project, Accept.KNOWN, outcome.repeats)
+
     def follow(self, project: int, follows: Iterable[Follow]) -> None:
         """Remember submitted URLs for `accept`, but for those that are certainly known and ask for nothing."""
         prefix, known, repeats = packed(project), self._known, 0
         for follow in follows:
             key = task_key(follow.taskid)
-            if prefix + key in known and _asks_nothing(follow):
+            if prefix + key in known and follow.asks_nothing:
                 repeats += 1
             else:
                 self._follows.append((Ref(project, key), follow))
@@ -380,7 +389,3 @@ def _rescheduled(stored: Stored, schedule: NewSchedule) -> Stored:
         itag=schedule.itag,
         auto_recrawl=schedule.auto_recrawl,
     )
-
-
-def _asks_nothing(follow: Follow) -> bool:
-    return follow.age_ms is None and follow.itag is None and not (follow.force_update or follow.cancel)

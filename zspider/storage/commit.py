@@ -14,7 +14,7 @@ from zspider.storage.report import Committed
 from zspider.storage.results import ResultTable
 from zspider.storage.tasks import TaskRow, TaskTable
 from zspider.storage.windows import WindowTable
-from zspider.task import End, Follow, Outcome, Ref, Rules, Status
+from zspider.task import Accept, End, Follow, Outcome, Ref, Rules, Status
 
 _WAITING = GAUGES[Status.ACTIVE]
 
@@ -94,17 +94,17 @@ class Writer:
 
     def _commit(self, outcomes: Sequence[Outcome], first: int, now_ms: int, report: Committed) -> None:
         try:
-            report.add(self._write(outcomes, now_ms))
+            report.add(self._write(outcomes, first, now_ms))
         except BadDatum as exc:
             if len(outcomes) == 1:
                 report.bad.append((first, str(exc)))
-                report.add(self._write([_refused(outcomes[0], exc)], now_ms))
+                report.add(self._write([_refused(outcomes[0], exc)], first, now_ms))
                 return
             half = len(outcomes) // 2
             self._commit(outcomes[:half], first, now_ms, report)
             self._commit(outcomes[half:], first + half, now_ms, report)
 
-    def _write(self, outcomes: Sequence[Outcome], now_ms: int) -> Committed:
+    def _write(self, outcomes: Sequence[Outcome], first: int, now_ms: int) -> Committed:
         batch = self.batch(now_ms)
         with self._db.transaction() as tx:
             self._fence.enter(tx)
@@ -112,10 +112,15 @@ class Writer:
             batch.cron_ticks = {
                 project: self._counters.value(tx, project, CRON_TICK) for project in cron_projects(outcomes)
             }
-            for outcome in outcomes:
-                batch.end(outcome, outcome.project in self._projects)
+            followed = [
+                number
+                for number, outcome in enumerate(outcomes, first)
+                if batch.end(outcome, outcome.project in self._projects)
+            ]
             batch.deliver(self._ids_of(tx, batch.receivers))
             self._accept_and_write(tx, batch, now_ms)
+        if not batch.report.dropped[Accept.FULL]:
+            batch.report.followed = followed
         return self._done(batch)
 
     def _ids_of(self, tx: Transaction, names: Collection[str]) -> dict[str, int]:

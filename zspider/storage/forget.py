@@ -19,11 +19,12 @@ class Forgetting:
     def forget(self, tx: Transaction, refs: Sequence[Ref], last_run: int, report: Committed) -> None:
         """Say before COMMIT that these tasks of one project go; last_run: the highest of their runs.
 
-        Their URLs are known no more, and when one is submitted again, no outcome of a run of before is taken for one
-        of the new task's. Safe to repeat, and whether the COMMIT comes through or not.
+        Their URLs are known no more, neither here nor, as FIRST_RUN grows, to slaves. When one is submitted again, no
+        outcome of a run of before is taken for one of the new task's. Safe to repeat, and whether the COMMIT comes
+        through or not.
         """
         self._known.discard(refs)
         project = refs[0].project
         stored = CounterTable.value(tx, project, FIRST_RUN)
-        report.counts[project][FIRST_RUN] += max(0, last_run + 1 - stored)
-        self._first_runs[project] = max(last_run + 1, stored, self._first_runs[project])
+        report.counts[project][FIRST_RUN] += max(1, last_run + 1 - stored)
+        self._first_runs[project] = max(last_run + 1, stored + 1, self._first_runs[project])

@@ -155,7 +155,7 @@ class Removal:
         if rows:
             tx.change(self._CUT_TASKS, {"project": project, "last": rows[-1].key})
             first = 1 + max(row.run for row in rows)
-            deltas[FIRST_RUN] = max(0, first - self._counters.value(tx, project, FIRST_RUN))
+            deltas[FIRST_RUN] = max(1, first - self._counters.value(tx, project, FIRST_RUN))
         return deltas
 
     def _cut_results(self, tx: Transaction, project: int, batch: int) -> dict[str, int]:

@@ -40,6 +40,7 @@ class Committed:
     # By host: runs that ended, those that did not end well, their milliseconds of fetching.
     hosts: defaultdict[str, list[int]] = field(default_factory=lambda: defaultdict(lambda: [0, 0, 0]))
     bad: list[tuple[int, str]] = field(default_factory=list)  # outcomes that the database refused, and why
+    followed: list[int] = field(default_factory=list)  # outcomes with follows that all have rows now, or cancel
 
     def add(self, other: "Committed") -> None:
         """Append what a later transaction wrote."""
@@ -47,6 +48,7 @@ class Committed:
         self.entered += other.entered
         self.gone += other.gone
         self.bad += other.bad
+        self.followed += other.followed
         _sum(self.dropped, other.dropped)
         _sum(self.undelivered, other.undelivered)
         for project, counts in other.counts.items():

@@ -12,6 +12,7 @@ from tests.support.process import environment, eventually, read_until
 from zspider.broker.address import Address
 from zspider.broker.admin import AdminClient
 from zspider.broker.token import find_token
+from zspider.task import usual_taskid
 
 NUMBERS = itertools.count()
 SCRIPT = """\
@@ -206,3 +207,30 @@ def test_retention_deletes_by_itself_and_counts_what_it_deletes(tmp_path):
         assert json.loads(master.ask("tasks", "shop", "--json")) == []
         master.ask("project", "start", "shop")  # forgotten URLs are new
         eventually(lambda: master.counts("shop")["new"] == 2002, 60, "all are accepted once more")
+
+
+MESH = """\
+# rate: 100000
+from zspider import BaseHandler
+
+
+class Handler(BaseHandler):
+    def on_start(self):
+        self.page(None)
+
+    def page(self, _):
+        for number in range(100):
+            self.crawl(f"data:,{number}", callback=self.page)
+"""
+
+
+def test_a_deleted_task_is_crawled_again_when_a_page_that_links_to_it_is(master, name):
+    master.begin(name, MESH)  # each page leads to all pages, and both processors know that soon
+    assert done(master, name, 101)["dropped:known"] == 100 * 100
+    victim, page = (usual_taskid(f"data:,{number}") for number in (7, 0))
+    master.ask("task", "rm", name, victim)
+    assert master.counts(name)["done"] == 100
+    master.ask("task", "retry", name, page)
+    counts = done(master, name, 101)
+    assert counts["dropped:known"] == 100 * 100 + 99 + 100
+    assert (counts["done"], counts["new"]) == (101, 102)

@@ -12,7 +12,7 @@ import msgspec
 import psutil
 import pytest
 from tests.support.processors import ROOT, ProcessorAtWork, processor, track_of, wait_until_gone
-from zspider.broker.messages import Retired
+from zspider.broker.messages import Known, Retired
 from zspider.broker.pipe import Pipe
 from zspider.roles.running import Running
 from zspider.task import CRONJOB, GET_INFO, End, ScriptInfo
@@ -411,3 +411,50 @@ def test_outcomes_that_wait_for_company_are_sent_before_the_end(worker, tmp_path
     flag.touch()
     assert worker.outcome(numbers[0]).end is End.SUCCESS
     assert worker.process.wait(30) == 0
+
+
+LINKS = """
+from zspider import BaseHandler
+
+class Handler(BaseHandler):
+    def page(self, response):
+        for url in response.save:
+            self.crawl(url, callback=self.page)
+        self.crawl("http://site.example/forced", callback=self.page, force_update=True)
+"""
+FORCED = "http://site.example/forced"
+
+
+def submitted(worker, script, *urls, generation=b"g"):
+    """A page's number, the URLs that it has submitted, and how many it has left out."""
+    number = worker.send_page(script, fetch={"save": list(urls)}, generation=generation)
+    outcome = worker.outcome(number)
+    assert track_of(outcome)["process"]["follows"] == len(urls) + 1
+    return number, [follow.url for follow in outcome.follows], outcome.repeats
+
+
+def test_links_are_left_out_from_when_the_master_knows_them_until_tasks_are_deleted(worker):
+    script, a, b = worker.send_script(LINKS), "http://site.example/a", "http://site.example/b"
+    first, *found = submitted(worker, script, a)
+    assert found == [[a, FORCED], 0]
+    second, *found = submitted(worker, script, a, b)
+    assert found == [[a, b, FORCED], 0]
+    worker.send(Known([first]))
+    assert submitted(worker, script, a, b)[1:] == ([b, FORCED], 1)
+    worker.send(Known([second]))
+    assert submitted(worker, script, b, a)[1:] == ([FORCED], 2)
+    assert submitted(worker, script, a, b, generation=b"h")[1:] == ([a, b, FORCED], 0)
+    number, *_ = submitted(worker, script, a, generation=b"")
+    worker.send(Known([number]))
+    assert submitted(worker, script, a, generation=b"")[1:] == ([a, FORCED], 0)  # nothing is promised
+
+
+def test_outcomes_that_wait_for_company_do_not_wait_for_a_page_after_other_news(worker, tmp_path):
+    script, flag = worker.send_script(WAITS), tmp_path / "flag"
+    number = worker.send_page(script, fetch={"save": str(flag)})
+    worker.wait_running(number)
+    last = worker.send_page(script)
+    worker.send(Known([number]))  # there is something to read after the last page, but no page
+    flag.touch()
+    for one in (number, last):
+        assert worker.outcome(one).end is End.SUCCESS

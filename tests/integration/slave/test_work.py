@@ -7,7 +7,7 @@ from tests.integration.slave.conftest import SCRIPT
 from tests.support.scripted_master import PROJECT
 from zspider.broker import messages as m
 from zspider.broker.keys import proof
-from zspider.task import MESSAGE_PREFIX, End, message_options, result_taskid
+from zspider.task import MESSAGE_PREFIX, End, message_options, usual_taskid
 
 
 def test_granted_tasks_are_crawled_and_the_outbox_is_empty_once_they_are_acknowledged(world):
@@ -75,7 +75,7 @@ def test_a_message_is_heard_without_a_fetch_whatever_the_rate_says(world):
     world.master.tell(m.Grants(1, grants))
     world.until(lambda: len(world.master.ended()) == 3, "outcomes")
     assert set(world.master.ended()) == {grant.taskid for grant in grants}
-    assert world.master.results() == [["other", {"n": 1}, result_taskid(url), 200]] * 3
+    assert world.master.results() == [["other", {"n": 1}, usual_taskid(url), 200]] * 3
     assert world.site.paths() == []
     assert (slave.work.fetched, slave.work.processed) == (0, 3)
     world.until(lambda: not len(slave.work.held), "acknowledged")

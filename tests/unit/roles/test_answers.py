@@ -71,4 +71,4 @@ def test_the_usual_answer_costs_a_byte_of_an_outcome():
     usual = Outcome(1, "x", 0, 1, b"p" * 16, End.SUCCESS)
     told = Outcome(1, "x", 0, 1, b"p" * 16, End.SUCCESS, answer=Answer(429, 60_000))
     assert decode_outcome(encode_outcome(told)).answer == Answer(429, 60_000)
-    assert encode_outcome(usual)[-1:] == b"\xc0"
+    assert encode_outcome(usual)[-2:] == b"\xc0\x00"  # and that it left nothing out

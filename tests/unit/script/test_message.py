@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from tests.support.scripts import handler_of, page, ran
 from zspider.script.message import make_message
 from zspider.script.runner import run
-from zspider.task import MESSAGE_BYTES_MAX, MESSAGES_MAX, End, is_message, message_taskid, result_taskid
+from zspider.task import MESSAGE_BYTES_MAX, MESSAGES_MAX, End, is_message, message_taskid, usual_taskid
 
 
 def sends(call: str) -> str:
@@ -117,7 +117,7 @@ def test_a_script_cannot_crawl_a_task_that_looks_like_a_message():
 
 
 def test_the_taskid_of_a_result_is_pyspiders():
-    assert result_taskid("data:,on_message") == "0a6b3171c7ff97a5a38728d7ede43d2c"
+    assert usual_taskid("data:,on_message") == "0a6b3171c7ff97a5a38728d7ede43d2c"
 
 
 senders = st.tuples(st.integers(1, 2**31 - 1), st.text(max_size=64), st.integers(0, 100), st.integers(0, 100))
