@@ -81,11 +81,7 @@ class ProcessorAtWork:
             task=task | changes.get("task", {}),
             fetch=fetch | changes.get("fetch", {}),
             content=content,
-            **{
-                name: changes[name]
-                for name in ("group", "rate", "burst", "updated_ms", "generation")
-                if name in changes
-            },
+            **{name: changes[name] for name in _PAGE_FIELDS if name in changes},
         )
         self.send(page)
         return self._number

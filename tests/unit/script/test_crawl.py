@@ -160,6 +160,7 @@ def test_the_returned_task_is_complete():
         ("crawl('http://a/', callback='nothing')", "NotImplementedError: self.nothing() not implemented!"),
         ("crawl('http://a/', callback=lambda r: 0)", "NotImplementedError: self.<lambda>() not implemented!"),
         ("crawl('http://a/', callback=self.project_name)", "NotImplementedError: self.demo() not implemented!"),
+        ("crawl('http://a/', callback=['page'])", "NotImplementedError: self.['page']() not implemented!"),
         ("crawl(b'http://a/')", "TypeError: crawl() needs text, not bytes"),
         ("crawl(['http://a/', 3])", "TypeError: crawl() needs URLs as text, not int"),
         ("crawl('http://a/', priority='high')", "TypeError: crawl(priority=...) must be a number, not 'high'"),
@@ -345,6 +346,21 @@ def test_a_callback_may_change_the_task_in_get_taskid_and_changes_no_other():
     sent = [opened(follow)["fetch"] for follow in outcome.follows]
     assert [fetch["headers"].get("Of") for fetch in sent] == ["1", "2", "3", "4"]
     assert [fetch["save"]["deep"] for fetch in sent] == [[1, "1"], [1, "2"], [1, "3"], [1, "4"]]
+
+
+def test_callbacks_that_are_made_anew_are_not_kept_for_ever():
+    body = """
+    def page(self, response): pass
+    def go(self, response):
+        for number in range(3000):
+            def page(response): pass
+            self.crawl(f'http://a/{number}', callback=page)
+        return [len(self._templates)]
+    """
+    outcome = ran(body, "go")
+    assert {opened(follow)["process"]["callback"] for follow in outcome.follows} == {"page"}
+    assert len(outcome.follows) == 3000
+    assert 0 < msgspec.json.decode(outcome.results[0])[0] <= 1001
 
 
 def test_what_can_be_read_once_serves_all_urls():
