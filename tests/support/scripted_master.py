@@ -68,6 +68,9 @@ class ScriptedMaster:
                         self._on_outcomes(session, items)
                 case _ if message.session not in self.routes:
                     self.hub.send(peer.route, m.Unknown(self.epoch))
+                case m.Leave(session=session):
+                    del self.routes[session]
+                    self.hub.send(peer.route, m.Unknown(self.epoch))
                 case m.Beat(session=session):
                     self.say(session, m.MasterBeat(self.epoch))
                 case m.NeedScript(session=session, script=script):

@@ -117,7 +117,7 @@ class Took(Message, frozen=True, tag="took"):
 
 
 class Leave(Message, frozen=True, tag="leave"):
-    """Slave -> master: I am gone, everything is given back or acknowledged."""
+    """Slave -> master: I am gone, everything is given back or acknowledged. Answered by Unknown."""
 
     session: Session
 
@@ -140,7 +140,7 @@ class Welcome(Message, frozen=True, tag="welcome"):
 
 
 class Unknown(Message, frozen=True, tag="unknown"):
-    """Master -> slave: I know no such session (I restarted): say Hello."""
+    """Master -> slave: I know no such session (I restarted, or you have left): say Hello, if you stay."""
 
     epoch: Epoch
 

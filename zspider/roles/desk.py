@@ -291,6 +291,7 @@ class Desk:
                     self._perform(core.took(session, ref, message.run))
             case m.Leave():
                 self._perform(core.leave(session))
+                self._hub.send(peer.route, m.Unknown(self.epoch))
 
     def _note(self, beat: m.Beat, now: float) -> None:
         """Keep a slave's figures for `status`."""

@@ -8,7 +8,7 @@ from zspider.roles.work import Voice, Work
 
 log = structlog.get_logger(__name__)
 FLUSH_S = 10.0  # for acknowledgements after the work is done
-LEAVE_S = 0.1  # for the last word to leave the socket
+LEAVE_S = 2.0  # for the master to hear the last word
 
 
 class Drain:
@@ -20,23 +20,27 @@ class Drain:
         self._voice = voice
         self._work_until = now + drain_s
         self._flush_until: float | None = None  # set: only acknowledgements are waited for
-        self._left_at: float | None = None  # set: Leave is said
+        self._leave_until: float | None = None  # set: only the master's answer to Leave is waited for
+        self._has_left = False  # Leave is said to the master that we joined last
         work.drain()
 
-    @property
-    def has_left(self) -> bool:
-        """Nothing more is to be said: the master does not know us any longer."""
-        return self._left_at is not None
-
     def now(self) -> None:
-        """Somebody is in a hurry: end at once. What is held goes back when its leases run out."""
+        """End at once. What is held goes back when its leases run out."""
         self.is_done = True
+
+    def joined(self) -> None:
+        """This master knows us, and did not hear what was said to another one."""
+        self._has_left = False
+
+    def unknown(self) -> None:
+        """The master does not know us: any longer, if we have left."""
+        self.is_done = self.is_done or self._has_left
 
     def step(self, now: float) -> None:
         """Go on."""
         work = self._work
-        if self._left_at is not None:
-            self.is_done = self.is_done or now >= self._left_at + LEAVE_S
+        if self._leave_until is not None:
+            self._leave(now, self._leave_until)
             return
         if work.running and now >= self._work_until:
             log.warning("drain_time_over", given_back=work.running)
@@ -49,5 +53,12 @@ class Drain:
             return
         if len(work.outbox):
             log.warning("outcomes_not_acknowledged", outcomes=len(work.outbox), held=work.held.count(Stage.OUTBOX))
-        self._voice.say(Leave(self._voice.session))
-        self._left_at = now
+        self._leave_until = now + LEAVE_S
+        self._leave(now, self._leave_until)
+
+    def _leave(self, now: float, until: float) -> None:
+        if not self._has_left:
+            self._has_left = self._voice.say(Leave(self._voice.session))
+        if now >= until:
+            log.warning("leaving_not_answered", seconds=LEAVE_S)
+            self.is_done = True

@@ -124,7 +124,7 @@ class Slave:
         self._push_outcomes(self._link, now)
         if self._drain is not None:
             self._drain.step(now)
-        if self._drain is None or not self._drain.has_left:
+        if not self.is_done:
             self._keep_in_touch(self._link)
         self._report(now)
 
@@ -154,9 +154,7 @@ class Slave:
         self._signals.wait(min(wait_max_s, max(0.0, self._open_at - self._clock.monotonic())))
         now = self._clock.monotonic()
         self._look_at_signals(now)
-        if self._drain is not None:
-            self._drain.now()
-        elif now >= self._open_at:
+        if self._drain is None and now >= self._open_at:
             self._open_at = now + NO_TOKEN_RETRY_S
             if (token := self._tokens.again()) is not None:
                 self._link = self._connect(self._address, token)
@@ -195,6 +193,8 @@ class Slave:
         log.info("draining", running=self.work.running, held=len(self.work.held), outbox=len(self.work.outbox))
         self._notify.stopping()
         self._drain = Drain(self.work, self, self._settings.slave.drain_s, now)
+        if self.membership.cluster is None:  # no master has ever let us in
+            self._drain.now()
         self.membership.beat_soon(self._clock.boottime())
 
     def _take_in(self, link: Link, polled: Polled, now: float) -> None:
@@ -318,6 +318,8 @@ class Slave:
                 self._on_welcome(message, now)
             case m.Unknown():
                 member.unknown(boottime)
+                if self._drain is not None:
+                    self._drain.unknown()
             case m.Refused(reason=reason, text=text):
                 if member.is_news(reason):
                     log.error("refused", master=str(self._address), reason=reason, advice=text)
@@ -374,5 +376,7 @@ class Slave:
             self.membership.refused("no sockets", self._clock.boottime())  # all is tried again, from the beginning
             return
         work.rejoined(now)
+        if self._drain is not None:
+            self._drain.joined()
         event = "joined" if joined is Joined.FIRST else "rejoined"
         log.info(event, master=str(self._address), epoch=welcome.epoch, held=len(work.held), outbox=len(work.outbox))

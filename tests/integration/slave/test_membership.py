@@ -266,3 +266,42 @@ def test_a_second_sigterm_ends_at_once(world, tmp_path):
         process.wait_for("draining")
         process.signal(signal.SIGTERM)
         assert process.wait(5) == 0
+
+
+def test_a_leaving_slave_waits_for_a_master_that_has_not_heard_its_last_word(world):
+    slave = world.slave()
+    slave.stop(time.monotonic())
+    end = time.monotonic() + 0.7
+    step_until(lambda: time.monotonic() > end, [lambda: slave.step(0.01)], "the master reads nothing")
+    assert not slave.is_done
+    world.until(lambda: slave.is_done, "the slave has left")
+    end = time.monotonic() + 0.1
+    world.until(lambda: time.monotonic() > end, "the master hears all that was said")
+    assert len(world.master.said(m.Leave)) == 1
+    assert not world.master.routes, "it has not said Hello again"
+
+
+def test_a_slave_whose_last_word_was_lost_says_it_again(world):
+    slave = world.slave()
+    slave.stop(time.monotonic())
+    end = time.monotonic() + 0.2
+    step_until(lambda: time.monotonic() > end, [lambda: slave.step(0.01)], "it says its last word")
+    world.master.close()
+    world.master.open()
+    world.until(lambda: slave.is_done, "the slave has left")
+    assert world.master.said(m.Leave)
+
+
+def test_a_slave_leaves_a_master_that_is_gone(world):
+    slave = world.slave()
+    world.master.close()
+    slave.stop(time.monotonic())
+    step_until(lambda: slave.is_done, [lambda: slave.step(0.01)], "the slave ends")
+
+
+def test_a_slave_that_has_not_joined_ends_at_once(world):
+    world.master.answers_hello = False
+    slave = world.slave(joins=False)
+    world.until(lambda: world.master.said(m.Hello), "Hello")
+    slave.stop(time.monotonic())
+    assert slave.is_done
