@@ -67,11 +67,11 @@ class Meter:
         while new:
             pid = new.pop()
             family.append(pid)
-            for task in Path(f"/proc/{pid}/task").glob("*/children"):
-                try:
+            try:
+                for task in Path(f"/proc/{pid}/task").glob("*/children"):
                     new += [int(child) for child in task.read_text().split()]
-                except OSError:
-                    pass  # the thread or the process has ended
+            except OSError:
+                pass  # the thread or the process has ended
         return family
 
     def _sample(self, pid: int) -> None:
