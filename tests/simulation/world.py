@@ -130,6 +130,8 @@ class World:
         waiting = self.server.rows("SELECT count(*) FROM tasks WHERE status = ?", int(Status.ACTIVE))[0][0]
         if waiting:
             return f"{waiting} tasks wait"
+        if not all(map(self._has_heard, self.asked)):
+            return "somebody has not been heard yet who wants a page again"
         if not master.writer.is_idle:
             return "the writer has something to do"
         if busy := [slave.name for slave in self.slaves if slave.is_up and not slave.is_idle]:
@@ -265,7 +267,7 @@ class World:
 
     def _submit(self, wanted: Follow) -> None:
         """Again and again, until it is in the database."""
-        if self.server.rows("SELECT 1 FROM tasks WHERE taskid = ? AND itag = ?", wanted.taskid.encode(), SECOND):
+        if self._has_heard(wanted.taskid):
             return
         master = self.serving()
         if master is not None and master.loop is not None:
@@ -274,3 +276,7 @@ class World:
             clock = master.clock
             master.writer.call(lambda storage: storage.submit(project, [wanted], clock.wall_ms()), master.desk.apply)
         self.timeline.after(ASK_AGAIN_S, lambda: self._submit(wanted))
+
+    def _has_heard(self, taskid: str) -> bool:
+        """The database knows that this page is wanted again."""
+        return bool(self.server.rows("SELECT 1 FROM tasks WHERE taskid = ? AND itag = ?", taskid.encode(), SECOND))
