@@ -12,6 +12,7 @@ from zspider.task import (
     BODY_BYTES_MAX,
     FAR_FUTURE_MS,
     GUARDED,
+    INTERNAL,
     MESSAGE_PREFIX,
     MESSAGE_PRIORITY,
     SCHEDULE_BYTES_MAX,
@@ -55,12 +56,14 @@ def pack_body(task: Mapping[str, Any], guarded: bool = False) -> bytes:
 
 
 def checked_taskid(taskid: object) -> str:
-    """A taskid in the form that is stored. Raises ValueError when it is empty, too long or kept for messages."""
+    """A taskid in the form that is stored. Raises ValueError when it is empty, too long, or kept for zspider's own."""
     checked = text(str(taskid))
     if not 1 <= len(checked) <= TASKID_CHARS_MAX:
         raise ValueError(f"a taskid has 1 to {TASKID_CHARS_MAX} characters, not {len(checked)}")
     if checked.startswith(MESSAGE_PREFIX):
         raise ValueError(f"a taskid may not begin with {MESSAGE_PREFIX!r}: so do messages")
+    if checked in INTERNAL:
+        raise ValueError(f"the taskid {checked!r} is zspider's own")
     return checked
 
 

@@ -166,6 +166,8 @@ def test_the_returned_task_is_complete():
         ("crawl('http://a/', priority='high')", "TypeError: crawl(priority=...) must be a number, not 'high'"),
         ("crawl('http://a/', age=float('nan'))", "TypeError: crawl(age=...) must be a number, not 'nan'"),
         ("crawl('http://a/', taskid='x' * 65)", "ValueError: a taskid has 1 to 64 characters, not 65"),
+        ("crawl('http://a/', taskid='_on_cronjob')", "ValueError: the taskid '_on_cronjob' is zspider's own"),
+        ("crawl('http://a/', taskid='_on_get_info')", "ValueError: the taskid '_on_get_info' is zspider's own"),
         ("crawl('http://a/' + 'x' * 9000)", "ValueError: Maximum (8190) URL length error: 9009 bytes"),
         ("crawl('http://a/', save='x' * 5_000_000)", "ValueError: the options of a task are"),
         ("crawl('http://a/', files={'f': 'x'}, data='text')", "TypeError: crawl(files=...) needs `data` to be a dict"),
