@@ -14,10 +14,11 @@ import yaml
 import zmq
 from zmq.utils import z85
 
+from zspider.broker.messages import Held, Took
 from zspider.broker.private import locked, make_private_directory, read_private, write_private
 from zspider.broker.token import KEY_BYTES, Found, Kind, Token, find_token, token_id
 from zspider.errors import ConfigError
-from zspider.task import PROOF_BYTES
+from zspider.task import PROOF_BYTES, Outcome
 
 __all__ = ["Found", "Kind", "MasterKeys", "Role", "Token", "TokenEntry", "check_exposure", "find_token"]
 __all__ += ["is_proof", "proof"]
@@ -64,6 +65,10 @@ class MasterKeys:
         self._roles: dict[bytes, Role] = {}
         self.revocations = 0  # grows when a token that was valid is valid no longer
         self.reload()
+
+    def is_proven(self, one: Held | Took | Outcome) -> bool:
+        """Whether this cluster's master granted the delivery that somebody says he has."""
+        return is_proof(self.secret, one.project, one.taskid, one.run, one.attempt, one.proof)
 
     def __repr__(self) -> str:
         return f"MasterKeys({str(self._dir)!r})"

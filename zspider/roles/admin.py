@@ -106,7 +106,7 @@ class Admin:
         core = self._desk.core
         slaves: list[dict[str, Any]] = []
         for session in core.sessions.values():
-            stats = self._desk.stats[session.id]
+            stats = self._desk.reception.stats[session.id]
             slaves.append(
                 {
                     "session": session.id.hex()[:8],

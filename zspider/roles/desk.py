@@ -1,31 +1,28 @@
 """The master's side of the conversation with its slaves: messages in, core, actions, messages out."""
 
-from collections import Counter
 from collections.abc import Callable, Container, Iterable, Sequence
 
 import msgspec
 import structlog
 
-from zspider import __version__
 from zspider.broker import messages as m
 from zspider.broker.codec import decode_outcome
-from zspider.broker.hub import NOT_VALID, Hub, Peer
-from zspider.broker.keys import MasterKeys, is_proof
-from zspider.broker.offenders import Seldom
+from zspider.broker.hub import Hub, Peer
+from zspider.broker.keys import MasterKeys
 from zspider.errors import ProtocolError
 from zspider.roles.clock import SYSTEM_CLOCK, Clock
 from zspider.roles.granting import Granting
 from zspider.roles.project_news import ProjectNews
 from zspider.roles.questions import Questions
+from zspider.roles.reception import Reception
 from zspider.roles.script_texts import ScriptTexts
+from zspider.roles.seldom_log import SeldomLog
 from zspider.roles.writer import Delivery, Writer
 from zspider.scheduler import actions as a
-from zspider.scheduler.core import Core, Greeting, HeldLease
+from zspider.scheduler.core import Core
 from zspider.scheduler.host_rates import HostRates
 from zspider.scheduler.internal import info_run
-from zspider.scheduler.leases import Session
 from zspider.scheduler.rules import SchedulerRules
-from zspider.scheduler.smooth_rate import SmoothRate
 from zspider.scheduler.windows import Windows
 from zspider.settings import MasterFile, PolitenessSettings
 from zspider.storage import Committed
@@ -44,28 +41,14 @@ from zspider.task import (
 
 log = structlog.get_logger(__name__)
 BACKLOG_MAX = 2000  # outcomes waiting for the database; above it the outcomes socket is not read
-HELLOS_MAX = 8  # of one session that wait for the database
 _REFUSED = "dropped:" + Accept.FULL  # a counter
 NAMES_SHOWN = 5  # in one line of the log
-
-
-class SlaveStats(msgspec.Struct):
-    """What a slave reported in its heartbeats, for `status`."""
-
-    user: bytes = b""
-    pid: int = 0
-    version: str = ""
-    fetched: int = 0
-    processed: int = 0
-    outbox: int = 0
-    rate: SmoothRate = msgspec.field(default_factory=SmoothRate)  # of `processed`
 
 
 class Desk:
     """Everything slaves say and are told. `open` completes it once the database is ours."""
 
     def __init__(self, hub: Hub, keys: MasterKeys, rules: SchedulerRules, clock: Clock = SYSTEM_CLOCK) -> None:
-        self.stats: dict[bytes, SlaveStats] = {}
         self.committed_total = 0
         self.windows = Windows()
         self.hosts = HostRates(clock.monotonic())
@@ -74,9 +57,7 @@ class Desk:
         self._keys = keys
         self._rules = rules
         self._clock = clock
-        self._seldom = Seldom()
-        self._revocations = keys.revocations
-        self._arriving: Counter[bytes] = Counter()  # Hellos that the writer has
+        self._seldom = SeldomLog(log, clock)
         self._lacking: dict[str, set[int]] = {}  # name that nobody knows -> projects whose scripts import it
 
     def open(self, core: Core, writer: Writer, settings: MasterFile, cluster: bytes, epoch: int) -> None:
@@ -90,7 +71,17 @@ class Desk:
         self._texts = ScriptTexts(writer)
         self._granting = Granting(self._hub, self._keys, core, cluster, epoch)
         self._news = ProjectNews(settings.scheduler.pause_s)
-        self._settings = settings.master
+        self.reception = Reception(
+            self._hub,
+            self._keys,
+            core,
+            writer,
+            settings.master,
+            self._clock,
+            cluster=cluster,
+            epoch=epoch,
+            perform=self._perform,
+        )
         self.heartbeat_s = settings.master.heartbeat_s
         self._questions = Questions(
             core, writer, self._clock, window=settings.frontier.window, committed=self._answered
@@ -109,8 +100,7 @@ class Desk:
 
     def step(self, now: float) -> None:
         """Let time pass in the core, and grant; nothing is granted while the database is behind."""
-        if self._revocations != self._keys.revocations:
-            self._expel()
+        self.reception.expel_revoked()
         if not self.is_full:
             self._perform(self.core.step(now, self._clock.wall_ms()))
 
@@ -144,21 +134,6 @@ class Desk:
         self._keys.reload()
         self.core.hosts.change(politeness)
         log.info("reloaded", tokens=len(self._keys.list_tokens()))
-
-    def _expel(self) -> None:
-        """Tokens were revoked: whoever joined with one is out now, and what he holds goes to others."""
-        self._revocations = self._keys.revocations
-        for session in list(self.core.sessions.values()):
-            stats = self.stats.get(session.id)
-            if stats is not None and stats.user and self._keys.role_of(stats.user) is None:
-                self._hub.send(session.route, m.Refused("token", NOT_VALID))
-                self._perform(self.core.leave(session.id))
-
-    def _warn(self, event: str, **keys: object) -> None:
-        """Log what a peer can bring about as often as it likes: at most once a second."""
-        held_back = self._seldom.may_log(event, self._clock.monotonic())
-        if held_back is not None:
-            log.warning(event, **keys, more=held_back)
 
     def status_line(self) -> str:
         """One line for systemd."""
@@ -203,69 +178,14 @@ class Desk:
             case m.Outcomes():
                 self._on_outcomes(peer, message, now)
             case m.Hello():
-                self._on_hello(peer, message)
+                self.reception.hello(peer, message)
             case m.Beat() | m.GiveBack() | m.NeedScript() | m.NeedProject() | m.Took() | m.Leave():
-                if self._is_known(peer, message.session):
+                if self.reception.is_known(peer, message.session):
                     self._on_word(peer, message, now)
                 else:
                     self._hub.send(peer.route, m.Unknown(self.epoch))
             case _:
-                self._warn("message_unexpected", kind=type(message).__name__, peer=peer.address)
-
-    def _is_known(self, peer: Peer, session: bytes) -> bool:
-        stats = self.stats.get(session)
-        return session in self.core.sessions and stats is not None and stats.user == peer.user
-
-    def _on_hello(self, peer: Peer, hello: m.Hello) -> None:
-        if hello.protocol != m.PROTOCOL:
-            text = (
-                f"this master speaks protocol {m.PROTOCOL} (zspider {__version__}), the slave on {hello.host} speaks "
-                f"{hello.protocol} (zspider {hello.version}): install the same version on both"
-            )
-            self._warn("slave_refused", reason="protocol", text=text, peer=peer.address)
-            self._hub.send(peer.route, m.Refused("protocol", text))
-        elif not self._has_room(hello.session):
-            text = f"this master has its {self._settings.slaves_max} slaves already (master.slaves_max)"
-            self._hub.send(peer.route, m.Refused("busy", text))
-        else:
-            held = [self._held(one) for one in hello.held if self._is_proof(one)]
-            if hello.pages_left:
-                self._greet(peer, hello, held)
-                return
-            if self._arriving[hello.session] >= HELLOS_MAX:  # the database is away; it says Hello again
-                return
-            self._arriving[hello.session] += 1
-            self._writer.call(
-                lambda storage: storage.add_session(hello.session, hello.host, self._clock.wall_ms()),
-                lambda _: self._admit(peer, hello, held),
-            )
-
-    def _has_room(self, session: bytes) -> bool:
-        """Whether it is known, or one more may be: those count, too, whose Hello is under way."""
-        known = self.core.sessions.keys() | self._arriving.keys()
-        return session in known or len(known) < self._settings.slaves_max
-
-    def _admit(self, peer: Peer, hello: m.Hello, held: list[HeldLease]) -> None:
-        """The session is in the database: a restarted master will wait for it."""
-        self._arriving[hello.session] -= 1
-        if not self._arriving[hello.session]:
-            del self._arriving[hello.session]
-        known = self.stats.get(hello.session)
-        if known is not None and known.user != peer.user and hello.session in self.core.sessions:
-            self._warn("session_claimed_with_another_token", host=hello.host, peer=peer.address)
-            return
-        self.stats[hello.session] = SlaveStats(user=peer.user, pid=hello.pid, version=hello.version)
-        self._greet(peer, hello, held)
-
-    def _greet(self, peer: Peer, hello: m.Hello, held: list[HeldLease]) -> None:
-        greeting = Greeting(hello.session, peer.route, frozenset(hello.roles), hello.host, hello.window, hello.seen)
-        self._perform(self.core.hello(greeting, held, hello.pages_left == 0, self._clock.monotonic()))
-
-    def _held(self, one: m.Held) -> HeldLease:
-        return HeldLease(one.number, one.project, one.taskid, one.run, one.attempt, one.host)
-
-    def _is_proof(self, one: m.Held | m.Took | Outcome) -> bool:
-        return is_proof(self._keys.secret, one.project, one.taskid, one.run, one.attempt, one.proof)
+                self._seldom.warning("message_unexpected", kind=type(message).__name__, peer=peer.address)
 
     def _on_word(
         self,
@@ -278,7 +198,7 @@ class Desk:
             case m.Beat():
                 named = [*message.held, *message.outbox]
                 self._perform(core.beat(session, peer.route, message.seen, named, message.window, now))
-                self._note(message, now)
+                self.reception.note(message, now)
             case m.GiveBack():
                 core.give_back(session, message.numbers, bar=message.reason == "script", error=message.error)
             case m.NeedScript():
@@ -286,19 +206,12 @@ class Desk:
             case m.NeedProject():
                 self._send_project(peer.route, message.name)
             case m.Took():
-                if self._is_proof(message):
+                if self._keys.is_proven(message):
                     ref = Ref(message.project, task_key(message.taskid))
                     self._perform(core.took(session, ref, message.run))
             case m.Leave():
                 self._perform(core.leave(session))
                 self._hub.send(peer.route, m.Unknown(self.epoch))
-
-    def _note(self, beat: m.Beat, now: float) -> None:
-        """Keep a slave's figures for `status`."""
-        stats = self.stats[beat.session]
-        stats.rate.note(beat.processed, now)
-        stats.outbox = len(beat.outbox)
-        stats.fetched, stats.processed = beat.fetched, beat.processed
 
     def _send_script(self, route: bytes, script: bytes) -> None:
         self._texts.with_text(script, (route, ""), lambda text: self._hub.send(route, m.Script(script, text)))
@@ -319,7 +232,7 @@ class Desk:
 
     def _on_outcomes(self, peer: Peer, message: m.Outcomes, now: float) -> None:
         """Check and queue a batch; an unknown session sends it again after its Hello."""
-        if not self._is_known(peer, message.session):
+        if not self.reception.is_known(peer, message.session):
             return
         session = self.core.sessions[message.session]
         self.core.heard(session, now)
@@ -342,10 +255,10 @@ class Desk:
         try:
             outcome = decode_outcome(item.outcome)
         except ProtocolError as exc:
-            self._warn("outcome_dropped", reason=str(exc), peer=peer.address)
+            self._seldom.warning("outcome_dropped", reason=str(exc), peer=peer.address)
             return None
-        if not self._is_proof(outcome):
-            self._warn("outcome_dropped", reason="no valid proof", task=outcome.taskid, peer=peer.address)
+        if not self._keys.is_proven(outcome):
+            self._seldom.warning("outcome_dropped", reason="no valid proof", task=outcome.taskid, peer=peer.address)
             return None
         return outcome
 
@@ -452,9 +365,9 @@ class Desk:
                 case a.Paused(project, phase, reason):
                     self._news.paused(self.core.projects[project].project.name, phase, reason)
                 case a.Welcome(session):
-                    self._welcome(session)
+                    self.reception.welcome(session)
                 case a.Gone(session):
-                    self._gone(session)
+                    self.reception.gone(session)
                 case a.Challenge(session):
                     if not self._hub.send(session.route, m.MasterBeat(self.epoch)):
                         self._perform(self.core.route_is_gone(session.id, self._clock.monotonic()))
@@ -469,34 +382,6 @@ class Desk:
         for end in report.ended:
             self._perform(self.core.ended(end.ref, end.run, b"", is_late=end.late))
         self.apply(report)
-
-    def _welcome(self, session: Session) -> None:
-        ports = self._hub.ports
-        log.info("slave_joined", host=session.host, session=session.id.hex()[:8], leases=len(session.leases))
-        self._hub.send(
-            session.route,
-            m.Welcome(
-                protocol=m.PROTOCOL,
-                cluster=self.cluster,
-                epoch=self.epoch,
-                outcomes_port=ports.outcomes,
-                pages_in_port=ports.pages_in,
-                pages_out_port=ports.pages_out,
-                heartbeat_s=self._settings.heartbeat_s,
-                quiet_s=self._settings.quiet_s,
-                rebuild_s=self._settings.rebuild_s,
-            ),
-        )
-
-    def _gone(self, session: Session) -> None:
-        log.info("slave_gone", host=session.host, session=session.id.hex()[:8])
-        self.stats.pop(session.id, None)
-        self._writer.call(lambda storage: storage.drop_session(session.id), lambda _: self._keep_if_back(session.id))
-
-    def _keep_if_back(self, session_id: bytes) -> None:
-        """Its Hello was on the way while it was forgotten: remember it again."""
-        if (session := self.core.sessions.get(session_id)) is not None:
-            self._writer.call(lambda storage: storage.add_session(session_id, session.host, self._clock.wall_ms()))
 
 
 _TELLING: dict[str, Callable[[list[int]], m.AnyMessage]] = {

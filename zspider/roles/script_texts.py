@@ -1,13 +1,12 @@
 """The master's scripts by their hashes: read when somebody asks, and kept for the next who does."""
 
-import time
 from collections import OrderedDict
 from collections.abc import Callable
 
 import structlog
 
-from zspider.broker.offenders import Seldom
 from zspider.errors import StorageError
+from zspider.roles.seldom_log import SeldomLog
 from zspider.roles.writer import Writer
 
 log = structlog.get_logger(__name__)
@@ -20,7 +19,7 @@ class ScriptTexts:
 
     def __init__(self, writer: Writer) -> None:
         self._writer = writer
-        self._seldom = Seldom()
+        self._seldom = SeldomLog(log)
         self._texts: OrderedDict[bytes, str] = OrderedDict()
         self._waiting: dict[bytes, dict[tuple[bytes, str], Callable[[str], object]]] = {}
 
@@ -53,6 +52,4 @@ class ScriptTexts:
 
     def _failed(self, script: bytes, error: StorageError) -> None:
         del self._waiting[script]
-        held_back = self._seldom.may_log("script_unknown", time.monotonic())
-        if held_back is not None:
-            log.warning("script_unknown", script=script.hex()[:12], reason=str(error), more=held_back)
+        self._seldom.warning("script_unknown", script=script.hex()[:12], reason=str(error))
