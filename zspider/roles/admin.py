@@ -6,36 +6,34 @@ goes wrong is answered as one line with an exit code.
 
 import secrets
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgpack
 import structlog
 
 from zspider.broker import messages as m
-from zspider.broker.codec import unpack, unpack_to_show
+from zspider.broker.codec import unpack
 from zspider.broker.hub import Hub, Peer
 from zspider.errors import ConfigError, ScriptError, ZspiderError
+from zspider.roles import shown
 from zspider.roles.adding import read_request, told
 from zspider.roles.admin_request import PAGE_MAX, Request
 from zspider.roles.bulk import BulkVerbs
 from zspider.roles.desk import Desk
 from zspider.roles.reader import ReaderThread
 from zspider.roles.writer import Writer, now_ms
-from zspider.scheduler.host_rates import HostRate
 from zspider.scheduler.internal import entry_follow
 from zspider.scheduler.projects import ProjectState
 from zspider.scheduler.states import Verb, is_locked, status_after
 from zspider.scheduler.why import Wait, Waiting, why_finished, why_project, why_task
 from zspider.settings import MasterFile
-from zspider.storage import Committed, StoredResult, TaskDetail
+from zspider.storage import Committed, TaskDetail
 from zspider.task import (
-    ACTIVITY,
     MESSAGE_BYTES_MAX,
     MESSAGE_PREFIX,
     MESSAGE_URL,
     ON_START,
-    Activity,
     Message,
     Project,
     ProjectStatus,
@@ -48,7 +46,6 @@ from zspider.task import (
 
 log = structlog.get_logger(__name__)
 NAME_CHARS_MAX = 64
-TASK_COLUMNS = ("taskid", "url", "priority", "retried", "due_ms", "lastcrawl_ms", "reason")
 DROPPED = "dropped:"  # before the reason, in a counter's name
 COMMAND = "__command__"  # the sender of a message that no project sent (pyspider.md 1.6)
 
@@ -133,7 +130,7 @@ class Admin:
                 "rate": round(sum(one["rate"] for one in slaves), 1),
                 "slaves": slaves,
                 "projects": [self._row(state) for state in core.projects.values()],
-                "hosts": [_host_row(rate) for rate in self._desk.hosts.busiest(hosts, now)] if hosts else [],
+                "hosts": [shown.host_row(rate) for rate in self._desk.hosts.busiest(hosts, now)] if hosts else [],
             }
         )
 
@@ -152,7 +149,7 @@ class Admin:
             "cron": state.last_cron and state.last_cron._asdict(),
             "script_error": (project.info.error if project.info else "") or self._desk.core.unloadable(project.id),
             "is_script_known": project.info is not None,
-            "counts": {**_shown(project.counts), "leased": self._desk.core.leases.count(project.id)},
+            "counts": {**shown.public_counts(project.counts), "leased": self._desk.core.leases.count(project.id)},
             "windows": self._windows(project),
             "limited": state.is_limited,
             "full": self._is_full(project),
@@ -164,8 +161,8 @@ class Admin:
 
     def _windows(self, project: Project) -> dict[str, dict[str, Any]]:
         """What happened lately and in all, by name of the window."""
-        totals = self._desk.windows.totals(project.id, now_ms())
-        return {name: _readable(total) for name, total in {**totals, "all": activity_of(project.counts)}.items()}
+        totals = {**self._desk.windows.totals(project.id, now_ms()), "all": activity_of(project.counts)}
+        return {name: shown.activity_row(total) for name, total in totals.items()}
 
     def _paused(self, state: ProjectState) -> dict[str, Any] | None:
         """An auto-pause: why, until when, and whether the project is probed meanwhile."""
@@ -336,7 +333,7 @@ class Admin:
         status = statuses[word] if word else None
         self._reader.read(
             lambda reader: reader.tasks(project.id, status, after, limit),
-            lambda rows: request.answer(_page(rows, _task_row)),
+            lambda rows: request.answer(shown.page(rows, shown.task_row)),
             request.fail,
         )
 
@@ -348,7 +345,7 @@ class Admin:
                 request.fail(ZspiderError(f"no task {taskid!r} in project {project.name!r}"))
                 return
             lease = self._desk.core.leases.get(Ref(project.id, task_key(taskid)))
-            request.answer({**_task_detail(task), "leased_by": lease.session.host if lease else None})
+            request.answer({**shown.task_detail(task), "leased_by": lease.session.host if lease else None})
 
         self._reader.read(lambda reader: reader.task(project.id, taskid), done, request.fail)
 
@@ -369,7 +366,7 @@ class Admin:
             if task is None:
                 request.fail(ZspiderError(f"no task {taskid!r} in project {state.project.name!r}"))
             elif task.status is not Status.ACTIVE:
-                request.answer({"waits": _rows(why_finished(task.status, task.reason)), "dropped": {}})
+                request.answer({"waits": shown.wait_rows(why_finished(task.status, task.reason)), "dropped": {}})
             else:
                 waiting = Waiting(Ref(state.project.id, task.key), task.url, task.retried, task.due_ms)
                 waits = why_task(self._desk.core, state, waiting, time.monotonic(), now_ms())
@@ -384,70 +381,16 @@ class Admin:
             slow.append(Wait("database", "the database is away; it is tried again every few seconds"))
         elif self._desk.is_full:
             slow.append(Wait("database", f"the database is behind: {self._writer.backlog} outcomes wait for it"))
-        return _rows([*slow, *waits])
+        return shown.wait_rows([*slow, *waits])
 
     def _results(self, request: Request) -> None:
         project, after, limit = self._state(request, "project").project, _after(request), request.limit()
         self._reader.read(
             lambda reader: reader.results(project.id, after, limit),
-            lambda rows: request.answer(_page(rows, _result_row)),
+            lambda rows: request.answer(shown.page(rows, shown.result_row)),
             request.fail,
         )
 
 
-def _rows(waits: Sequence[Wait]) -> list[dict[str, Any]]:
-    return [wait._asdict() for wait in waits]
-
-
-def _shown(counts: Mapping[str, int]) -> dict[str, int]:
-    """The counters without those that the storage keeps for itself."""
-    return {name: value for name, value in counts.items() if not name.startswith("_")}
-
-
-def _readable(activity: Activity) -> dict[str, Any]:
-    """Sums, with mean times in place of summed ones; None where nothing was timed."""
-    row: dict[str, Any] = dict(zip(ACTIVITY, activity, strict=True))
-    for total, number in (("fetch_ms", "fetched"), ("process_ms", "processed")):
-        row[total] = round(row[total] / row[number], 1) if row[number] else None
-    return row
-
-
-def _host_row(rate: HostRate) -> dict[str, Any]:
-    return {
-        "host": rate.host,
-        "pages": rate.pages,
-        "failed": rate.failed,
-        "fetch_ms": round(rate.fetch_ms / rate.pages, 1),
-        "rate": round(rate.pages_per_s, 1),
-    }
-
-
 def _after(request: Request) -> bytes:
     return bytes(request.optional("after", bytes) or b"")
-
-
-def _page(rows: Sequence[StoredResult | TaskDetail], shown: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
-    """One page of an answer; `next` is what the following one comes after, None after the last."""
-    return {"rows": [shown(row) for row in rows], "next": rows[-1].key if rows else None}
-
-
-def _result_row(result: StoredResult) -> dict[str, Any]:
-    return {
-        "taskid": result.taskid,
-        "url": result.url,
-        "result": result.result_json,
-        "updated_ms": result.updated_ms,
-        "item": result.item,
-    }
-
-
-def _task_row(task: TaskDetail) -> dict[str, Any]:
-    row = {name: getattr(task, name) for name in TASK_COLUMNS}
-    return {**row, "status": task.status.word}
-
-
-def _task_detail(task: TaskDetail) -> dict[str, Any]:
-    row = task._asdict()
-    del row["key"]
-    body, track = unpack_to_show(row.pop("body")), unpack_to_show(task.track or b"\x80")
-    return {**row, **body, "status": task.status.word, "track": track}
