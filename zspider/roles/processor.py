@@ -13,7 +13,7 @@ import threading
 import zlib
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Sequence
-from time import monotonic, time  # by themselves: a script may replace what `time` holds
+from time import monotonic  # by itself: a script may replace what `time` holds
 from typing import Any
 
 import msgspec
@@ -33,7 +33,6 @@ from zspider.broker.messages import (
     WantProject,
 )
 from zspider.broker.pipe import Pipe
-from zspider.roles.answers import answer_of
 from zspider.roles.limits import (
     die_with_parent,
     give_up_rights,
@@ -42,6 +41,14 @@ from zspider.roles.limits import (
     own_session,
     peak_bytes,
     resident_bytes,
+)
+from zspider.roles.outcomes import (
+    NAME_CHARS,
+    cut,
+    failed_to_load,
+    final_outcome,
+    info_outcome,
+    part_outcome,
 )
 from zspider.roles.projects_wanted import WAIT_S
 from zspider.roles.repeats import Repeats
@@ -52,13 +59,10 @@ from zspider.script.errors import LoadError, ProjectImportError
 from zspider.script.loader import LoadedScript, ProjectFacts, load
 from zspider.script.logs import captured
 from zspider.script.projects import ProjectFinder, ProjectText
-from zspider.script.runner import Ran, run
-from zspider.task import GET_INFO, End, Follow, Outcome, ScriptInfo
+from zspider.script.runner import run
+from zspider.task import GET_INFO, Follow, Outcome
 
 LOADED_MAX = 200  # scripts whose modules are kept
-PART_FOLLOWS = 500  # of one outcome at most
-PART_BYTES = 180 * 1024  # of the follows of one outcome: with the rest it stays in one frame
-FOLLOW_BYTES = 60  # what a follow costs beside its texts
 WEIGH_S = 0.25  # how often the resident memory is looked at, between two pages
 # A page's garbage is not in cycles, and what is imported stays: the usual 700 cost 2 % of the time.
 GARBAGE_THRESHOLD = 10_000
@@ -66,8 +70,6 @@ GARBAGE_PART = 16  # of processor.memory_bytes: grown by this much, it looks for
 PAGES_TOGETHER = 12  # whose outcomes go with one call, as long as pages are quick
 NICE = 5  # the slave, which has many pages under way and a master to talk to, goes first
 IDLE_S = 0.5  # how often a signal to stop is looked for while there is nothing to do
-REASON_CHARS = 2000  # Outcome.reason
-NAME_CHARS = 64  # of a project
 ERROR_CHARS = 4000  # LoadFailed.error
 
 
@@ -310,8 +312,7 @@ class Processor:
 
     def _send_parts(self, page: Page, parts: Iterable[list[Follow]]) -> None:
         for follows in parts:
-            outcome = Outcome(*_identity(page), end=End.PART, follows=follows)
-            self._pipe.queue(Processed(page.number, False, codec.encode_outcome(outcome)))
+            self._pipe.queue(Processed(page.number, False, codec.encode_outcome(part_outcome(page, follows))))
             self._pipe.flush(wait=True)
 
     def _send_final(self, page: Page, outcome: Outcome) -> None:
@@ -320,76 +321,6 @@ class Processor:
 
 def _facts(page: Page) -> ProjectFacts:
     return ProjectFacts(page.project_status, page.group, page.rate, page.burst, page.updated_ms)
-
-
-def _identity(page: Page) -> tuple[int, str, int, int, bytes]:
-    return page.project, page.taskid, page.run, page.attempt, page.proof
-
-
-def cut(follows: Sequence[Follow]) -> list[list[Follow]]:
-    """Cut follows into lists that fit one outcome each; one follow alone may be larger."""
-    parts: list[list[Follow]] = []
-    room = 0
-    for follow in follows:
-        size = len(follow.body) + len(follow.url) + FOLLOW_BYTES
-        if size > room or len(parts[-1]) >= PART_FOLLOWS:
-            parts.append([])
-            room = PART_BYTES
-        parts[-1].append(follow)
-        room -= size
-    return parts
-
-
-def final_outcome(page: Page, ran: Ran, follows: list[Follow]) -> Outcome:
-    """The outcome that ends a task's delivery."""
-    return Outcome(
-        *_identity(page),
-        end=ran.end,
-        follows=follows,
-        results=ran.results,
-        messages=ran.messages,
-        track=ran.track,
-        reason=ran.reason[:REASON_CHARS],
-        fetch_ms=ran.fetch_ms,
-        process_ms=ran.process_ms,
-        schedule=ran.schedule,
-        answer=answer_of(page.fetch, time()),
-        repeats=ran.repeats,
-    )
-
-
-def info_outcome(page: Page, loaded: LoadedScript | LoadError) -> Outcome:
-    """The answer to GET_INFO: what a script declares, or why it cannot be used."""
-    if isinstance(loaded, LoadError):
-        info = ScriptInfo(error=str(loaded), lacks=loaded.lacks[:NAME_CHARS])
-    else:
-        try:
-            info = loaded.info()
-        except Exception as error:  # the script's own class attributes: anything
-            info = ScriptInfo(error=f"crawl_config or retry_delay: {error}"[:REASON_CHARS])
-    end = End.FAILURE if info.error else End.SUCCESS
-    return Outcome(*_identity(page), end=end, reason=info.error, info=msgspec.msgpack.encode(info))
-
-
-def failed_to_load(page: Page, error: LoadError) -> Outcome:
-    """The outcome of a task whose script cannot be loaded; its `save` stays."""
-    track = page.task.get("track") or {}
-    process = {
-        "ok": False,
-        "time": 0.0,
-        "follows": 0,
-        "result": None,
-        "logs": error.traceback[-1000:],
-        "exception": str(error),
-    }
-    packed = msgspec.msgpack.encode({**track, "process": process})
-    return Outcome(
-        *_identity(page),
-        end=End.FAILURE,
-        track=packed,
-        reason=str(error)[:REASON_CHARS],
-        answer=answer_of(page.fetch, time()),
-    )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
