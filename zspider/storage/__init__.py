@@ -2,10 +2,12 @@
 
 from zspider.storage.bulk import Change, Step
 from zspider.storage.engine import BadDatum
+from zspider.storage.opening import open_storage, schema_state, upgrade
+from zspider.storage.reader import Reader
 from zspider.storage.report import Committed, Ended, Ownership
 from zspider.storage.results import StoredResult
 from zspider.storage.retention import Cutoffs, Place, Swept
-from zspider.storage.storage import Reader, Storage, open_storage, schema_state, upgrade
+from zspider.storage.storage import Storage
 from zspider.storage.tasks import TaskDetail
 from zspider.storage.walk import Cursor, Selection
 

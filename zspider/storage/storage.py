@@ -1,42 +1,28 @@
-"""What the master keeps: `Storage` for its writer thread, `Reader` for those who only look."""
+"""What the master keeps, for its writer thread."""
 
-from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Literal
 
-from zspider.errors import ConfigError, StorageError
+from zspider.errors import StorageError
 from zspider.storage.accept import ArrivalNumbers
 from zspider.storage.bulk import Bulk, Change, Step
 from zspider.storage.commit import Writer
 from zspider.storage.counters import FIRST_RUN, RESULTS, CounterTable
 from zspider.storage.database import Database, Transaction
-from zspider.storage.engine import Engine, engine_of
 from zspider.storage.forget import Forgetting
 from zspider.storage.kept import KeptRows
 from zspider.storage.known import KnownKeys
-from zspider.storage.migrations import SchemaState, migrate, state_of
-from zspider.storage.ownership import WATCH_S, Fence, Keeper
+from zspider.storage.ownership import WATCH_S, Fence
 from zspider.storage.projects import ProjectTable, Removal, SessionTable
 from zspider.storage.report import Committed, Ownership
-from zspider.storage.results import ResultTable, StoredResult
+from zspider.storage.results import ResultTable
 from zspider.storage.retention import Cutoffs, Place, Sweep, Swept
 from zspider.storage.sift import Sieve, Sifted
-from zspider.storage.tasks import TaskDetail, TaskTable, Waiting
-from zspider.storage.walk import Cursor, Selection, Walk
+from zspider.storage.tasks import TaskTable, Waiting
+from zspider.storage.walk import Cursor, Selection
 from zspider.storage.windows import WindowTable
-from zspider.task import (
-    Follow,
-    Outcome,
-    Project,
-    ProjectStatus,
-    Ref,
-    Rules,
-    ScriptInfo,
-    Status,
-    Task,
-    WindowSlot,
-    task_key,
-)
+from zspider.task import Follow, Outcome, Project, ProjectStatus, Ref, Rules, ScriptInfo, Task, WindowSlot
 
 SEQ_SLACK = 3600 * 1000 * 1_000_000  # an hour of `seq`: far more than a master uses between two renewals
 KEPT_ROWS = 20_000  # as many as two frontier windows; some 10 MB
@@ -44,72 +30,6 @@ TRIM_ROWS = 500  # of each window, in one transaction
 SIFT_ENTRIES = 5_000  # of the frontier's index, looked at in one go: commits wait meanwhile
 REMOVE_ROWS = 1000  # deleted in one transaction: some 20 ms
 BULK_ROWS = 300  # looked at, and perhaps changed, in one transaction: no longer than a group of outcomes takes
-
-
-def open_storage(address: str, *, rules: Rules, known: int, create: bool = True) -> "Storage":
-    """Open the database for the master.
-
-    known: how many recently seen URLs are remembered. create: make the database, or its tables, when missing.
-    Raises ConfigError (address, password, rights, a schema that must be upgraded), OwnedElsewhere (SQLite file in
-    use), StorageUnavailable (not reachable; it may be later).
-    """
-    engine = engine_of(address)
-    engine.lock()
-    try:
-        db = Database(engine, writes=True)
-        db.connect(create=create)
-        with db.connection() as conn:
-            _check_schema(state_of(conn), create)
-            if state_of(conn) == "empty":
-                migrate(conn)
-        return Storage(db, rules, known)
-    except BaseException:
-        engine.unlock()
-        raise
-
-
-def upgrade(address: str, progress: Callable[[str], None] = lambda _: None, *, watch_s: float = WATCH_S) -> None:
-    """Make the tables, or bring them to this version. Safe to interrupt, and to repeat until it is through.
-
-    progress: told in a few words what is being done. watch_s: how long a master that did not stop cleanly is watched.
-    Raises OwnedElsewhere while a master lives: of whichever version it is, it would write rows of the wrong one.
-    """
-    engine = engine_of(address)
-    engine.lock()
-    try:
-        with _opened(engine, writes=True, patient=True) as db, db.connection() as conn:
-            state = state_of(conn)
-            if state == "newer":
-                _check_schema(state, create=True)
-            with Keeper(engine, watch_s) if state == "older" and not engine.locked else nullcontext():
-                migrate(conn, progress)
-    finally:
-        engine.unlock()
-
-
-def schema_state(address: str) -> SchemaState:
-    """Whether the tables are of this version."""
-    with _opened(engine_of(address), writes=False) as db, db.connection() as conn:
-        return state_of(conn)
-
-
-@contextmanager
-def _opened(engine: Engine, *, writes: bool, patient: bool = False) -> Iterator[Database]:
-    db = Database(engine, writes=writes, patient=patient)
-    try:
-        db.connect(create=writes)
-        yield db
-    finally:
-        db.close()
-
-
-def _check_schema(state: SchemaState, create: bool) -> None:
-    if state == "older":
-        raise ConfigError("database: its tables are of an older zspider; run `zspiderd db upgrade`")
-    if state == "newer":
-        raise ConfigError("database: its tables are of a newer zspider; upgrade zspider on this machine")
-    if state == "empty" and not create:
-        raise ConfigError("database: it has no tables yet; run `zspiderd db upgrade`")
 
 
 class Storage:
@@ -422,51 +342,3 @@ class Storage:
         with self._db.transaction() as tx:
             self._fence.enter(tx)
             yield tx
-
-
-class Reader:
-    """Looks at the database on a connection of its own, for one thread; short reads only, paged by key."""
-
-    def __init__(self, address: str) -> None:
-        self._db = Database(engine_of(address), writes=False)
-        self._tasks = TaskTable(self._db.engine)
-        self._projects = ProjectTable(self._db.engine)
-        self._results = ResultTable(self._db.engine)
-        self._walk = Walk(self._db.engine)
-
-    def close(self) -> None:
-        """Drop the connection."""
-        self._db.close()
-
-    def projects(self) -> list[Project]:
-        """All projects, by name, with their counters."""
-        with self._db.transaction() as tx:
-            return self._projects.all(tx)
-
-    def results(self, project: int, after: bytes = b"", limit: int = 100) -> list[StoredResult]:
-        """Results of the tasks whose keys come after `after`; fewer than `limit` when they are large, [] at the end."""
-        with self._db.transaction() as tx:
-            return self._results.page(tx, project, after, limit)
-
-    def tasks(
-        self, project: int, status: Status | None = None, after: bytes = b"", limit: int = 100
-    ) -> list[TaskDetail]:
-        """Tasks whose keys come after `after`."""
-        with self._db.transaction() as tx:
-            return self._tasks.page(tx, project, status, after, limit)
-
-    def count(self, project: int, selection: Selection, cursor: Cursor | None, rows: int) -> tuple[int, Cursor | None]:
-        """How many of the next `rows` tasks are selected, and where to go on; None at the end."""
-        with self._db.transaction() as tx:
-            page = self._walk.page(tx, project, selection, cursor or Cursor(), rows)
-        return len(page.rows), page.next
-
-    def task(self, project: int, taskid: str) -> TaskDetail | None:
-        """One task, or None."""
-        with self._db.transaction() as tx:
-            return self._tasks.detail(tx, Ref(project, task_key(taskid)))
-
-    def script(self, digest: bytes) -> str:
-        """A script's text by its hash."""
-        with self._db.transaction() as tx:
-            return self._projects.script(tx, digest)

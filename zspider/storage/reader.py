@@ -1,0 +1,57 @@
+"""What those see who only look: the command line's reads, beside the master's writes."""
+
+from zspider.storage.database import Database
+from zspider.storage.engine import engine_of
+from zspider.storage.projects import ProjectTable
+from zspider.storage.results import ResultTable, StoredResult
+from zspider.storage.tasks import TaskDetail, TaskTable
+from zspider.storage.walk import Cursor, Selection, Walk
+from zspider.task import Project, Ref, Status, task_key
+
+
+class Reader:
+    """Looks at the database on a connection of its own, for one thread; short reads only, paged by key."""
+
+    def __init__(self, address: str) -> None:
+        self._db = Database(engine_of(address), writes=False)
+        self._tasks = TaskTable(self._db.engine)
+        self._projects = ProjectTable(self._db.engine)
+        self._results = ResultTable(self._db.engine)
+        self._walk = Walk(self._db.engine)
+
+    def close(self) -> None:
+        """Drop the connection."""
+        self._db.close()
+
+    def projects(self) -> list[Project]:
+        """All projects, by name, with their counters."""
+        with self._db.transaction() as tx:
+            return self._projects.all(tx)
+
+    def results(self, project: int, after: bytes = b"", limit: int = 100) -> list[StoredResult]:
+        """Results of the tasks whose keys come after `after`; fewer than `limit` when they are large, [] at the end."""
+        with self._db.transaction() as tx:
+            return self._results.page(tx, project, after, limit)
+
+    def tasks(
+        self, project: int, status: Status | None = None, after: bytes = b"", limit: int = 100
+    ) -> list[TaskDetail]:
+        """Tasks whose keys come after `after`."""
+        with self._db.transaction() as tx:
+            return self._tasks.page(tx, project, status, after, limit)
+
+    def count(self, project: int, selection: Selection, cursor: Cursor | None, rows: int) -> tuple[int, Cursor | None]:
+        """How many of the next `rows` tasks are selected, and where to go on; None at the end."""
+        with self._db.transaction() as tx:
+            page = self._walk.page(tx, project, selection, cursor or Cursor(), rows)
+        return len(page.rows), page.next
+
+    def task(self, project: int, taskid: str) -> TaskDetail | None:
+        """One task, or None."""
+        with self._db.transaction() as tx:
+            return self._tasks.detail(tx, Ref(project, task_key(taskid)))
+
+    def script(self, digest: bytes) -> str:
+        """A script's text by its hash."""
+        with self._db.transaction() as tx:
+            return self._projects.script(tx, digest)
