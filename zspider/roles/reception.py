@@ -67,7 +67,7 @@ class Reception:
         self._arriving: Counter[bytes] = Counter()  # Hellos that the writer has
 
     def is_known(self, peer: Peer, session: bytes) -> bool:
-        """Whether this session has joined, with this peer's token."""
+        """Whether a session has joined, with this peer's token."""
         stats = self.stats.get(session)
         return session in self._core.sessions and stats is not None and stats.user == peer.user
 
