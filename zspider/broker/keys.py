@@ -66,10 +66,6 @@ class MasterKeys:
         self.revocations = 0  # grows when a token that was valid is valid no longer
         self.reload()
 
-    def is_proven(self, one: Held | Took | Outcome) -> bool:
-        """Whether this cluster's master granted the delivery that somebody says he has."""
-        return is_proof(self.secret, one.project, one.taskid, one.run, one.attempt, one.proof)
-
     def __repr__(self) -> str:
         return f"MasterKeys({str(self._dir)!r})"
 
@@ -77,6 +73,10 @@ class MasterKeys:
     def curve_secret(self) -> bytes:
         """The secret half of the master's CURVE key, in Z85."""
         return self._key
+
+    def is_proven(self, one: Held | Took | Outcome) -> bool:
+        """Whether this cluster's master granted the delivery that somebody says he has."""
+        return is_proof(self.secret, one.project, one.taskid, one.run, one.attempt, one.proof)
 
     def role_of(self, user: bytes) -> Role | None:
         """What the holder of this public key (Z85) may do; None: nothing, it is unknown or revoked."""
