@@ -7,7 +7,7 @@ MINUTES ?= 30
 PIP := $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check --no-input
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check fmt fault fault-restart fault-database fault-soak fuzz bench bench-graph bench-large \
+.PHONY: help run test check systems fmt fault fault-restart fault-database fault-soak fuzz bench bench-graph bench-large \
 	bench-neighbours bench-parsing bench-scheduler clean
 
 help:  ## list these commands
@@ -16,9 +16,9 @@ help:  ## list these commands
 run: $(VENV)/.with-run  ## crawl the demo site's 11,110 pages on this machine
 	@$(BIN)/zspiderd run --demo-site examples/article.py
 
-test: $(VENV)/.with-test  ## install what the tests need, then run all of them
+test: $(VENV)/.with-test  ## install what the tests need, then run all of them; TESTS="unit e2e": these folders
 	@scripts/install-test-packages
-	@$(BIN)/python scripts/run-tests
+	@$(BIN)/python scripts/run-tests $(TESTS)
 
 fault: $(VENV)/.with-test  ## the tests that kill, stop and cut; SEEDS=100: so many histories of the fault bench
 	@scripts/install-test-packages
@@ -44,6 +44,9 @@ check: $(VENV)/.with-dev  ## format, lint, types, import directions
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+systems:  ## run, check and test HEAD in fresh Debian systems (an hour; as root); SYSTEMS="trixie --keep"
+	@scripts/on-debian $(SYSTEMS)
 
 fmt: $(VENV)/.with-dev  ## format the code, mend what the linter can
 	$(BIN)/ruff format .
@@ -74,7 +77,7 @@ bench-scheduler: $(VENV)/.with-test  ## an hour of 1,000 slaves on a simulated c
 	@$(BIN)/python -m benchmarks.scheduler $(BENCH)
 
 clean:  ## remove what was built, and .venv
-	rm -rf $(VENV) $(REPORT) benchmarks/.venv-* benchmarks/.work build dist docs/_build
+	rm -rf $(VENV) $(REPORT) .systems-report benchmarks/.venv-* benchmarks/.work build dist docs/_build
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 	rm -rf .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 

@@ -19,8 +19,8 @@ from zspider.script.response import Response
 from zspider.script.tree import xpath
 from zspider.script.urls import Joiner
 
-MANUAL = Path("/usr/share/doc/python3.11/html")
-MANUAL_BYTES = range(30_000, 50_000)  # pages of about 40 KB
+MANUAL = Path("/usr/share/doc/sqlite3")
+MANUAL_BYTES = range(25_000, 60_000)  # pages of about 40 KB
 URL = "http://site.example/library/page.html"
 
 Way = Callable[[bytes], object]
@@ -108,10 +108,10 @@ def demo_pages(number: int) -> list[bytes]:
 
 
 def manual_pages(number: int) -> list[bytes]:
-    """Pages of Debian's package python3.11-doc."""
+    """Pages of Debian's package sqlite3-doc."""
     files = [file for file in sorted(MANUAL.resolve().rglob("*.html")) if file.stat().st_size in MANUAL_BYTES]
     if not files:
-        sys.exit(f"no pages below {MANUAL}: install python3.11-doc, or run scripts/install-test-packages")
+        sys.exit(f"no pages below {MANUAL}: install sqlite3-doc, or run scripts/install-test-packages")
     return [file.read_bytes() for file in files[:number]]
 
 
@@ -156,7 +156,7 @@ def main() -> None:
     arguments.add_argument("--rounds", type=int, default=15, help="turns of each way")
     arguments.add_argument("--pages", type=int, default=40, help="different pages in each turn")
     given = arguments.parse_args()
-    for name, pages in (("demo site", demo_pages(given.pages)), ("Python manual", manual_pages(given.pages))):
+    for name, pages in (("demo site", demo_pages(given.pages)), ("SQLite manual", manual_pages(given.pages))):
         check(pages)
         report(name, pages, measure(pages, given.rounds))
 

@@ -5,6 +5,8 @@ from collections.abc import Callable, Coroutine, Iterator, Sequence
 from types import FunctionType
 from typing import Any, NamedTuple
 
+from zspider.script.deadline import standing_still
+
 OF_A_PAGE = ("response", "task")  # what callbacks are offered, by name
 OF_A_RESULT = ("result", *OF_A_PAGE)  # ... and on_result
 
@@ -66,13 +68,15 @@ def _inspect(function: Callable[..., Any]) -> Declared:
 
 
 def _run(coroutine: Coroutine[Any, Any, Any]) -> Any:
-    import asyncio  # 20 ms that only scripts with `async def` pay
+    with standing_still():  # an import that a time limit cuts short leaves half a module
+        import asyncio  # 20 ms that only scripts with `async def` pay
 
     return asyncio.run(coroutine)
 
 
 def _iterate(items: Any) -> Iterator[Any]:
-    import asyncio
+    with standing_still():
+        import asyncio
 
     with asyncio.Runner() as runner:
         while True:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from zspider.script import old_names
+from zspider.script.old_python import old_python
 from zspider.script.options import KNOWN
 from zspider.script.syntax import Finding, parse
 
@@ -52,7 +53,13 @@ def review(text: str) -> Review:
     if tree is None:
         return Review(findings, [], [], False)
     options = list(_options(tree))
-    found = [*findings, *_old_python(tree), *_changed_options(options), *_changed_classes(tree)]
+    found = [
+        *findings,
+        *_gone_imports(tree),
+        *(Finding(*old) for old in old_python(tree)),
+        *_changed_options(options),
+        *_changed_classes(tree),
+    ]
     callbacks = [Callback(one.value.lineno, name) for one in options if (name := _callback(one))]
     return Review(sorted(found), list(_imports(tree)), callbacks, not findings)
 
@@ -75,7 +82,7 @@ def missing(one: Import) -> Finding:
 
 
 def _imports(tree: ast.Module) -> Iterator[Import]:
-    optional = {id(node) for attempt in ast.walk(tree) if _catches_imports(attempt) for node in ast.walk(attempt)}
+    optional = _optional(tree)
     seen = set()
     for node in ast.walk(tree):
         names: list[str] = []
@@ -92,6 +99,21 @@ def _imports(tree: ast.Module) -> Iterator[Import]:
                 yield Import(node.lineno, module, id(node) in optional)  # type: ignore[attr-defined]
 
 
+def _gone_imports(tree: ast.Module) -> Iterator[Finding]:
+    """Names that were in a module once, as `from urllib import urlencode` wants them."""
+    optional = _optional(tree)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module and not node.level and id(node) not in optional:
+            for alias in node.names:
+                if use := old_names.ATTRIBUTES.get((node.module, alias.name)):
+                    yield Finding(node.lineno, True, f"this Python has no {node.module}.{alias.name}: use {use}")
+
+
+def _optional(tree: ast.Module) -> set[int]:
+    """The nodes, by their id, that may fail to import something."""
+    return {id(node) for attempt in ast.walk(tree) if _catches_imports(attempt) for node in ast.walk(attempt)}
+
+
 def _catches_imports(node: ast.AST) -> bool:
     if not isinstance(node, ast.Try):
         return False
@@ -101,42 +123,6 @@ def _catches_imports(node: ast.AST) -> bool:
 
 def _names(node: ast.AST) -> Iterator[ast.Name]:
     return (each for each in ast.walk(node) if isinstance(each, ast.Name))
-
-
-# --- names that are gone -----------------------------------------------------------------------------
-
-
-def _old_python(tree: ast.Module) -> Iterator[Finding]:
-    bound = _bound_names(tree)
-    for node in ast.walk(tree):
-        match node:
-            case ast.Name(id=name, ctx=ast.Load()) if name in old_names.NAMES and name not in bound:
-                yield Finding(node.lineno, True, f"Python 3 has no {name}: use {old_names.NAMES[name]}")
-            case ast.Attribute(value=ast.Name(id=module), attr=name) if (
-                module in bound and (module, name) in old_names.ATTRIBUTES
-            ):
-                use = old_names.ATTRIBUTES[module, name]
-                yield Finding(node.lineno, True, f"this Python has no {module}.{name}: use {use}")
-            case ast.Call(func=ast.Attribute(value=owner, attr=name)) if name in old_names.METHODS:
-                if not (isinstance(owner, ast.Name) and owner.id == "six"):
-                    use = old_names.METHODS[name]
-                    yield Finding(node.lineno, True, f"dicts have no {name}() in Python 3: use {use}")
-            case ast.BinOp(left=ast.Name(id="print"), op=ast.RShift()):
-                yield Finding(node.lineno, True, "print is a function in Python 3: print(..., file=...)")
-
-
-def _bound_names(tree: ast.Module) -> set[str]:
-    """Names that the script itself gives a meaning to, anywhere."""
-    bound = set()
-    for node in ast.walk(tree):
-        match node:
-            case ast.Name(id=name, ctx=ast.Store()):
-                bound.add(name)
-            case ast.alias(name=name, asname=asname):
-                bound.add(asname or name.partition(".")[0])
-            case ast.FunctionDef(name=name) | ast.ClassDef(name=name) | ast.arg(arg=name):
-                bound.add(name)
-    return bound
 
 
 # --- options of crawl() --------------------------------------------------------------------------------

@@ -5,6 +5,8 @@ import re
 import warnings
 from typing import NamedTuple
 
+from zspider.script.excepts import mend_excepts
+
 FINDINGS_MAX = 200  # a script with more is told enough
 
 
@@ -18,7 +20,6 @@ class Finding(NamedTuple):
 
 # What Python 2 allowed -> how the line is mended to find the next place, and what to write instead.
 _OLD = (
-    (r"\bexcept\s+([^:]+?)\s*,\s*(\w+)\s*:", r"except \1 as \2:", "Python 3 writes `except Error as name:`"),
     (r"\braise\s+([\w.]+)\s*,[^\n]+", r"raise \1", "Python 3 writes `raise Error(value)`"),
     (r"\b[uU][rR](?=['\"])", "r", "Python 3 has no ur'...': write r'...'"),
     (r"(?<![\w.])0+([1-7][0-7]*)\b", r"0o\1", "Python 3 writes octal numbers as 0o17"),
@@ -27,6 +28,7 @@ _OLD = (
     (r"`([^`\n]*)`", r"repr(\1)", "Python 3 has no backticks: write repr(...)"),
     (r"\blambda\s*\(([^()\n]*)\)\s*:", r"lambda \1:", "Python 3 has no tuples as parameters"),
 )
+_EXCEPTS = "multiple exception types must be parenthesized"
 _STATEMENT = re.compile(r"Missing parentheses in call to '(print|exec)'")
 
 
@@ -35,11 +37,15 @@ def parse(text: str) -> tuple[ast.Module | None, list[Finding]]:
 
     Known habits of Python 2 are mended in memory, so that the tree is there and all of them are found.
     """
-    findings: list[Finding] = []
+    text, findings = _with_excepts(text)
     while len(findings) < FINDINGS_MAX:
         try:
             tree = _compiled(text, and_check=not findings)
         except SyntaxError as error:
+            mended, more = _with_excepts(text) if _EXCEPTS in error.msg else (text, [])
+            if more:  # behind what could not be read before
+                text, findings = mended, findings + more
+                continue
             mended, advice = _mended(text, error)
             findings.append(Finding(error.lineno or 1, True, advice))
             if mended == text:
@@ -49,8 +55,16 @@ def parse(text: str) -> tuple[ast.Module | None, list[Finding]]:
             findings.append(Finding(1, True, f"SyntaxError: {error or type(error).__name__}"))
             break
         else:
-            return tree, findings
-    return None, findings
+            text, more = _with_excepts(text)
+            if not more:  # Python 3.14 reads them, and means something else
+                return tree, findings
+            findings += more
+    return None, findings[:FINDINGS_MAX]
+
+
+def _with_excepts(text: str) -> tuple[str, list[Finding]]:
+    mended, told = mend_excepts(text)
+    return mended, [Finding(line, True, advice) for line, advice in told]
 
 
 def _compiled(text: str, *, and_check: bool) -> ast.Module:

@@ -66,6 +66,23 @@ def test_callbacks_are_found_however_they_are_named():
         ("for k, v in d.iteritems(): pass", "dicts have no iteritems() in Python 3: use items()"),
         ("x = d.has_key(1)", "dicts have no has_key() in Python 3: use `in`"),
         ("print >>f, x", "print is a function in Python 3: print(..., file=...)"),
+        ("from urllib import urlencode", "this Python has no urllib.urlencode: use urllib.parse.urlencode"),
+        ("print >>f", "print is a function in Python 3: print(..., file=...)"),
+        ("print -1, x", "print is a function in Python 3: print(...)"),
+        ("print [1, 2]", "print is a function in Python 3: print(...)"),
+        ("print ('%s') % x", "print is a function in Python 3: all that is printed belongs in its parentheses"),
+        ("print ('a').upper()", "print is a function in Python 3: all that is printed belongs in its parentheses"),
+        ("print ('%s') % x, y", "print is a function in Python 3: all that is printed belongs in its parentheses"),
+        ("exec (code) in names", "exec is a function in Python 3: exec(code, names)"),
+        ("x = map(f, y)[0]", "map() gives no list in Python 3: list(map(...))"),
+        ("x = len(filter(f, y))", "filter() gives no list in Python 3: list(filter(...))"),
+        ("d.keys().sort()", "keys() gives no list in Python 3: sorted(...)"),
+        ("x = sorted(y, cmp=f)", "lists are not sorted by cmp in Python 3: key=functools.cmp_to_key(...)"),
+        ("y.sort(cmp=f)", "lists are not sorted by cmp in Python 3: key=functools.cmp_to_key(...)"),
+        ("x = cmp(1, 2)", "Python 3 has no cmp: use (a > b) - (a < b)"),
+        ("x = '中'.decode('utf8')", "text has no decode() in Python 3: it is Unicode already"),
+        ("x = y.encode('hex')", "text has no encode('hex') in Python 3: use codecs.encode"),
+        ("import string; x = string.join(y)", "this Python has no string.join: use the text's own join()"),
         ("import fractions; x = fractions.gcd(1, 2)", "this Python has no fractions.gcd: use math.gcd"),
         ("import urllib; x = urllib.urlencode(d)", "this Python has no urllib.urlencode: use urllib.parse.urlencode"),
         (
@@ -79,8 +96,26 @@ def test_names_that_are_gone_are_problems(line, use):
 
 
 @pytest.mark.parametrize(
+    ("line", "use"),
+    [
+        ("print", "print is a function in Python 3: print() prints an empty line, this does nothing"),
+        ("print ('a'),", "print is a function in Python 3: print(..., end=' ') stays in its line"),
+        ("print ('a'), b", "print is a function in Python 3: only what stands in its parentheses is printed"),
+        ("def __nonzero__(self): pass", "Python 3 does not call __nonzero__: name it __bool__"),
+    ],
+)
+def test_what_runs_but_otherwise_is_told(line, use):
+    assert [(one.line, one.stops, one.text) for one in review(f"a = 1\n{line}\n").findings] == [(2, False, use)]
+
+
+@pytest.mark.parametrize(
     "text",
     [
+        "print('a') if x else None\nprint('%s' % x)\nprint(*x)\nx = [print]\nf(print)\n",
+        "print('a'), print('b')\nx and print('a')\nprint('a') or x\n",
+        "try:\n    from urllib import quote\nexcept ImportError:\n    from urllib.parse import quote\n",
+        "exec('x = 1')\nexec('x', {})\nx = sorted(y, key=f)\nx = list(map(f, y))[0]\n",
+        "map = f\nx = map(y)[0]\nx = len(map(y))\nx = b'a'.decode()\nx = 'a'.encode('utf-8')\n",
         "unicode = str\nx = unicode(y)\n",
         "from builtins import str as unicode\nx = unicode(y)\n",
         "def reduce(f): pass\nreduce(len)\n",

@@ -41,6 +41,51 @@ def test_all_places_are_found_in_one_go():
     assert sorted(line for line, _ in told(text)) == [2, 4, 5, 6, 6, 8]
 
 
+NAMED = "Python 3 writes `except Error as name:`"
+LISTED = "several exceptions stand in parentheses, `except (A, B):`; only Python 3.14 and later read it without"
+
+
+@pytest.mark.parametrize(
+    ("clause", "advice"),
+    [
+        ("except ValueError, e:", NAMED),
+        ("except (ValueError, KeyError), e:", NAMED),
+        ("except (ValueError), e:", NAMED),
+        ("except socket.error, e:", NAMED),
+        ("except errors[0, 1], e:", NAMED),
+        ("except f({'é': ')'}), e :  # as it was", NAMED),
+        ("except (ValueError,  # one\n        KeyError), e:", NAMED),
+        ("except ValueError, \\\n        e:", NAMED),
+        ("except ValueError, KeyError:", LISTED),
+        ("except ValueError, KeyError, e:", LISTED),
+        ("except (ValueError), (KeyError):", LISTED),
+        ("except ValueError, socket.error:", LISTED),
+        ("except* ValueError, KeyError:", LISTED),
+        ("except ValueError, KeyError as e:", LISTED),
+    ],
+)
+@pytest.mark.parametrize("before", ["pass", "x = 0777"])
+def test_exceptions_behind_a_comma_are_told_alike_by_every_python(clause, advice, before):
+    tree, findings = parse(f"{before}\ntry:\n    pass\n{clause}\n    last = 2\n")
+    assert [(one.line, one.stops, one.text) for one in findings if one.line > 1] == [(4, True, advice)]
+    (handler,) = tree.body[1].handlers
+    assert handler.name == ("e" if advice == NAMED or " as " in clause else None)
+    assert handler.body[0].lineno == 5 + clause.count("\n")
+
+
+@pytest.mark.parametrize(
+    "clause",
+    ["except:", "except A:", "except (A, B):", "except (A, B) as e:", "except f(a, b):", "except* (A, B) as e:"],
+)
+def test_exceptions_that_every_python_3_reads_alike_are_no_problem(clause):
+    assert told(f"try:\n    pass\n{clause}\n    x = 'except A, e:'  # except A, e:\n") == []
+
+
+def test_what_is_behind_the_first_unreadable_place_is_told_by_every_python():
+    text = "try: x\nexcept A, e: y\nz = 0777\ntry: x\nexcept A, e: y\nz = 1 +\n"
+    assert sorted(told(text))[:3] == [(2, NAMED), (3, "Python 3 writes octal numbers as 0o17"), (5, NAMED)]
+
+
 @pytest.mark.parametrize(
     ("text", "finding"),
     [
