@@ -50,8 +50,9 @@ def image(release: str = RELEASE) -> Path:
 
 
 def wheels(python: str) -> Path:
-    """A directory with all that `pip install .` asks for, for this version of Python ("3.11"), so that a machine without
-    a network can install from it.
+    """A directory with all that `pip install .` asks for, so that a machine without a network can install from it.
+
+    python: the version that it has, as "3.11".
     """
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     wanted = [*project["project"]["dependencies"], *project["build-system"]["requires"]]
@@ -145,7 +146,7 @@ class BootedMachine:
             shutil.rmtree(self._directory, ignore_errors=True)
 
     def _enter(self) -> Sequence[str]:
-        return ["nsenter", "--target", str(self._init), *"-m -u -i -n -p -C -r -w".split()]
+        return ["nsenter", "--target", str(self._init), "-m", "-u", "-i", "-n", "-p", "-C", "-r", "-w"]
 
     def _boot_command(self) -> list[str]:
         layers = f"lowerdir={self._image},upperdir={self._directory}/upper,workdir={self._directory}/work"
@@ -180,11 +181,11 @@ def _is_init(pid: int) -> bool:
     """Whether it is the first process of a namespace, and has become systemd."""
     try:
         status = Path(f"/proc/{pid}/status").read_text()
-        program = os.readlink(f"/proc/{pid}/exe")
+        program = Path(f"/proc/{pid}/exe").readlink()
     except OSError:
         return False
     (numbers,) = [line.split()[1:] for line in status.splitlines() if line.startswith("NSpid:")]
-    return len(numbers) > 1 and numbers[-1] == "1" and program.endswith("/systemd")
+    return len(numbers) > 1 and numbers[-1] == "1" and program.name == "systemd"
 
 
 def _entry(said: Mapping[str, Any]) -> Entry:
@@ -203,10 +204,11 @@ def _cache() -> Path:
 
 def _can_contain() -> bool:
     """Whether namespaces can be made, and overlays mounted in them."""
-    probe = "mkdir /tmp/a /tmp/b /tmp/c /tmp/d && mount -t overlay o -o lowerdir=/tmp/a,upperdir=/tmp/b,workdir=/tmp/c /tmp/d"
+    overlay = "mount -t overlay overlay -o lowerdir=/tmp/a,upperdir=/tmp/b,workdir=/tmp/c /tmp/d"
+    probe = f"mount -t tmpfs tmpfs /tmp && mkdir /tmp/a /tmp/b /tmp/c /tmp/d && {overlay}"
     command = ["unshare", "--mount", "--pid", "--fork", "--propagation", "private"]
     done = subprocess.run(
-        [*command, "sh", "-c", f"mount -t tmpfs t /tmp && {probe}"],
+        [*command, "sh", "-c", probe],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         timeout=20,
