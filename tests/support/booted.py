@@ -82,11 +82,25 @@ class Entry(NamedTuple):
 class BootedMachine:
     """One machine, booted in the `with` block; leaving it switches it off and forgets all that it wrote."""
 
-    def __init__(self, image: Path, directory: Path, *, host: Host | None = None, name: str = "zspider") -> None:
-        """directory: where its own layer is kept. host: the network that it has; None: loopback alone."""
+    def __init__(
+        self,
+        image: Path,
+        directory: Path,
+        *,
+        base: Sequence[Path] = (),
+        binds: Mapping[Path, str] | None = None,
+        host: Host | None = None,
+        name: str = "zspider",
+    ) -> None:
+        """directory: where its own layer is made. base: layers of machines that were switched off, the newest first: it
+        begins as their clone. binds: directories of ours that it sees, read-only, at these paths. host: the network
+        that it has; None: loopback alone.
+        """
         self.name = name
         self._image = image
+        self._layers = [*base, image]
         self._directory = directory / name
+        self._binds = dict(binds or {})
         self._host = host
         self._console: Process | None = None
         self._init = 0
@@ -95,6 +109,11 @@ class BootedMachine:
     def root(self) -> Path:
         """Its root directory, as this machine sees it."""
         return Path(f"/proc/{self._init}/root")
+
+    @property
+    def layer(self) -> Path:
+        """What it has written; once it is switched off, others can begin there."""
+        return self._directory / "upper"
 
     def __enter__(self) -> "BootedMachine":
         for layer in ("upper", "work", "root"):
@@ -143,16 +162,17 @@ class BootedMachine:
             console.wait(HALT_S)
         finally:
             console.close()
-            shutil.rmtree(self._directory, ignore_errors=True)
 
     def _enter(self) -> Sequence[str]:
         return ["nsenter", "--target", str(self._init), "-m", "-u", "-i", "-n", "-p", "-C", "-r", "-w"]
 
     def _boot_command(self) -> list[str]:
-        layers = f"lowerdir={self._image},upperdir={self._directory}/upper,workdir={self._directory}/work"
+        lower = ":".join(map(str, self._layers))
+        layers = f"lowerdir={lower},upperdir={self.layer},workdir={self._directory}/work"
         network = f"--network-namespace-path=/run/netns/{self._host.namespace}" if self._host else "--private-network"
         nspawn = ["systemd-nspawn", "--quiet", "--boot", "--register=no", "--keep-unit", "--console=pipe", network]
         nspawn += ["--link-journal=no", f"--machine={self.name}", f"--directory={self._directory}/root"]
+        nspawn += [f"--bind-ro={ours}:{theirs}" for ours, theirs in self._binds.items()]
         script = f'mount -t overlay overlay -o "{layers}" "{self._directory}/root" && exec "$@"'
         guarded = ["setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--propagation", "private"]
         return [*guarded, "sh", "-c", script, "sh", *nspawn]

@@ -72,7 +72,7 @@ def write_private(path: Path, content: bytes) -> None:
 
 @contextmanager
 def as_owner(path: Path) -> Iterator[None]:
-    """When root runs this, do what is in the block as the user whose `path` is, or the directory that it would be made in.
+    """When root runs this, do what is in the block as the owner of `path`, or of the directory for it.
 
     So root can do in a daemon's directory whatever the daemon's user can, and leaves no file there that is root's.
     Nothing changes for anybody else. Not for use beside other threads: the user of the whole process changes.

@@ -10,8 +10,8 @@ PRIORITIES = {"critical": "<2>", "error": "<3>", "warning": "<4>", "info": "<6>"
 def is_journal(stream: TextIO, environment: Mapping[str, str] | None = None) -> bool:
     """Whether what is written to `stream` goes to the journal.
 
-    environment: os.environ when None. JOURNAL_STREAM has the device and inode of the stream that does (systemd.exec(5)); a
-    redirected one has others.
+    environment: os.environ when None. Its JOURNAL_STREAM has the device and inode of the stream that does
+    (systemd.exec(5)); a redirected one has others.
     """
     named = (os.environ if environment is None else environment).get("JOURNAL_STREAM", "")
     if not named:
