@@ -49,6 +49,12 @@ def image(release: str = RELEASE) -> Path:
     return directory
 
 
+def python_of(image: Path) -> str:
+    """The version of the image's Python, as "3.11"."""
+    (library,) = (image / "usr/lib").glob("python3.*")
+    return library.name.removeprefix("python")
+
+
 def wheels(python: str) -> Path:
     """A directory with all that `pip install .` asks for, so that a machine without a network can install from it.
 
@@ -179,7 +185,7 @@ class BootedMachine:
 
     def _boot_environment(self) -> dict[str, str]:
         # From 256 on, systemd wants cgroup v2, which a machine that has both gives it if asked.
-        is_new = not (self._image / "usr/lib/python3.11").exists()
+        is_new = python_of(self._image) != "3.11"  # Debian 12's, with systemd 252
         return {"SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1"} if is_new else {}
 
     def _is_up(self) -> bool:

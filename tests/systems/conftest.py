@@ -43,7 +43,7 @@ def installed(image: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     assert install == "apt-get install git python3-venv"  # both are there: nothing can be fetched without a network
     assert clone.startswith("git clone ")
     from_wheels = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": WHEELS, "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
-    with BootedMachine(image, directory, binds={booted.wheels("3.11"): WHEELS}) as machine:
+    with BootedMachine(image, directory, binds={booted.wheels(booted.python_of(image)): WHEELS}) as machine:
         shutil.copytree(ROOT, machine.root / "opt/zspider", ignore=NOT_CLONED)
         for command in rest:
             machine.must("sh", "-c", command, env=from_wheels, deadline_s=INSTALL_S)
