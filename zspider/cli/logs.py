@@ -63,8 +63,12 @@ def _grade_crashes(out: TextIO) -> None:
         out.write(graded(text, "critical") + "\n")
         out.flush()
 
+    def thread_crashed(args: threading.ExceptHookArgs) -> None:
+        if args.exc_type is not SystemExit:  # which ends a thread in peace
+            crashed(args.exc_type, args.exc_value, args.exc_traceback)
+
     sys.excepthook = crashed
-    threading.excepthook = lambda args: crashed(args.exc_type, args.exc_value, args.exc_traceback)
+    threading.excepthook = thread_crashed
 
 
 def _renderers(form: str, out: TextIO) -> list[Any]:

@@ -121,11 +121,10 @@ def test_it_gets_nothing_of_what_systemd_and_the_operator_told_its_master(
         assert keys.role_of(token.public) == "slave"
 
 
-def slaves(data_dir: Path) -> list[str]:
+def slaves(data_dir: Path) -> int:
+    """How many have joined; 0 also while the master does not answer."""
     ran = run([*ZSPIDERD, "status", "--json", "--data-dir", data_dir])
-    return (
-        [one["id"] if "id" in one else json.dumps(one) for one in json.loads(ran.out)["slaves"]] if not ran.code else []
-    )
+    return len(json.loads(ran.out)["slaves"]) if ran.code == 0 else 0
 
 
 def tokens(data_dir: Path) -> dict[str, str]:
@@ -147,7 +146,7 @@ def test_it_joins_with_a_token_of_its_own_that_outlives_the_others_and_is_made_a
         second = eventually(lambda: tokens(data_dir), 20, "a new token")
         assert second.keys() == {"local-slave"}
         assert second["local-slave"] != first["local-slave"]
-        eventually(lambda: len(slaves(data_dir)) == 1, 40, "it is in again, with the new one")
+        eventually(lambda: slaves(data_dir) == 1, 40, "it is in again, with the new one")
         assert master.stop() == 0
 
 
@@ -159,6 +158,6 @@ def test_the_end_of_the_first_join_token_does_not_touch_it(tmp_path: Path) -> No
         eventually(lambda: tokens(data_dir).keys() == {"local-slave"}, 10, "the master has heard")
         end = time.monotonic() + 5  # two heartbeats: a slave whose token is revoked is out within one
         while time.monotonic() < end:
-            assert len(slaves(data_dir)) == 1
+            assert slaves(data_dir) == 1
         assert "slave_gone" not in master.output
         assert master.stop() == 0

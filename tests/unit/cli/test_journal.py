@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
@@ -18,10 +19,13 @@ from zspider.cli.journal import is_journal
 from zspider.settings import LogSettings
 
 CRASH = """
-import sys
+import sys, threading
 from zspider.cli import logs
 from zspider.settings import LogSettings
 logs.set_up(LogSettings())
+quiet = threading.Thread(target=sys.exit)
+quiet.start()
+quiet.join()
 raise ValueError("two\\nlines")
 """
 
@@ -36,7 +40,7 @@ def named(stream: IO[str]) -> str:
 def journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., list[str]]]:
     """Log something to a stream that systemd says is the journal; returns its lines."""
     root = logging.getLogger()
-    handlers, level, hook = root.handlers, root.level, sys.excepthook
+    handlers, level, hooks = root.handlers, root.level, (sys.excepthook, threading.excepthook)
     with (tmp_path / "stream").open("w+") as stream:
         monkeypatch.setenv("JOURNAL_STREAM", named(stream))
 
@@ -49,7 +53,8 @@ def journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callabl
         yield said
     structlog.reset_defaults()
     logging.captureWarnings(False)
-    root.handlers, sys.excepthook = handlers, hook
+    root.handlers = handlers
+    sys.excepthook, threading.excepthook = hooks
     root.setLevel(level)
 
 
