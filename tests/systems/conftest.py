@@ -14,7 +14,7 @@ from tests.support.process import ROOT
 
 PAGE = ROOT / "docs" / "systemd.md"
 WHEELS = "/wheels"
-INSTALL_S = 180.0
+INSTALL_S = 400.0  # 15 s on a machine that has nothing else to do
 NOT_CLONED = shutil.ignore_patterns(".*", "__pycache__", "*.egg-info", "*.zspider")
 
 
