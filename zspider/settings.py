@@ -11,15 +11,22 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 CONTROL_PORT = 5570
+SYSTEM_DATA_DIR = Path("/var/lib/zspider")  # of the master that this machine runs as a service
+HOME_DATA_DIR = Path(".local", "share", "zspider")
 
 
 def default_data_dir() -> Path:
-    """/var/lib/zspider for root or under systemd, else ~/.local/share/zspider."""
+    """What systemd says; /var/lib/zspider for root and for whoever may write there, as the service's user may; else
+    ~/.local/share/zspider. A user without a home gets /var/lib/zspider, and is told what is wrong with it on use.
+    """
     if state := os.environ.get("STATE_DIRECTORY"):  # systemd's StateDirectory=
         return Path(state.split(":")[0])
-    if os.geteuid() == 0:
-        return Path("/var/lib/zspider")
-    return Path.home() / ".local" / "share" / "zspider"
+    if os.access(SYSTEM_DATA_DIR, os.W_OK | os.X_OK, effective_ids=True) or os.geteuid() == 0:
+        return SYSTEM_DATA_DIR
+    try:
+        return Path.home() / HOME_DATA_DIR
+    except RuntimeError:  # a user that no password file knows, without HOME
+        return SYSTEM_DATA_DIR
 
 
 class Section(BaseModel):
@@ -313,7 +320,8 @@ class MasterFile(Section):
 
     data_dir: Path = Field(
         default_factory=default_data_dir,
-        description="keys, tokens, SQLite database; root or systemd: /var/lib/zspider, else ~/.local/share/zspider",
+        description="keys, tokens, SQLite database; /var/lib/zspider for systemd, root and who may write there, "
+        "else ~/.local/share/zspider",
     )
     database: str = Field(
         "",

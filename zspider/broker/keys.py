@@ -39,6 +39,7 @@ class TokenEntry(msgspec.Struct, frozen=True):
     public: str  # Z85
     created_ms: int
     revoked_ms: int | None = None
+    name: str = ""  # what for; none for those that people made
 
 
 class MasterKeys:
@@ -90,6 +91,26 @@ class MasterKeys:
         with locked(self._dir):
             self._write([*self._read_entries(), entry])
         return token
+
+    def named_token(self, name: str) -> Path:
+        """The file of a valid join token that this master keeps for a part of itself; made when there is none, and anew
+        when it was revoked.
+        """
+        path = self._dir / f"{name}.token"
+        if not self._admits(path):
+            token, entry = _new_token(self.public, "join", name)
+            with locked(self._dir):
+                write_private(path, token.text.encode() + b"\n")
+                self._write([*self._read_entries(), entry])
+        return path
+
+    def _admits(self, path: Path) -> bool:
+        """Whether a slave could join with what is in this file."""
+        try:
+            token = Token.parse(read_private(path).decode("ascii", "replace"))
+        except (FileNotFoundError, ConfigError):
+            return False
+        return token.server == self.public and self.role_of(token.public) == "slave"
 
     def list_tokens(self) -> list[TokenEntry]:
         """All tokens ever made, revoked ones too, in order of age."""
@@ -194,9 +215,9 @@ def _first_start(directory: Path) -> None:
     _write_entries(directory, entries)
 
 
-def _new_token(master: bytes, kind: Kind) -> tuple[Token, TokenEntry]:
+def _new_token(master: bytes, kind: Kind, name: str = "") -> tuple[Token, TokenEntry]:
     public, secret = zmq.curve_keypair()
-    return Token(master, secret), TokenEntry(token_id(public), kind, public.decode(), _now_ms())
+    return Token(master, secret), TokenEntry(token_id(public), kind, public.decode(), _now_ms(), name=name)
 
 
 def _write_entries(directory: Path, entries: list[TokenEntry]) -> None:

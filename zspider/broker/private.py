@@ -1,4 +1,8 @@
-"""Files that hold secrets: who may read them, and how they are written whole or not at all."""
+"""Files that hold secrets: who may read them, and how they are written whole or not at all.
+
+What protects a secret is its mode. Root may read any file, so another owner than root's stops root from nothing; but
+what root writes into somebody's directory must be that user's, or his daemon is locked out: `as_owner`.
+"""
 
 import fcntl
 import os
@@ -15,7 +19,9 @@ STRANGERS = 0o066  # group and others: read or write
 
 
 def make_private_directory(path: Path) -> None:
-    """Make `path` for its owner only, or check that it is. Raises DeniedError when others get in."""
+    """Make `path` for its owner only, or check that it is. Raises DeniedError when others get in, or when it is neither
+    ours nor root's: not even root keeps its secrets in another user's directory.
+    """
     try:
         path.mkdir(mode=DIRECTORY_MODE, parents=True, exist_ok=True)
     except FileExistsError as exc:
@@ -23,10 +29,13 @@ def make_private_directory(path: Path) -> None:
     except OSError as exc:
         raise DeniedError(f"cannot make {path}: {exc.strerror}") from exc
     check_private(path, DIRECTORY_MODE)
+    _check_owner(path.stat().st_uid, path, os.geteuid())
 
 
 def check_private(path: Path, wanted: int, *, strangers: int = STRANGERS) -> None:
-    """Raise DeniedError unless `path` is ours (or root's) and has none of the mode bits `strangers`."""
+    """Raise DeniedError when `path` has any of the mode bits `strangers`, or is neither ours nor root's; root may use
+    everybody's.
+    """
     found = path.stat()
     mode = stat.S_IMODE(found.st_mode)
     if mode & strangers:
@@ -34,8 +43,8 @@ def check_private(path: Path, wanted: int, *, strangers: int = STRANGERS) -> Non
             f"{path} has mode {mode:04o} and can be read or written by others; wanted {wanted:04o}: "
             f"chmod {wanted:o} {path}"
         )
-    if found.st_uid not in (os.geteuid(), 0):
-        raise DeniedError(f"{path} belongs to user {found.st_uid}; wanted user {os.geteuid()}, who runs this")
+    if os.geteuid() != 0:
+        _check_owner(found.st_uid, path, os.geteuid())
 
 
 def read_private(path: Path, *, strangers: int = STRANGERS) -> bytes:
@@ -62,6 +71,27 @@ def write_private(path: Path, content: bytes) -> None:
 
 
 @contextmanager
+def as_owner(path: Path) -> Iterator[None]:
+    """When root runs this, do what is in the block as the owner of `path`, or of the directory for it.
+
+    So root can do in a daemon's directory whatever the daemon's user can, and leaves no file there that is root's.
+    Nothing changes for anybody else. Not for use beside other threads: the user of the whole process changes.
+    """
+    owner = _nearest(path).stat() if os.geteuid() == 0 else None
+    if owner is None or owner.st_uid == 0:
+        yield
+        return
+    group = os.getegid()
+    os.setegid(owner.st_gid)
+    os.seteuid(owner.st_uid)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(group)
+
+
+@contextmanager
 def locked(directory: Path) -> Iterator[None]:
     """Keep other processes that use this function out of `directory` meanwhile."""
     handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
@@ -70,6 +100,16 @@ def locked(directory: Path) -> Iterator[None]:
         yield
     finally:
         os.close(handle)  # gives the lock back
+
+
+def _check_owner(owner: int, path: Path, user: int) -> None:
+    if owner not in (user, 0):
+        raise DeniedError(f"{path} belongs to user {owner}; wanted user {user}, who runs this")
+
+
+def _nearest(path: Path) -> Path:
+    """The path itself, or the nearest directory above it that is there."""
+    return next((place for place in (path, *path.absolute().parents) if place.exists()), path)
 
 
 def _sync_directory(path: Path) -> None:

@@ -23,6 +23,7 @@ Kind = Literal["join", "admin"]
 PREFIX = "ZS1"
 KEY_BYTES = 32
 ETC = Path("/etc/zspider")
+GROUP_MAY_READ = 0o026  # the mode bits that nobody but the owner may have, where a group is let in on purpose
 TOKEN_VARIABLES: dict[Kind, str] = {"join": "ZSPIDER_TOKEN", "admin": "ZSPIDER_ADMIN_TOKEN"}
 FILE_BYTES_MAX = 4096  # a token has 91 characters; more is another file
 
@@ -77,12 +78,14 @@ def find_token(
 ) -> Found | None:
     """The first token there is, or None.
 
-    The places: the named file, systemd's credentials, the environment, /etc/zspider, the data directory.
+    The places: the named file, systemd's credentials, the environment, /etc/zspider, the data directory. An admin token
+    in /etc/zspider comes last, and may be readable by a group: it is for those whom the operator lets administer the
+    machine's own master, and nobody's own master shall be asked with it.
 
     A token that is there and cannot be used is an error and not a reason to look further: ConfigError
     when it is malformed or the named file is missing, DeniedError when others can read it or we cannot.
     """
-    if token_file is not None and not token_file.exists():
+    if token_file is not None and is_missing(token_file):
         raise ConfigError(f"there is no token file {token_file}")
     for place in _places(kind, token_file, data_dir, env, etc):
         if (text := place.text()) is None:
@@ -92,6 +95,17 @@ def find_token(
         except ConfigError as exc:
             raise ConfigError(f"{place.name}: {exc}") from exc
     return None
+
+
+def is_missing(path: Path) -> bool:
+    """Whether there is no such file; False where we may not look, which reading it will say."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False
+    return False
 
 
 @dataclass(frozen=True)
@@ -134,6 +148,8 @@ def _places(
     if kind == "join":
         yield _FilePlace(etc / "join.token")
     yield _FilePlace(data_dir / f"{kind}.token")
+    if kind == "admin":
+        yield _FilePlace(etc / "admin.token", strangers=GROUP_MAY_READ)
 
 
 def _base64(key: bytes) -> str:

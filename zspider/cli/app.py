@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import click
 
 from zspider import __version__
+from zspider.cli.journal import graded, is_journal
 from zspider.cli.text import visible
 from zspider.errors import ExitCode, ZspiderError
 
@@ -102,6 +103,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _complain(text: str, exit_code: int) -> int:
-    for line in text.splitlines() or [""]:
-        sys.stderr.write(f"zspiderd: {visible(line)}\n")
+    lines = "\n".join(f"zspiderd: {visible(line)}" for line in text.splitlines() or [""])
+    sys.stderr.write((graded(lines, "error") if is_journal(sys.stderr) else lines) + "\n")
     return int(exit_code)

@@ -54,7 +54,7 @@ class Target:
         found = find_token("admin", self.token_file, self.data_dir, os.environ)
         if found is None:
             raise DeniedError(
-                f"no admin token in {self.data_dir}: run this on the master's machine as its user, "
+                f"no admin token in {self.data_dir}: run this on the master's machine as root or its user, "
                 "name its --data-dir, or bring the token: --token-file FILE"
             )
         return AdminClient(address, found.token)
@@ -66,7 +66,7 @@ class Target:
         if self.database:
             return Offline(self.database)
         file = self.data_dir / "zspider.db"
-        if self.master is None and running_master(self.data_dir) is None and file.exists():
+        if self.master is None and running_master(self.data_dir) is None and os.access(file, os.R_OK):
             return Offline(f"sqlite:///{file.absolute()}")
         return self.connect()
 

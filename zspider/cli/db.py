@@ -3,6 +3,7 @@
 import re
 import sys
 import time
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import click
@@ -36,7 +37,7 @@ def upgrade(file: Path | None, data_dir: Path | None, database: str | None) -> N
     from zspider import storage
 
     settings = _settings(file, data_dir, database)
-    with _Progress() as progress:
+    with _Progress() as progress, _as_owner(settings):
         storage.upgrade(settings.database_url, progress.say)
     click.echo(f"{settings.database_shown}: up to date")
 
@@ -50,7 +51,8 @@ def check(file: Path | None, data_dir: Path | None, database: str | None) -> int
     from zspider import storage
 
     settings = _settings(file, data_dir, database)
-    state = storage.schema_state(settings.database_url)
+    with _as_owner(settings):
+        state = storage.schema_state(settings.database_url)
     advice = {
         "empty": "no tables yet: run `zspiderd db upgrade`, or start a master",
         "older": "of an older zspider: run `zspiderd db upgrade`",
@@ -82,6 +84,14 @@ class _Progress:
             return
         self._step, self._next_s = step, now + (TERMINAL_S if self._is_terminal else PIPE_S)
         click.echo(f"\r\x1b[K{text}" if self._is_terminal else text, nl=not self._is_terminal, err=True)
+
+
+def _as_owner(settings: MasterFile) -> AbstractContextManager[None]:
+    """For root: work on a SQLite file as the user whose it is, so that none of the files beside it become root's."""
+    from zspider.broker.private import as_owner
+
+    kind, _, path = settings.database_url.partition(":///")
+    return as_owner(Path(path.partition("?")[0])) if kind == "sqlite" else nullcontext()
 
 
 def _settings(file: Path | None, data_dir: Path | None, database: str | None) -> MasterFile:

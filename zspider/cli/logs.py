@@ -1,13 +1,20 @@
-"""What the daemon says about itself: structlog to standard error, one event per line, safe to read on a terminal."""
+"""What the daemon says about itself: structlog to standard error, one event per line, safe to read on a terminal.
+
+In systemd's journal each line has its priority, and no time: the journal has one.
+"""
 
 import json
 import logging
 import sys
+import threading
+import traceback
 from collections.abc import MutableMapping
+from types import TracebackType
 from typing import Any, TextIO
 
 import structlog
 
+from zspider.cli.journal import graded, is_journal
 from zspider.cli.text import TEXT_CHARS_MAX, visible
 from zspider.settings import LogSettings
 
@@ -18,19 +25,50 @@ def set_up(settings: LogSettings, stream: TextIO | None = None) -> None:
     """Send all logging of this process to `stream` (standard error when None) as the settings say."""
     out = stream or sys.stderr
     level = getattr(logging, settings.level.upper())
+    is_ours = is_journal(out)
+    stamp = [] if is_ours else [structlog.processors.TimeStamper(fmt="iso", utc=True)]
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            *stamp,
             structlog.processors.format_exc_info,
-            *_renderers(settings.format, out),
+            *(_for_journal(settings.format) if is_ours else _renderers(settings.format, out)),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.WriteLoggerFactory(out),
         cache_logger_on_first_use=False,  # a second set_up (a reload) must reach loggers made before it
     )
     _adopt_standard_logging(max(level, logging.WARNING))
+    if is_ours:
+        _grade_crashes(out)
+
+
+def _for_journal(form: str) -> list[Any]:
+    """The same lines with their priorities. The console's columns and colours are for terminals."""
+    *steps, last = _renderers("json", sys.stderr) if form == "json" else (_harmless, plain)
+
+    def rendered(logger: object, method: str, event: _Event) -> str:
+        level = str(event.get("level", method))
+        return graded(last(logger, method, event), level)
+
+    return [*steps, rendered]
+
+
+def _grade_crashes(out: TextIO) -> None:
+    """Have the traceback that ends a process or thread of ours stand in the journal as what it is."""
+
+    def crashed(kind: type[BaseException], error: BaseException | None, where: TracebackType | None) -> None:
+        text = "".join(traceback.format_exception(kind, error, where)).rstrip("\n")
+        out.write(graded(text, "critical") + "\n")
+        out.flush()
+
+    def thread_crashed(args: threading.ExceptHookArgs) -> None:
+        if args.exc_type is not SystemExit:  # which ends a thread in peace
+            crashed(args.exc_type, args.exc_value, args.exc_traceback)
+
+    sys.excepthook = crashed
+    threading.excepthook = thread_crashed
 
 
 def _renderers(form: str, out: TextIO) -> list[Any]:
@@ -62,7 +100,7 @@ def _harmless(_logger: object, _method: str, event: _Event) -> _Event:
 def plain(_logger: object, _method: str, event: _Event) -> str:
     """Render `time level event key=value ...`; a value with spaces, quotes or = stands in quotes."""
     exception = event.pop("exception", None)
-    head = [str(event.pop(name, "")) for name in ("timestamp", "level", "event")]
+    head = [str(event.pop(name)) for name in ("timestamp", "level", "event") if name in event]
     line = " ".join(head + [f"{key}={_quoted(value)}" for key, value in event.items()])
     return line if exception is None else f"{line}\n{exception}"
 

@@ -2,8 +2,10 @@
 
 import os
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import click
 
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 def token() -> None:
     """Show, add, list and revoke tokens: who may join as a slave, and who may administer.
 
-    They are kept in the master's data directory, so these verbs run on the master's machine as its user.
+    They are kept in the master's data directory, so these verbs run on the master's machine as root or its user.
     """
 
 
@@ -33,8 +35,9 @@ def show(data_dir: Path | None, admin: bool) -> None:
     from zspider.broker.keys import find_token
 
     directory = data_dir or default_data_dir()
-    _keys(directory)  # says what is wrong with the directory
-    found = find_token("admin" if admin else "join", directory / f"{'admin' if admin else 'join'}.token", directory, {})
+    kind: Literal["join", "admin"] = "admin" if admin else "join"
+    with _keys(directory):  # says what is wrong with the directory
+        found = find_token(kind, directory / f"{kind}.token", directory, {})
     assert found is not None  # a named file is found or an error
     click.echo(found.token.text)
 
@@ -45,7 +48,8 @@ def show(data_dir: Path | None, admin: bool) -> None:
 def add(data_dir: Path | None, admin: bool) -> None:
     """Make a token and print it. It is shown this once: the master keeps no more than its public half."""
     directory = data_dir or default_data_dir()
-    made = _keys(directory).add_token("admin" if admin else "join")
+    with _keys(directory) as keys:
+        made = keys.add_token("admin" if admin else "join")
     _tell_master(directory)
     click.echo(made.text)
 
@@ -55,21 +59,24 @@ def add(data_dir: Path | None, admin: bool) -> None:
 @json_option
 def list_tokens(data_dir: Path | None, as_json: bool) -> None:
     """List all tokens, revoked ones too."""
+    with _keys(data_dir or default_data_dir()) as keys:
+        entries = keys.list_tokens()
     rows = [
         {
             "id": entry.id,
             "kind": entry.kind,
+            "name": entry.name,
             "created_ms": entry.created_ms,
             "revoked_ms": entry.revoked_ms,
             "created": moment(entry.created_ms),
             "revoked": moment(entry.revoked_ms),
         }
-        for entry in _keys(data_dir or default_data_dir()).list_tokens()
+        for entry in entries
     ]
     if as_json:
-        print_json([{key: row[key] for key in ("id", "kind", "created_ms", "revoked_ms")} for row in rows])
+        print_json([{key: row[key] for key in ("id", "kind", "name", "created_ms", "revoked_ms")} for row in rows])
     else:
-        print_table(rows, {"id": "ID", "kind": "KIND", "created": "CREATED", "revoked": "REVOKED"})
+        print_table(rows, {"id": "ID", "kind": "KIND", "name": "NAME", "created": "CREATED", "revoked": "REVOKED"})
 
 
 @token.command()
@@ -78,19 +85,25 @@ def list_tokens(data_dir: Path | None, as_json: bool) -> None:
 def revoke(token_id: str, data_dir: Path | None) -> None:
     """Make a token invalid, for good. Whoever uses it is out at once."""
     directory = data_dir or default_data_dir()
-    entry = _keys(directory).revoke(token_id)
+    with _keys(directory) as keys:
+        entry = keys.revoke(token_id)
     told = _tell_master(directory)
     click.echo(f"{entry.kind} token {entry.id} is revoked" + ("" if told else "; no master runs here now"))
 
 
-def _keys(directory: Path) -> "MasterKeys":
+@contextmanager
+def _keys(directory: Path) -> Iterator["MasterKeys"]:
+    """The keys, as the user whose they are: what root writes stays the master's to read."""
     from zspider.broker.keys import TOKENS, MasterKeys
+    from zspider.broker.private import as_owner
+    from zspider.broker.token import is_missing
 
-    if directory.is_dir() and os.access(directory, os.X_OK) and not (directory / TOKENS).exists():
-        raise ConfigError(f"{directory}: holds no tokens; start the master once, or name its --data-dir")
-    if not directory.exists():
-        raise ConfigError(f"{directory}: no such directory; start the master once, or name its --data-dir")
-    return MasterKeys(directory)
+    with as_owner(directory):
+        if os.access(directory, os.X_OK, effective_ids=True) and not (directory / TOKENS).exists():
+            raise ConfigError(f"{directory}: holds no tokens; start the master once, or name its --data-dir")
+        if is_missing(directory):
+            raise ConfigError(f"{directory}: no such directory; start the master once, or name its --data-dir")
+        yield MasterKeys(directory)
 
 
 def _tell_master(directory: Path) -> bool:

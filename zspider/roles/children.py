@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from zspider.errors import ConfigError
+from zspider.roles.limits import daemon_environment
 
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 _TAIL_BYTES = 64 * 1024
@@ -40,7 +41,7 @@ class Child:
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=out,
-                env={**os.environ, **(extra_environment or {})},
+                env={**daemon_environment(), **(extra_environment or {})},
                 pass_fds=keep_fds,
                 start_new_session=True,
             )

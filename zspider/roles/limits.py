@@ -12,7 +12,9 @@ _PR_SET_NO_NEW_PRIVS = 38
 DESCRIPTORS_MAX = 1024  # of a process that runs scripts: select() can do no more, and the slave may have 65,536
 UMASK = 0o077
 # Variables that are not for scripts: settings and tokens of ours, and what systemd tells its service.
-_NOT_FOR_SCRIPTS = ("ZSPIDER_", "CREDENTIALS_DIRECTORY", "NOTIFY_SOCKET", "WATCHDOG_", "LISTEN_")
+_FOR_THE_SERVICE_ALONE = ("NOTIFY_SOCKET", "WATCHDOG_", "LISTEN_")
+_NOT_FOR_SCRIPTS = ("ZSPIDER_", "CREDENTIALS_DIRECTORY", "JOURNAL_STREAM", *_FOR_THE_SERVICE_ALONE)
+_FOR_TESTS = ("ZSPIDER_TEST_", "ZSPIDER_BENCH_")
 
 
 def die_with_parent(parent: int) -> None:
@@ -37,6 +39,16 @@ def own_session() -> None:
 def script_environment() -> dict[str, str]:
     """Our environment without tokens, settings (a database's password may be among them) and systemd's sockets."""
     return {name: value for name, value in os.environ.items() if not name.startswith(_NOT_FOR_SCRIPTS)}
+
+
+def daemon_environment(*, settings: bool = True) -> dict[str, str]:
+    """Our environment for a daemon of ours that we start: systemd listens to its service's own process alone.
+
+    settings: False leaves out our settings and tokens, for one whose configuration is complete without.
+    """
+    ours = _FOR_THE_SERVICE_ALONE if settings else (*_FOR_THE_SERVICE_ALONE, "ZSPIDER_", "CREDENTIALS_DIRECTORY")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+    return kept | {name: value for name, value in os.environ.items() if name.startswith(_FOR_TESTS)}
 
 
 def give_up_rights() -> None:

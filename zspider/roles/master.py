@@ -85,7 +85,6 @@ class Master:
         """Serve until SIGTERM or SIGINT. Raises ZspiderError for what the operator must mend."""
         master = self._settings.master
         check_exposure(master.bind, master.security, master.i_know_this_is_open)
-        self._settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         keys = MasterKeys(self._settings.data_dir)
         self._handle_signals()
         hub = Hub(master.bind, master.port, keys if master.security == "curve" else None)
@@ -113,7 +112,8 @@ class Master:
             return ExitCode.OK
         reader.start()
         self.open_desk(desk, writer, boot)
-        local = LocalSlave(self._settings, hub.ports.control) if self._has_local_slave else None
+        admits = keys if self._settings.master.security == "curve" else None
+        local = LocalSlave(self._settings, hub.ports.control, admits) if self._has_local_slave else None
         self._write_ports(hub)
         log.info(
             "master_started",

@@ -13,6 +13,7 @@ import threading
 import zlib
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from time import monotonic  # by itself: a script may replace what `time` holds
 from typing import Any
 
@@ -335,7 +336,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = msgspec.json.decode(given.options, type=ProcessorOptions)
     die_with_parent(given.parent)
     own_session()
-    os.nice(NICE)
+    with suppress(OSError):  # a container's filter of system calls may refuse it; pages are processed all the same
+        os.nice(NICE)
     give_up_rights()
     shim.install()
     pipe = Pipe.inherited(given.pipe)

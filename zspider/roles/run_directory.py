@@ -24,6 +24,7 @@ OURS = (
     "zspider.db-journal",
     "join.token",
     "admin.token",
+    "local-slave.token",
     "tokens.yaml",
     "master.key",
     "cluster.secret",

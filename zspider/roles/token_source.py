@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import structlog
 
-from zspider.broker.token import Found, Token, find_token
+from zspider.broker.token import Found, Token, find_token, is_missing
 from zspider.errors import ConfigError, DeniedError
 from zspider.settings import SlaveFile
 
@@ -28,7 +28,7 @@ class TokenSource:
 
     def first(self) -> Token | None:
         """The token at the start; None: there is none yet. Raises ConfigError for a malformed one, DeniedError."""
-        is_gone = self._file is not None and not self._file.exists()
+        is_gone = self._file is not None and is_missing(self._file)
         found = None if is_gone else self._find()
         if found is None:
             self._complain("token_missing", advice=ADVICE.format(where=self._file or DEFAULT_PLACE))

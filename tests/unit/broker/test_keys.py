@@ -128,6 +128,28 @@ def test_a_crash_while_writing_leaves_the_old_tokens(tmp_path: Path) -> None:
     assert MasterKeys(tmp_path / "data").role_of(added.public) == "slave"
 
 
+def test_a_named_token_is_made_once_and_again_when_it_was_revoked(tmp_path: Path) -> None:
+    keys = MasterKeys(tmp_path / "data")
+    path = keys.named_token("local-slave")
+    first = Token.parse(path.read_text())
+    assert keys.role_of(first.public) == "slave"
+    assert [one.name for one in keys.list_tokens()] == ["", "", "local-slave"]
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert MasterKeys(tmp_path / "data").named_token("local-slave") == path
+    assert Token.parse(path.read_text()) == first
+    keys.revoke(first.id)
+    second = Token.parse(keys.named_token("local-slave").read_text())
+    assert second != first
+    assert (keys.role_of(first.public), keys.role_of(second.public)) == (None, "slave")
+
+
+@pytest.mark.parametrize("content", ["", "ZS1.half", "\x00", "join"])
+def test_a_named_token_that_is_damaged_is_made_anew(tmp_path: Path, content: str) -> None:
+    keys = MasterKeys(tmp_path / "data")
+    keys.named_token("local-slave").write_text(content)
+    assert keys.role_of(Token.parse(keys.named_token("local-slave").read_text()).public) == "slave"
+
+
 def test_tokens_are_added_and_revoked_for_good(tmp_path: Path) -> None:
     keys = MasterKeys(tmp_path / "data")
     join, admin = keys.add_token("join"), keys.add_token("admin")

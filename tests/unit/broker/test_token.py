@@ -122,11 +122,37 @@ def test_a_token_that_others_can_read_or_write_is_denied(tmp_path: Path, kind: K
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
-def test_a_token_of_another_user_is_denied(tmp_path: Path) -> None:
-    path = put(tmp_path / "join.token", new_token().text)
+def test_a_token_of_another_user_is_denied_but_to_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    token = new_token()
+    path = put(tmp_path / "join.token", token.text)
     os.chown(path, 12345, -1)
+    assert find_token("join", None, tmp_path, {}, etc=tmp_path / "etc") == (token, str(path))
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
     with pytest.raises(DeniedError, match="belongs to user 12345"):
         find_token("join", None, tmp_path, {}, etc=tmp_path / "etc")
+
+
+def test_an_admin_token_in_etc_may_be_for_a_group_and_is_nobodys_who_has_a_master_of_his_own(tmp_path: Path) -> None:
+    own, shared = new_token(), new_token()
+    etc, data_dir = tmp_path / "etc", tmp_path / "data"
+    put(etc / "admin.token", shared.text, 0o640)
+    assert find_token("admin", None, data_dir, {}, etc=etc) == (shared, str(etc / "admin.token"))
+    put(data_dir / "admin.token", own.text)
+    assert find_token("admin", None, data_dir, {}, etc=etc) == (own, str(data_dir / "admin.token"))
+    assert find_token("join", None, tmp_path / "none", {}, etc=etc) is None
+
+
+@pytest.mark.parametrize("mode", [0o660, 0o644, 0o620, 0o602, 0o646])
+def test_more_than_reading_by_a_group_is_denied_in_etc_too(tmp_path: Path, mode: int) -> None:
+    put(tmp_path / "etc/admin.token", new_token().text, mode)
+    with pytest.raises(DeniedError, match=f"mode {mode:04o}"):
+        find_token("admin", None, tmp_path / "data", {}, etc=tmp_path / "etc")
+
+
+def test_a_join_token_in_etc_is_for_no_group(tmp_path: Path) -> None:
+    put(tmp_path / "etc/join.token", new_token().text, 0o640)
+    with pytest.raises(DeniedError, match="mode 0640"):
+        find_token("join", None, tmp_path / "data", {}, etc=tmp_path / "etc")
 
 
 def test_a_token_file_that_is_named_and_not_there_is_an_error(tmp_path: Path) -> None:

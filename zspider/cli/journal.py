@@ -1,0 +1,29 @@
+"""Lines for systemd's journal: which stream leads there, and how a line says how grave it is (sd-daemon(3))."""
+
+import os
+from collections.abc import Mapping
+from typing import TextIO
+
+PRIORITIES = {"critical": "<2>", "error": "<3>", "warning": "<4>", "info": "<6>", "debug": "<7>"}
+
+
+def is_journal(stream: TextIO, environment: Mapping[str, str] | None = None) -> bool:
+    """Whether what is written to `stream` goes to the journal.
+
+    environment: os.environ when None. Its JOURNAL_STREAM has the device and inode of the stream that does
+    (systemd.exec(5)); a redirected one has others.
+    """
+    named = (os.environ if environment is None else environment).get("JOURNAL_STREAM", "")
+    if not named:
+        return False
+    try:
+        found = os.fstat(stream.fileno())
+    except (OSError, ValueError, AttributeError):  # closed, or no file at all
+        return False
+    return named == f"{found.st_dev}:{found.st_ino}"
+
+
+def graded(text: str, level: str) -> str:
+    """The text with its priority before each line, since each is an entry of its own. level: as structlog names it."""
+    priority = PRIORITIES.get(level, PRIORITIES["info"])
+    return "\n".join(priority + line for line in text.split("\n"))
