@@ -5,6 +5,8 @@ import re
 import warnings
 from typing import NamedTuple
 
+from zspider.script.compiling import problem_of
+
 FINDINGS_MAX = 200  # a script with more is told enough
 
 
@@ -33,12 +35,16 @@ _STATEMENT = re.compile(r"Missing parentheses in call to '(print|exec)'")
 def parse(text: str) -> tuple[ast.Module | None, list[Finding]]:
     """Parse a script; returns its tree (None if it cannot be read at all) and what keeps it from compiling.
 
-    Known habits of Python 2 are mended in memory, so that the tree is there and all of them are found.
+    Known habits of Python 2 are mended in memory, so that the tree is there and all of them are found. A script that
+    is too much for a process with limits is not read here. Raises CompilerUnavailable when none can be started.
     """
     findings: list[Finding] = []
+    problem = problem_of(text)
+    if problem is not None and not problem.is_syntax:
+        return None, [Finding(problem.line, True, problem.text)]
     while len(findings) < FINDINGS_MAX:
         try:
-            tree = _compiled(text, and_check=not findings)
+            tree = _parsed(text)
         except SyntaxError as error:
             mended, advice = _mended(text, error)
             findings.append(Finding(error.lineno or 1, True, advice))
@@ -49,18 +55,16 @@ def parse(text: str) -> tuple[ast.Module | None, list[Finding]]:
             findings.append(Finding(1, True, f"SyntaxError: {error or type(error).__name__}"))
             break
         else:
+            if problem is not None and not findings:  # in a well-formed tree: `return` outside a function
+                return None, [Finding(problem.line, True, problem.text)]
             return tree, findings
     return None, findings
 
 
-def _compiled(text: str, *, and_check: bool) -> ast.Module:
+def _parsed(text: str) -> ast.Module:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        tree = compile(text, "<script>", "exec", ast.PyCF_ONLY_AST, dont_inherit=True)
-        if and_check:  # what is wrong in a well-formed tree: `return` outside a function
-            compile(text, "<script>", "exec", dont_inherit=True)
-    assert isinstance(tree, ast.Module)
-    return tree
+        return ast.parse(text, "<script>")
 
 
 def _mended(text: str, error: SyntaxError) -> tuple[str, str]:
@@ -85,7 +89,7 @@ def _mended(text: str, error: SyntaxError) -> tuple[str, str]:
 def _is_mended(text: str, before: SyntaxError, grown: int) -> bool:
     """Whether the first error is another one now. grown: by how many characters its line did."""
     try:
-        _compiled(text, and_check=False)
+        _parsed(text)
     except SyntaxError as error:
         if (error.lineno, error.msg) != (before.lineno, before.msg):
             return True
