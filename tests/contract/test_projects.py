@@ -236,7 +236,9 @@ def test_a_start_is_one_transaction(crawl: Crawl, monkeypatch: pytest.MonkeyPatc
     assert not crawl.knows("second")
 
 
-def test_an_outcome_that_nobody_can_write_fails_its_own_task_only(crawl: Crawl, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_outcome_that_nobody_can_write_fails_its_own_task_only(
+    crawl: Crawl, monkeypatch: pytest.MonkeyPatch
+) -> None:
     good, odd = crawl.tasks("good", "odd")
     real = Batch.end
 

@@ -147,7 +147,9 @@ def test_tokens_that_cannot_be_read_again_stay_as_they_were(master: Master, dama
     master.check_alive()
 
 
-@pytest.mark.parametrize("text", [None, "", "politeness: [", "master: {port: x}\n", "a: " + "[" * 5000, "x" * 300_000, "no: 1\n"])
+@pytest.mark.parametrize(
+    "text", [None, "", "politeness: [", "master: {port: x}\n", "a: " + "[" * 5000, "x" * 300_000, "no: 1\n"]
+)
 def test_settings_that_cannot_be_read_again_stay_as_they_were(master: Master, text: str | None) -> None:
     import os
 

@@ -65,7 +65,15 @@ RIGHT: dict[str, tuple[Any, ...]] = {
 NUMBERS = (0, -1, 1, 2**31, 2**63 - 1, -(2**63), 2**64 - 1, 1e308, float("nan"), float("inf"), -0.0)
 TEXTS = ("", "x" * 10_000, "a\nb\x1b[31m", "\0", "é🕷", "\ud800", "__proto__", "%s%n{0}", "'; DROP TABLE tasks; --")
 BYTES = (b"", b"\xff" * 100, b"\x00", DEEP_CURSOR, bytes(16), b"\x95" + b"\xcf" + b"\xff" * 8 + b"\x00\x00\xc4\x00\x00")
-RAW = (b"", b"\xc1", b"\x91" * 200_000, b"\x81" * 200_000, b"\xdd\xff\xff\xff\xff", b"\xdf\xff\xff\xff\xff", b"\x80\x80")
+RAW = (
+    b"",
+    b"\xc1",
+    b"\x91" * 200_000,
+    b"\x81" * 200_000,
+    b"\xdd\xff\xff\xff\xff",
+    b"\xdf\xff\xff\xff\xff",
+    b"\x80\x80",
+)
 
 
 class Requests:
@@ -130,7 +138,9 @@ class Requests:
             case 2:
                 return [b""] * chance.randrange(1, 5)
             case 3:
-                return [msgpack.packb(["admin", chance.choice((-1, 2**64 - 1, "1", None)), PROTOCOL, "status", b"\x80"])]
+                return [
+                    msgpack.packb(["admin", chance.choice((-1, 2**64 - 1, "1", None)), PROTOCOL, "status", b"\x80"])
+                ]
         return [msgpack.packb(["admin", 1, PROTOCOL, "status", b"\x80", *range(chance.randrange(1, 9))]), b"more"]
 
 
@@ -172,7 +182,7 @@ class Door:
     def hear(self) -> None:
         """Take one answer; it is one line."""
         if not self._channel.socket.poll(ANSWER_S * 1000):
-            raise AssertionError(f"no answer within {ANSWER_S} s to {list(self._open.values())[0]!r:.300}")
+            raise AssertionError(f"no answer within {ANSWER_S} s to {next(iter(self._open.values()))!r:.300}")
         reply = decode(self._channel.socket.recv_multipart())
         assert isinstance(reply, AdminReply), reply
         verb, args = self._open.pop(reply.id)

@@ -1,6 +1,5 @@
 """Errors that nobody foresaw: a verb is answered, a slave joins again, and files that hold nothing are replaced."""
 
-import os
 import stat
 
 import msgpack
@@ -54,7 +53,9 @@ def test_an_answer_that_cannot_be_packed_is_an_internal_error_and_one_line(hub, 
     assert code or unpack(reply.value) == (value if isinstance(value, dict) else str(value))
 
 
-@pytest.mark.parametrize("error", [RecursionError("x"), MemoryError(), KeyError("a\nb"), OSError(24, "y"), ValueError("z")])
+@pytest.mark.parametrize(
+    "error", [RecursionError("x"), MemoryError(), KeyError("a\nb"), OSError(24, "y"), ValueError("z")]
+)
 def test_whatever_a_verb_raises_is_answered_in_one_line(hub, error):
     one, broken = request(hub), []
 
@@ -107,7 +108,7 @@ def test_a_master_is_the_same_owner_at_each_start(tmp_path):
     assert len(first) == 32
     assert owner_id(tmp_path) == first
     assert stat.S_IMODE((tmp_path / "owner.id").stat().st_mode) == 0o600
-    assert os.listdir(tmp_path) == ["owner.id"]
+    assert [file.name for file in tmp_path.iterdir()] == ["owner.id"]
 
 
 @pytest.mark.parametrize("content", [b"", b"\n", b"\xff" * 32, b"a" * 31, b"g" * 32, b"0" * 32 + b"\n0", b"\0" * 32])
