@@ -7,8 +7,8 @@ MINUTES ?= 30
 PIP := $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check --no-input
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check systems fmt fault fault-restart fault-database fault-soak fuzz bench bench-graph bench-large \
-	bench-neighbours bench-parsing bench-scheduler clean
+.PHONY: help run test check systems fmt fault fault-restart fault-database fault-soak fuzz fuzz-admin bench bench-graph \
+	bench-large bench-neighbours bench-parsing bench-scheduler clean
 
 help:  ## list these commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1\t\2/' | expand -t 18
@@ -38,6 +38,9 @@ fault-soak: $(VENV)/.with-test  ## full speed with faults for MINUTES=30: nothin
 
 fuzz: $(VENV)/.with-fuzz  ## throw changed messages at every decoder for SECONDS (120)
 	@SECONDS=$(or $(SECONDS),120) $(BIN)/python fuzz/decoders.py
+
+fuzz-admin: $(VENV)/.with-test  ## CALLS=2000 malformed calls of every admin verb to a real master, SEED=1
+	@CALLS=$(or $(CALLS),2000) SEED=$(or $(SEED),1) PYTHONPATH=. $(BIN)/python fuzz/admin_door.py
 
 check: $(VENV)/.with-dev  ## format, lint, types, import directions
 	$(BIN)/ruff format --check .

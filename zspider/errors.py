@@ -39,6 +39,10 @@ class ProtocolError(ZspiderError):
     """A peer's bad frame: drop it, count it, carry on."""
 
 
+class InternalError(ZspiderError):
+    """Something that nobody foresaw; the log has its traceback."""
+
+
 class MasterUnavailable(ZspiderError):
     """No master answered at this address in time."""
 
@@ -67,3 +71,9 @@ class FetchError(ZspiderError):
 
 class ScriptError(ZspiderError):
     """The user's script raised or cannot be loaded; theirs to read, never ours to hide."""
+
+
+class CompilerUnavailable(ZspiderError):
+    """No process could be started to compile a script; the same call may succeed later."""
+
+    exit_code = ExitCode.UNAVAILABLE

@@ -3,6 +3,8 @@
 import pytest
 from tests.support.storage import START_MS, Crawl, follow, outcome
 from zspider.errors import ConfigError, StorageError
+from zspider.storage import Reader, open_storage
+from zspider.storage.accept import Batch
 from zspider.task import End, Follow, Outcome, ProjectStatus, ScriptInfo, Status
 
 
@@ -169,3 +171,85 @@ def test_the_full_detail_of_a_task_is_there(crawl: Crawl) -> None:
     assert row.auto_recrawl is True
     assert (row.due_ms, row.updated_ms) == (0, crawl.now_ms)
     assert not crawl.knows("nothing")
+
+
+def test_a_removal_that_was_begun_is_known_to_the_next_master_and_nothing_else_is_written(crawl: Crawl) -> None:
+    crawl.tasks(*(f"t{number}" for number in range(20)))
+    project = crawl.project.id
+    assert crawl.storage.remove("shop", 5) == 15
+    for _ in range(2):
+        (row,) = crawl.storage.projects()
+        assert (row.status, row.counts["_removing"], row.counts["waiting"]) == (ProjectStatus.STOP, 1, 15)
+        for refused in (
+            lambda: crawl.storage.set_project(project, now_ms=9, status=ProjectStatus.RUNNING),
+            lambda: crawl.storage.start(project, ProjectStatus.RUNNING, follow("on_start"), 9),
+            lambda: crawl.storage.submit(project, [follow("new")], 9),
+            lambda: crawl.storage.push("shop", "x", now_ms=9),
+            lambda: crawl.storage.clear_results(project),
+            lambda: crawl.storage.restart_task(project, "t1", 9),
+        ):
+            with pytest.raises(StorageError, match="being removed"):
+                refused()
+        assert crawl.storage.project("shop") == row  # nothing was changed
+        crawl.storage.close()
+        crawl.reader.close()
+        crawl.storage = open_storage(crawl.address, rules=crawl.rules, known=1000)
+        crawl.storage.take_over("me", crawl.now_ms)
+        crawl.reader = Reader(crawl.address)
+    while crawl.storage.remove("shop", 5):
+        pass
+    assert crawl.storage.project("shop") is None
+    assert crawl.storage.push("shop", "x", now_ms=9).id == project + 1
+
+
+def test_results_that_were_to_go_go_although_somebody_asks_again_to_keep_them(crawl: Crawl) -> None:
+    task = crawl.task("a")
+    crawl.commit(outcome(task, results=[b"1", b"2"]))
+    assert crawl.storage.remove("shop", 1, keep_results=True) > 0
+    assert crawl.storage.remove("shop", 1) > 0  # now all is to go
+    while crawl.storage.remove("shop", 1, keep_results=True):
+        pass
+    assert crawl.storage.project("shop") is None
+
+
+def test_a_project_that_kept_its_results_is_not_going_any_more(crawl: Crawl) -> None:
+    crawl.commit(outcome(crawl.task("a"), results=[b"1"]))
+    while crawl.storage.remove("shop", keep_results=True):
+        pass
+    assert "_removing" not in crawl.all_counts()
+    assert crawl.storage.set_project(crawl.project.id, now_ms=9, rate=5).rate == 5
+
+
+def test_a_start_is_one_transaction(crawl: Crawl, monkeypatch: pytest.MonkeyPatch) -> None:
+    crawl.storage.set_project(crawl.project.id, now_ms=1, status=ProjectStatus.STOP)
+    report, project = crawl.storage.start(crawl.project.id, ProjectStatus.RUNNING, follow("on_start"), 9)
+    assert [task.taskid for task in report.entered] == ["on_start"]
+    assert (project.status, project.counts["waiting"]) == (ProjectStatus.RUNNING, 1)
+    crawl.storage.set_project(crawl.project.id, now_ms=1, status=ProjectStatus.STOP)
+
+    def refuse(*_: object) -> None:
+        raise StorageError("refused")
+
+    monkeypatch.setattr(crawl.storage._projects, "change", refuse)
+    with pytest.raises(StorageError, match="refused"):
+        crawl.storage.start(crawl.project.id, ProjectStatus.RUNNING, follow("second"), 9)
+    assert not crawl.knows("second")
+
+
+def test_an_outcome_that_nobody_can_write_fails_its_own_task_only(
+    crawl: Crawl, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good, odd = crawl.tasks("good", "odd")
+    real = Batch.end
+
+    def end(batch: Batch, one: Outcome, is_writable: bool) -> bool:
+        if one.taskid == "odd" and one.end is End.SUCCESS:
+            raise KeyError("nobody foresaw this")
+        return real(batch, one, is_writable)
+
+    monkeypatch.setattr(Batch, "end", end)
+    report = crawl.commit(outcome(good, results=[b"1"]), outcome(odd, results=[b"2"]))
+    assert [number for number, _ in report.bad] == [1]
+    assert crawl.results() == {"good": ["1"]}
+    assert crawl.row("odd").status is Status.FAILED
+    assert "nobody foresaw this" in crawl.row("odd").reason

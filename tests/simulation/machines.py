@@ -18,9 +18,10 @@ from zspider.broker.keys import MasterKeys
 from zspider.broker.messages import Page
 from zspider.errors import OwnedElsewhere
 from zspider.fetch import Fetched
+from zspider.roles.admin_request import compilers
 from zspider.roles.desk import Desk
 from zspider.roles.held import HeldLeases, Lease
-from zspider.roles.master import Master, _boot, _Loop, _reraise
+from zspider.roles.master import Master, _boot, _Helpers, _Loop, _reraise
 from zspider.roles.processing import Customer
 from zspider.roles.projects_wanted import ProjectsWanted
 from zspider.roles.reader import ReaderThread
@@ -94,7 +95,8 @@ class MasterMachine(Machine):
     def _booted(self, boot: Any) -> None:
         self._master.open_desk(self.desk, self.writer, boot)
         reader = ReaderThread(lambda: None, self.hub.wake)  # type: ignore[arg-type,return-value]
-        self.loop = self._master.loop(self.hub, self.desk, self.writer, reader, None)  # type: ignore[arg-type]
+        helpers = _Helpers(reader, compilers(self.hub.wake))
+        self.loop = self._master.loop(self.hub, self.desk, self.writer, helpers, None)  # type: ignore[arg-type]
         self.world.say(f"{self.name} serves in epoch {boot.epoch}, waits for {len(boot.sessions)} sessions")
 
     def turn(self) -> float:

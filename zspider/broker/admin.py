@@ -4,7 +4,7 @@ import itertools
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import zmq
 
@@ -119,6 +119,19 @@ class AdminClient:
         if self._channel.was_answered:
             return f"the master at {self._address} gave no answer within {self._timeout_s:g} s"
         return f"no master answers at {self._address} (waited {self._timeout_s:g} s)"
+
+
+class Caller(Protocol):
+    """What says verbs, such as an AdminClient."""
+
+    def call(self, verb: str, **args: Any) -> Any: ...
+
+
+def remove_project(admin: Caller, name: str, *, keep_results: bool) -> None:
+    """Have a project removed and wait until it is. From the first answer on the master goes on with it alone."""
+    is_again = False
+    while admin.call("project.rm", name=name, keep_results=keep_results, again=is_again)["left"]:
+        is_again = True
 
 
 def _packed(args: dict[str, Any]) -> bytes:

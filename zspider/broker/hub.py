@@ -208,10 +208,11 @@ class Hub:
 
     def _guard(self) -> None:
         """Revive what died; cut the relay's connections when a token was revoked, as nothing checks them later."""
-        if self._zap is None or self._keys is None or self._relay is None:
+        if self._zap is not None:
+            self._zap.ensure()
+        if self._relay is None:
             return
-        self._zap.ensure()
-        if self._revocations != self._keys.revocations:
+        if self._keys is not None and self._revocations != self._keys.revocations:
             self._revocations = self._keys.revocations
             self._relay.close()
         self._relay.ensure()

@@ -3,11 +3,12 @@
 import hmac
 import ipaddress
 import secrets
+import stat
 import struct
 import time
 from hashlib import blake2b
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 import yaml
@@ -27,6 +28,8 @@ Role = Literal["slave", "admin"]
 MASTER_KEY = "master.key"
 CLUSTER_SECRET = "cluster.secret"  # noqa: S105 - the name of a file
 TOKENS = "tokens.yaml"
+TOKENS_BYTES_MAX = 4 * 1024 * 1024  # some 30,000 tokens
+_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # slaves wait for their heartbeat while it reads
 ROLES: dict[Kind, Role] = {"join": "slave", "admin": "admin"}
 _PROOF_HEAD = struct.Struct(">QQQ")
 
@@ -153,22 +156,39 @@ class MasterKeys:
                 f"{path} is missing although {TOKENS} is there: put it back from a backup, "
                 f"or remove {TOKENS} to start with new keys and new tokens"
             ) from exc
-        try:
-            is_key = len(z85.decode(key)) == KEY_BYTES
-        except (ValueError, KeyError, struct.error):
-            is_key = False
-        if not is_key:
+        except OSError as exc:
+            raise ConfigError(f"{path} cannot be read: {exc.strerror}") from exc
+        if not _is_key(key):
             raise ConfigError(f"{path} is damaged: it does not hold a key")
         return key
 
     def _read_entries(self) -> list[TokenEntry]:
         path = self._dir / TOKENS
         try:
-            return msgspec.convert(yaml.safe_load(read_private(path)), list[TokenEntry])
+            found = path.stat()
+            if not stat.S_ISREG(found.st_mode) or found.st_size > TOKENS_BYTES_MAX:  # a pipe would hold the loop up
+                raise ConfigError(f"{path} is damaged: it is no file of at most {TOKENS_BYTES_MAX} bytes")
+            text = read_private(path)
         except FileNotFoundError as exc:
             raise ConfigError(f"{path} is missing") from exc
-        except (yaml.YAMLError, msgspec.ValidationError, ValueError) as exc:
+        except OSError as exc:
+            raise ConfigError(f"{path} cannot be read: {exc.strerror}") from exc
+        try:
+            entries = msgspec.convert(yaml.load(text, _Loader), list[TokenEntry])  # noqa: S506 - a safe loader
+        except (yaml.YAMLError, msgspec.ValidationError, ValueError, TypeError, RecursionError) as exc:
             raise ConfigError(f"{path} is damaged: {' '.join(str(exc).split())}") from exc
+        for entry in entries:
+            if not _is_key(entry.public.encode("utf-8", "replace")):
+                raise ConfigError(f"{path} is damaged: token {entry.id!r} has no public key")
+        return entries
+
+
+def _is_key(text: bytes) -> bool:
+    """Whether this is a key in Z85."""
+    try:
+        return len(z85.decode(text)) == KEY_BYTES
+    except (ValueError, KeyError, struct.error):
+        return False
 
 
 def proof(secret: bytes, project: int, taskid: str, run: int, attempt: int) -> bytes:

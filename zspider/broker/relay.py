@@ -43,7 +43,7 @@ class Relay:
             return
         try:
             self.restart()
-        except ConfigError as exc:
+        except (ConfigError, zmq.ZMQError, RuntimeError) as exc:  # no port, no socket or no thread just now
             log.error("relay_down", reason=str(exc))
         else:
             log.warning("relay_restarted")
@@ -62,22 +62,23 @@ class Relay:
     def _open(self) -> None:
         self._context: Context = zmq.Context()
         keys = self._keys
-        self._zap = Zap(self._context, lambda user: keys.role_of(user) == "slave") if keys is not None else None
         sockets: list[Socket] = []
         try:
+            self._zap = Zap(self._context, lambda user: keys.role_of(user) == "slave") if keys is not None else None
             sockets.append(self._context.socket(zmq.PULL))
             pages_in = self._listen(sockets[0], self.ports.pages_in)
             sockets.append(self._context.socket(zmq.PUSH))
             pages_out = self._listen(sockets[1], self.ports.pages_out)
-        except ConfigError:
+            thread = threading.Thread(target=_pump, args=sockets, name="relay", daemon=True)
+            thread.start()
+        except (ConfigError, zmq.ZMQError, RuntimeError):
             for socket in sockets:
                 socket.close()
             self._thread = None
             self._context.term()
             raise
         self.ports = RelayPorts(pages_in, pages_out)
-        self._thread = thread = threading.Thread(target=_pump, args=sockets, name="relay", daemon=True)
-        thread.start()
+        self._thread = thread
 
     def _listen(self, socket: Socket, port: int) -> int:
         tune(socket, BULK, ipv6=is_ipv6(self._bind))

@@ -47,9 +47,9 @@ class Zap:
             return
         try:
             self._thread = self._start()
-        except zmq.ZMQError as exc:
-            if exc.errno != errno.EADDRINUSE:  # the dead thread's socket is still closing: the next call will do it
-                raise
+        except (zmq.ZMQError, RuntimeError) as exc:  # no socket, or no thread just now: the next call will do it
+            if getattr(exc, "errno", 0) != errno.EADDRINUSE:  # ... or the dead one's socket is still closing
+                log.error("authenticator_down", reason=str(exc))
         else:
             log.error("authenticator_restarted")
 
@@ -58,11 +58,11 @@ class Zap:
         socket.linger = 0
         try:
             socket.bind(ENDPOINT)
-        except zmq.ZMQError:
+            thread = threading.Thread(target=self._serve, args=(socket,), name="zap", daemon=True)
+            thread.start()
+        except (zmq.ZMQError, RuntimeError):
             socket.close()
             raise
-        thread = threading.Thread(target=self._serve, args=(socket,), name="zap", daemon=True)
-        thread.start()
         return thread
 
     def _serve(self, socket: Socket) -> None:

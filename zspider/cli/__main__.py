@@ -2,7 +2,7 @@
 
 import sys
 
-from zspider.cli.app import main
+from zspider.cli import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -18,6 +18,7 @@ ENV_PREFIX = "ZSPIDER_"
 # Variables that are no settings: the token of a slave, and what the project's own tests are told.
 _NOT_SETTINGS = re.compile(r"ZSPIDER_(?:TOKEN$|ADMIN_TOKEN$|TEST_|BENCH_)")
 VALUE_CHARS_MAX = 80
+FILE_BYTES_MAX = 256 * 1024  # YAML is read while slaves wait for their heartbeat
 # A beat must come well before a slave is suspected or thinks itself alone, and both before its leases end.
 _ORDERED = (("heartbeat_s", "suspect_s"), ("suspect_s", "lease_s"), ("heartbeat_s", "quiet_s"), ("quiet_s", "lease_s"))
 
@@ -100,7 +101,11 @@ class _Loader(yaml.SafeLoader):
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        text = file.read_text(encoding="utf-8")
+        with file.open("rb") as opened:
+            raw = opened.read(FILE_BYTES_MAX + 1)
+        if len(raw) > FILE_BYTES_MAX:
+            raise ConfigError(f"{file}: has more than {FILE_BYTES_MAX} bytes; is it a file of settings?")
+        text = raw.decode()
     except OSError as exc:
         raise ConfigError(f"{file}: cannot be read: {exc.strerror}") from exc
     except UnicodeDecodeError as exc:
@@ -110,7 +115,7 @@ def _read(file: Path) -> dict[str, Any]:
     except yaml.MarkedYAMLError as exc:
         line = f":{exc.problem_mark.line + 1}" if exc.problem_mark else ""
         raise ConfigError(f"{file}{line}: is not YAML: {exc.problem or exc.context}") from exc
-    except (yaml.YAMLError, ValueError, RecursionError) as exc:
+    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as exc:
         raise ConfigError(f"{file}: is not YAML: {' '.join(str(exc).split())}") from exc
     if values is None:
         return {}

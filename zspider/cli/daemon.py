@@ -10,7 +10,7 @@ import structlog
 from zspider.cli import logs
 from zspider.cli.config import kind_of, load
 from zspider.cli.options import FILE, config_option, data_dir_option, log_format_option, log_level_option, parent_option
-from zspider.errors import ConfigError
+from zspider.errors import ConfigError, ZspiderError
 from zspider.roles.children import end_with_parent
 from zspider.roles.limits import hide_memory
 from zspider.settings import MasterFile, SlaveFile
@@ -75,9 +75,10 @@ def master(
 def _reread(file: Path | None, flags: Mapping[str, object]) -> MasterFile | None:
     """SIGHUP: the settings as they are now; None when something is wrong with them."""
     try:
+        _check_there(file)
         return load(MasterFile, file, flags)
-    except ConfigError as exc:
-        structlog.get_logger(__name__).error("reload_refused", reason=str(exc))
+    except Exception as exc:
+        _refuse(exc)
         return None
 
 
@@ -149,9 +150,28 @@ def _given_token(text: str) -> "Found":
 def _reload_log(file: Path | None, flags: Mapping[str, object]) -> None:
     """SIGHUP: the log settings are read again; the others need a restart."""
     try:
+        _check_there(file)
         logs.set_up(load(SlaveFile, file, flags).log)
-    except ConfigError as exc:
-        structlog.get_logger(__name__).error("reload_refused", reason=str(exc))
+    except Exception as exc:
+        _refuse(exc)
+
+
+def _check_there(file: Path | None) -> None:
+    """Raise ConfigError for what is no settings to change to: a pipe, that would hold the loop up, or an empty file."""
+    try:
+        if file is not None and (not file.is_file() or not file.stat().st_size):
+            raise ConfigError(f"{file}: is no file, or empty")
+    except OSError as exc:
+        raise ConfigError(f"{file}: cannot be read: {exc.strerror}") from exc
+
+
+def _refuse(error: Exception) -> None:
+    """Say in one line that the settings stay as they were; with a traceback if nobody foresaw why."""
+    reason = "; ".join(str(error).splitlines()) or type(error).__name__
+    unforeseen = None if isinstance(error, ZspiderError) else error
+    structlog.get_logger(__name__).error(
+        "reload_refused", reason=reason, kept="the settings as they were", exc_info=unforeseen
+    )
 
 
 @click.command()

@@ -1,13 +1,15 @@
-"""Tasks and results straight from a database whose master does not run, as the admin protocol would give them."""
+"""Projects, tasks and results straight from a database whose master does not run, in the admin protocol's words."""
 
+import time
 from collections.abc import Iterator
 from types import TracebackType
 from typing import Any, Self
 
-from zspider.broker.codec import unpack_to_show
 from zspider.errors import ConfigError, ZspiderError
-from zspider.storage import Reader, StoredResult, TaskDetail
-from zspider.task import Status
+from zspider.roles import shown
+from zspider.scheduler.windows import Windows
+from zspider.storage import Reader
+from zspider.task import Project, Status
 
 PAGE_ROWS = 500
 
@@ -29,49 +31,48 @@ class Offline:
         self._reader.close()
 
     def call(self, verb: str, **args: Any) -> Any:
-        """`task`."""
-        if verb != "task":
-            raise ConfigError(f"{verb} needs a running master")
-        row = self._reader.task(self._project(args["project"]), args["taskid"])
-        if row is None:
-            raise ZspiderError(f"no task {args['taskid']!r} in project {args['project']!r}")
-        return task_detail(row)
+        """`task`, `project.list` and `project.show`."""
+        match verb:
+            case "task":
+                return self._task(args["project"], args["taskid"])
+            case "project.list":
+                return {"rows": self._rows(self._reader.projects())}
+            case "project.show":
+                project = self._project(args["name"])
+                return {**self._rows([project])[0], "script": self._reader.script(project.script)}
+        raise ConfigError(f"{verb} needs a running master")
 
     def pages(self, verb: str, **args: Any) -> Iterator[list[Any]]:
         """`results` and `tasks`, page by page."""
-        project = self._project(args["project"])
+        project = self._project(args["project"]).id
         status = next((status for status in Status if status.word == args.get("status")), None)
         after = b""
         while True:
             if verb == "results":
-                rows: list[Any] = self._reader.results(project, after, PAGE_ROWS)
-                yield [result_row(row) for row in rows]
+                results = self._reader.results(project, after, PAGE_ROWS)
+                page = shown.page(results, shown.result_row)
             else:
-                rows = self._reader.tasks(project, status, after, PAGE_ROWS)
-                yield [task_row(row) for row in rows]
-            if not rows:
+                tasks = self._reader.tasks(project, status, after, PAGE_ROWS)
+                page = shown.page(tasks, shown.task_row)
+            yield page["rows"]
+            if page["next"] is None:
                 return
-            after = rows[-1].key
+            after = page["next"]
 
-    def _project(self, name: str) -> int:
-        projects = {project.name: project.id for project in self._reader.projects()}
+    def _task(self, name: str, taskid: str) -> dict[str, Any]:
+        row = self._reader.task(self._project(name).id, taskid)
+        if row is None:
+            raise ZspiderError(f"no task {taskid!r} in project {name!r}")
+        return shown.task_detail(row, None)
+
+    def _rows(self, projects: list[Project]) -> list[dict[str, Any]]:
+        now_ms = time.time_ns() // 1_000_000
+        windows = Windows()
+        windows.load(self._reader.windows(now_ms))
+        return [shown.project_row(one, windows.totals(one.id, now_ms), shown.Live()) for one in projects]
+
+    def _project(self, name: str) -> Project:
+        projects = {project.name: project for project in self._reader.projects()}
         if name not in projects:
             raise ZspiderError(f"no project {name!r} here; there are: {', '.join(projects) or 'none'}")
         return projects[name]
-
-
-def result_row(row: StoredResult) -> dict[str, Any]:
-    """A result as exports want it."""
-    return {"taskid": row.taskid, "url": row.url, "result": row.result_json, "updated_ms": row.updated_ms}
-
-
-def task_row(row: TaskDetail) -> dict[str, Any]:
-    """A task in words, as lists show it."""
-    return {**row._asdict(), "status": row.status.word}
-
-
-def task_detail(row: TaskDetail) -> dict[str, Any]:
-    """Everything about a task, with what is packed in the database unpacked."""
-    fields = task_row(row)
-    del fields["key"]
-    return {**fields, **unpack_to_show(fields.pop("body")), "track": unpack_to_show(row.track or b"\x80")}

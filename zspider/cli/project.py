@@ -1,17 +1,20 @@
 """`zspiderd project`: scripts and what becomes of them."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from zspider.cli.bulk import confirm, counted, dry_run_option, yes_option
-from zspider.cli.client import Target, target_options
+from zspider.cli.client import Target, source_options, target_options
 from zspider.cli.output import json_option, moment, print_fields, print_json, print_table
 from zspider.cli.windows import print_windows
-from zspider.errors import ConfigError
+from zspider.errors import ConfigError, MasterUnavailable
 from zspider.roles.script_file import read_script
 from zspider.task import ProjectStatus, Status
+
+if TYPE_CHECKING:
+    from zspider.broker.admin import AdminClient
 
 COLUMNS = {
     "name": "NAME",
@@ -82,12 +85,12 @@ def push(
 
 
 @project.command("list")
-@target_options
+@source_options
 @json_option
 def list_projects(target: Target, as_json: bool) -> None:
-    """List all projects."""
-    with target.connect() as admin:
-        rows = admin.call("project.list")["rows"]
+    """List all projects. Works without a master when the SQLite database is on this machine (--data-dir)."""
+    with target.source() as source:
+        rows = source.call("project.list")["rows"]
     if as_json:
         print_json(rows)
     else:
@@ -97,12 +100,12 @@ def list_projects(target: Target, as_json: bool) -> None:
 
 @project.command()
 @click.argument("name")
-@target_options
+@source_options
 @json_option
 def show(name: str, target: Target, as_json: bool) -> None:
-    """Show a project and its script."""
-    with target.connect() as admin:
-        row = admin.call("project.show", name=name)
+    """Show a project and its script. Works without a master as `project list` does."""
+    with target.source() as source:
+        row = source.call("project.show", name=name)
     if as_json:
         print_json(row)
         return
@@ -183,8 +186,8 @@ def change(
 def rm(name: str, keep_results: bool, dry_run: bool, yes: bool, target: Target, as_json: bool) -> None:
     """Stop a project and delete it: its tasks, and its results unless --keep-results is given.
 
-    In small batches while other projects go on. Interrupted, the project is left stopped and half deleted; the same
-    command goes on.
+    In small batches while other projects go on. Once begun, the master goes on with it, also after a restart: Ctrl-C
+    only ends the waiting.
     """
     with target.connect() as admin:
         counts = admin.call("project.show", name=name)["counts"]
@@ -193,22 +196,37 @@ def rm(name: str, keep_results: bool, dry_run: bool, yes: bool, target: Target, 
         what = f"{counted(tasks, 'task')} and {counted(results, 'result')}"
         if not dry_run:
             confirm(f"Delete {name} with {what}?", yes=yes)
-            while admin.call("project.rm", name=name, keep_results=keep_results)["left"]:
-                pass
+            _remove(admin, name, keep_results=keep_results)
     if as_json:
         print_json({"project": name, "tasks": tasks, "results": results, "dry_run": dry_run})
     else:
         click.echo(f"{name}: {what} would be removed" if dry_run else f"{name}: removed")
 
 
+def _remove(admin: "AdminClient", name: str, *, keep_results: bool) -> None:
+    from zspider.broker.admin import remove_project
+
+    try:
+        remove_project(admin, name, keep_results=keep_results)
+    except (KeyboardInterrupt, MasterUnavailable):
+        click.echo(
+            f"{name}: what was begun the master goes on with alone; `zspiderd project list` shows how far it is",
+            err=True,
+        )
+        raise
+
+
 def flat(row: dict[str, Any]) -> dict[str, Any]:
     """A project row as the table shows it."""
-    return {**row, **row["counts"], "note": row["script_error"] or _note(row)}
+    note = _note(row) if row["removing"] else row["script_error"] or _note(row)
+    return {**row, **row["counts"], "note": note}
 
 
 def _note(row: dict[str, Any]) -> str:
     """What holds a project back, as far as it is not its script."""
     notes = []
+    if (removing := row["removing"]) is not None:
+        notes.append(f"removing: {counted(removing['left'], 'row')} left")
     if (paused := row["paused"]) is not None:
         until = "tried with a few pages" if paused["phase"] == "probing" else f"until {moment(paused['until_ms'])}"
         notes.append(f"paused, {until}: {paused['reason']}")

@@ -13,11 +13,10 @@ from typing import Any
 import msgspec
 import structlog
 
-from zspider.errors import ConfigError, StorageError, ZspiderError
-from zspider.roles.admin_request import Request
+from zspider.errors import ConfigError, ZspiderError
+from zspider.roles.admin_request import Elsewhere, Request, shortened
 from zspider.roles.desk import Desk
-from zspider.roles.reader import ReaderThread
-from zspider.roles.writer import Writer, now_ms
+from zspider.roles.writer import now_ms
 from zspider.scheduler.projects import ProjectState
 from zspider.storage import Change, Committed, Cursor, Selection, Step
 from zspider.task import Project, Status
@@ -81,10 +80,8 @@ class BulkJobs:
 class BulkVerbs:
     """Answers these verbs. Many: {"job", "changed", "looked", "total", "status", "next"}; dry: {"count", "next"}."""
 
-    def __init__(
-        self, desk: Desk, writer: Writer, reader: ReaderThread, state_of: Callable[[Request], ProjectState]
-    ) -> None:
-        """state_of: the project that a request names; raises ZspiderError when there is none."""
+    def __init__(self, desk: Desk, elsewhere: Elsewhere, state_of: Callable[[Request], ProjectState]) -> None:
+        """state_of: the project that a request names; raises ZspiderError when there is none, or it is going."""
         self.jobs = BulkJobs()
         self.verbs: Mapping[str, Callable[[Request], None]] = {
             "tasks.retry": self._retry,
@@ -95,8 +92,7 @@ class BulkVerbs:
             "task.rm": self._remove_one,
         }
         self._desk = desk
-        self._writer = writer
-        self._reader = reader
+        self._elsewhere = elsewhere
         self._state_of = state_of
 
     # --- many -----------------------------------------------------------------------------------
@@ -107,7 +103,7 @@ class BulkVerbs:
     def _recrawl(self, request: Request) -> None:
         word = request.optional("status", str) or "all"
         if word not in RECRAWLED:
-            raise ConfigError(f"status {word!r}: one of {', '.join(RECRAWLED)} is allowed")
+            raise ConfigError(f"status {shortened(word)}: one of {', '.join(RECRAWLED)} is allowed")
         self._change(request, "tasks recrawl", Change.RESTART, RECRAWLED[word])
 
     def _drop(self, request: Request) -> None:
@@ -118,7 +114,7 @@ class BulkVerbs:
         selection, cursor = Selection(statuses, request.optional("url", str) or ""), _cursor(request)
         most = _most(request)
         total = sum(project.counts.get(status.word, 0) for status in statuses)
-        if request.args.get("dry_run"):
+        if request.flag("dry_run"):
             self._count(request, project, selection, cursor, total)
             return
 
@@ -136,7 +132,7 @@ class BulkVerbs:
     def _clear(self, request: Request) -> None:
         project, after = self._state_of(request).project, bytes(request.optional("after", bytes) or b"")
         total = project.counts.get("results", 0)
-        if request.args.get("dry_run"):
+        if request.flag("dry_run"):
             request.answer({"count": total, "next": None})
             return
 
@@ -160,18 +156,22 @@ class BulkVerbs:
         job = self.jobs.enter(project, verb, request.optional("job", str), time.monotonic())
 
         def done(value: Any) -> None:
-            answer = told(value)
+            try:
+                answer = told(value)
+            except BaseException:
+                self.jobs.leave(project, time.monotonic(), is_over=True)
+                raise
             is_over = answer["next"] is None
             self.jobs.leave(project, time.monotonic(), is_over=is_over)
             if is_over:
                 log.info("bulk_ended", project=project.name, verb=verb)
             request.answer({"job": job, "status": project.status.value, **answer})
 
-        def failed(error: StorageError) -> None:
+        def failed(error: ZspiderError) -> None:
             self.jobs.leave(project, time.monotonic(), is_over=True)
             request.fail(error)
 
-        self._writer.call(work, done, failed)
+        self._elsewhere.write(request, work, done, failed)
 
     def _count(
         self, request: Request, project: Project, selection: Selection, cursor: Cursor | None, total: int
@@ -185,7 +185,7 @@ class BulkVerbs:
             number, after = found
             request.answer({"count": number, "next": None if after is None else msgspec.msgpack.encode(after)})
 
-        self._reader.read(lambda reader: reader.count(project.id, selection, cursor, COUNT_ROWS), done, request.fail)
+        self._elsewhere.read(request, lambda reader: reader.count(project.id, selection, cursor, COUNT_ROWS), done)
 
     # --- one ------------------------------------------------------------------------------------
 
@@ -195,7 +195,7 @@ class BulkVerbs:
 
     def _remove_one(self, request: Request) -> None:
         project, taskid = self._state_of(request).project, request.text("taskid")
-        keep = bool(request.args.get("keep_results"))
+        keep = request.flag("keep_results")
         self._one(
             request, project, lambda storage: storage.remove_task(project.id, taskid, now_ms(), keep_results=keep)
         )
@@ -205,7 +205,7 @@ class BulkVerbs:
             self._desk.apply(report)
             request.answer({"project": project.name, "status": project.status.value})
 
-        self._writer.call(work, done, request.fail)
+        self._elsewhere.write(request, work, done)
 
 
 def _cursor(request: Request) -> Cursor | None:
@@ -214,7 +214,7 @@ def _cursor(request: Request) -> Cursor | None:
         return None
     try:
         return msgspec.msgpack.decode(packed, type=Cursor)
-    except msgspec.MsgspecError as exc:
+    except (msgspec.MsgspecError, ValueError, RecursionError) as exc:
         raise ConfigError(f"after: this is not what an answer said: {exc}") from exc
 
 

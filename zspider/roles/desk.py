@@ -9,7 +9,7 @@ from zspider.broker import messages as m
 from zspider.broker.codec import decode_outcome
 from zspider.broker.hub import Hub, Peer
 from zspider.broker.keys import MasterKeys
-from zspider.errors import ProtocolError
+from zspider.errors import ProtocolError, ZspiderError
 from zspider.roles.clock import SYSTEM_CLOCK, Clock
 from zspider.roles.granting import Granting
 from zspider.roles.project_news import ProjectNews
@@ -17,6 +17,7 @@ from zspider.roles.questions import Questions
 from zspider.roles.reception import Reception
 from zspider.roles.script_texts import ScriptTexts
 from zspider.roles.seldom_log import SeldomLog
+from zspider.roles.unforeseen import unforeseen
 from zspider.roles.writer import Delivery, Writer
 from zspider.scheduler import actions as a
 from zspider.scheduler.core import Core
@@ -113,7 +114,7 @@ class Desk:
         """A write was repeated: what waits, and how much, is read from the database again."""
         if self.is_open:
             self.core.reload()
-            self._writer.call(lambda storage: storage.projects(), self._recount)
+            self._writer.call(lambda storage: storage.projects(), self.recount)
             self._writer.call(lambda storage: storage.windows(self._clock.wall_ms()), self.windows.load)
 
     def trim_windows(self) -> None:
@@ -130,8 +131,16 @@ class Desk:
         log.info("slaves_left_waiting", slaves=len(self.core.sessions))
 
     def reload(self, politeness: PolitenessSettings) -> None:
-        """SIGHUP: token files are read again, and hosts are treated by these settings from now on."""
-        self._keys.reload()
+        """SIGHUP: token files are read again, and hosts are treated by these settings from now on.
+
+        Tokens that cannot be read stay as they were.
+        """
+        try:
+            self._keys.reload()
+        except ZspiderError as exc:
+            log.error("reload_refused", reason=str(exc), kept="the tokens as they were")
+        except Exception as exc:
+            unforeseen(exc, "the reload of the tokens", kept="the tokens as they were")
         self.core.hosts.change(politeness)
         log.info("reloaded", tokens=len(self._keys.list_tokens()))
 
@@ -172,7 +181,23 @@ class Desk:
     # --- messages -------------------------------------------------------------------------------
 
     def handle(self, peer: Peer, message: m.AnyMessage) -> None:
-        """Act on one message of a slave."""
+        """Act on one message of a slave. Nothing that a slave says ends the master.
+
+        If nobody foresaw what it leads to, the slave's session ends and it is told so: it joins again and says what it
+        has, and what it has not been told of an outcome is sent again. So nothing is lost, and no half of a change
+        stays in memory.
+        """
+        try:
+            self._act(peer, message)
+        except Exception as exc:
+            kind = type(message).__name__
+            self._seldom.error("internal_error", where=f"a slave's {kind}", peer=peer.address, exc_info=exc)
+            session = self.core.sessions.get(getattr(message, "session", b""))
+            if session is not None and self.reception.is_known(peer, session.id):
+                self._perform(self.core.leave(session.id))
+                self._hub.send(session.route, m.Unknown(self.epoch))
+
+    def _act(self, peer: Peer, message: m.AnyMessage) -> None:
         now = self._clock.monotonic()
         match message:
             case m.Outcomes():
@@ -242,13 +267,14 @@ class Desk:
             if outcome is None:
                 refused.append(item.id)
                 continue
+            deliveries.append(Delivery(message.session, item.id, outcome))
+        self._writer.deliver(deliveries)  # before the core hears of them: what follows cannot lose them
+        if refused:
+            self._hub.send(session.route, m.Ack(self.epoch, refused))
+        for _, _, outcome in deliveries:
             if outcome.end is not End.PART:
                 ref = Ref(outcome.project, task_key(outcome.taskid))
                 self.core.arrived(ref, outcome.run, outcome.answer, outcome.fetch_ms / 1000, now)
-            deliveries.append(Delivery(message.session, item.id, outcome))
-        self._writer.deliver(deliveries)
-        if refused:
-            self._hub.send(session.route, m.Ack(self.epoch, refused))
 
     def _checked(self, item: m.OutcomeItem, peer: Peer) -> Outcome | None:
         """Nobody reports what was never granted; such an item is acknowledged so that it is not sent for ever."""
@@ -280,7 +306,8 @@ class Desk:
                 self._internal_ended(one.outcome)
         self._acknowledge(deliveries, set(report.followed))
 
-    def _recount(self, projects: Iterable[Project]) -> None:
+    def recount(self, projects: Iterable[Project]) -> None:
+        """The counters of these projects are as the database has them now."""
         for project in projects:
             if (state := self.core.projects.get(project.id)) is not None:
                 state.project.counts = project.counts
@@ -337,7 +364,7 @@ class Desk:
             return
         try:
             info = msgspec.msgpack.decode(outcome.info or b"", type=ScriptInfo)
-        except (ValueError, RecursionError) as exc:  # MsgspecError and UnicodeDecodeError are ValueErrors
+        except Exception as exc:  # a slave's bytes: MsgspecError, UnicodeDecodeError, RecursionError, MemoryError
             info = ScriptInfo(error=outcome.reason or f"the script's declarations cannot be read: {exc}")
         if info.error:
             log.error("script_error", project=state.project.name, error=info.error)

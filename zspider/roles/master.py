@@ -6,11 +6,13 @@ Whatever a message promises was committed before it is sent.
 
 import json
 import os
+import re
 import secrets
 import signal
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
+from typing import NamedTuple
 
 import msgspec
 import structlog
@@ -18,12 +20,16 @@ import structlog
 from zspider.broker import messages as m
 from zspider.broker.hub import Hub, Received
 from zspider.broker.keys import MasterKeys, check_exposure
-from zspider.errors import ExitCode
+from zspider.broker.private import write_private
+from zspider.errors import ConfigError, ExitCode, ZspiderError
 from zspider.roles import garbage
 from zspider.roles.admin import Admin
+from zspider.roles.admin_request import Compiler, Elsewhere, compilers
 from zspider.roles.clock import SYSTEM_CLOCK, Clock
 from zspider.roles.deletions import LOOK_S, Deletions
 from zspider.roles.desk import Desk
+from zspider.roles.hangups import release_hangups
+from zspider.roles.helper_threads import HelperThreads
 from zspider.roles.local_slave import LocalSlave
 from zspider.roles.notify import Notifier
 from zspider.roles.reader import ReaderThread
@@ -42,6 +48,8 @@ TRIM_S = 60.0  # how often the database is told to forget what happened too long
 STATUS_S = 2.0  # how often systemd is told how it goes
 FLUSH_S = 30.0  # how long a stopping master waits for its last commits
 PORTS_FILE = "master.ports"
+OWNER_FILE = "owner.id"
+_OWNER = re.compile(rb"[0-9a-f]{32}\n?")
 
 
 class Boot(msgspec.Struct):
@@ -82,11 +90,27 @@ class Master:
         self._notify = Notifier()
 
     def run(self) -> ExitCode:
-        """Serve until SIGTERM or SIGINT. Raises ZspiderError for what the operator must mend."""
+        """Serve until SIGTERM or SIGINT. Raises ZspiderError for what the operator must mend.
+
+        An error that nobody foresaw in what is ours alone (the core, a commit's report, a timer) ends the master, too:
+        it is logged, and whoever starts the next one loses nothing.
+        """
+        try:
+            return self._run()
+        except ZspiderError:
+            raise
+        except Exception as exc:  # the top of a process
+            log.error("master_failed", advice="start it again: nothing is lost", exc_info=exc)
+            return ExitCode.FAILED
+
+    def _run(self) -> ExitCode:
         master = self._settings.master
         check_exposure(master.bind, master.security, master.i_know_this_is_open)
+        signal.signal(signal.SIGHUP, self._on_reload)  # before the tokens are read: then they are read once more
+        release_hangups()
         keys = MasterKeys(self._settings.data_dir)
-        self._handle_signals()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_stop)
         hub = Hub(master.bind, master.port, keys if master.security == "curve" else None)
         self._wake = hub.wake
         try:
@@ -105,12 +129,12 @@ class Master:
             hub.wake,
             self.clock,
         )
-        reader = ReaderThread(lambda: Reader(self._settings.database_url), hub.wake)
+        helpers = _Helpers(ReaderThread(lambda: Reader(self._settings.database_url), hub.wake), compilers(hub.wake))
         writer.start()
         boot = self._take_over(writer, hub)
         if boot is None:
             return ExitCode.OK
-        reader.start()
+        helpers.start()
         self.open_desk(desk, writer, boot)
         admits = keys if self._settings.master.security == "curve" else None
         local = LocalSlave(self._settings, hub.ports.control, admits) if self._has_local_slave else None
@@ -126,19 +150,20 @@ class Master:
         self._notify.ready()
         garbage.look_seldom()
         try:
-            return self.loop(hub, desk, writer, reader, local).run()
+            return self.loop(hub, desk, writer, helpers, local).run()
         finally:
             if local is not None:
                 local.kill()
             (self._settings.data_dir / PORTS_FILE).unlink(missing_ok=True)
-            reader.stop()
+            helpers.stop()
             writer.stop(FLUSH_S)
 
-    def loop(self, hub: Hub, desk: Desk, writer: Writer, reader: ReaderThread, local: LocalSlave | None) -> "_Loop":
+    def loop(self, hub: Hub, desk: Desk, writer: Writer, helpers: "_Helpers", local: LocalSlave | None) -> "_Loop":
         """What serves, once the desk is open."""
-        admin = Admin(desk, hub, writer, reader, self._settings)
         deletions = Deletions(desk, writer, self._settings.scheduler.delete_s, self.clock.wall_ms)
-        return _Loop(self, hub, desk, admin, writer, reader, local, deletions, self._settings.retention)
+        elsewhere = Elsewhere(desk, writer, helpers.reader, helpers.compilers)
+        admin = Admin(desk, hub, writer, elsewhere, deletions, self._settings)
+        return _Loop(self, hub, desk, admin, writer, helpers, local, deletions, self._settings.retention)
 
     def open_desk(self, desk: Desk, writer: Writer, boot: Boot) -> None:
         """Let the desk begin with what the database said."""
@@ -170,7 +195,7 @@ class Master:
     def _take_over(self, writer: Writer, hub: Hub) -> Boot | None:
         """Make the database ours; wait for it if it is away. None: we were stopped meanwhile."""
         found: list[Boot] = []
-        owner = _owner_id(self._settings.data_dir)
+        owner = owner_id(self._settings.data_dir)
         writer.call(lambda storage: _boot(storage, owner, self.clock.wall_ms()), found.append, _reraise)
         while not found:
             if self._stops:
@@ -181,19 +206,17 @@ class Master:
         return found[0]
 
     def _write_ports(self, hub: Hub) -> None:
-        """Tell who started us where we listen."""
+        """Tell who started us where we listen. No secret, and of no use after a crash."""
         path = self._settings.data_dir / PORTS_FILE
         fresh = path.with_suffix(".new")
         told = {"pid": os.getpid(), "security": self._settings.master.security, **hub.ports._asdict()}
-        fresh.write_text(json.dumps(told))
-        fresh.replace(path)
+        try:
+            fresh.write_text(json.dumps(told))
+            fresh.replace(path)
+        except OSError as exc:
+            raise ConfigError(f"{path}: cannot be written: {exc.strerror}") from exc
 
     # --- signals ----------------------------------------------------------------------------------
-
-    def _handle_signals(self) -> None:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._on_stop)
-        signal.signal(signal.SIGHUP, self._on_reload)
 
     def _on_stop(self, number: int, frame: FrameType | None) -> None:
         self._stops += 1
@@ -227,7 +250,7 @@ class _Loop:
         desk: Desk,
         admin: Admin,
         writer: Writer,
-        reader: ReaderThread,
+        helpers: "_Helpers",
         local: LocalSlave | None,
         deletions: Deletions,
         retention: RetentionSettings,
@@ -237,7 +260,7 @@ class _Loop:
         self._desk = desk
         self._admin = admin
         self._writer = writer
-        self._reader = reader
+        self._helpers = helpers
         self._local = local
         self._clock = master.clock
         now = self._clock.monotonic()
@@ -250,6 +273,7 @@ class _Loop:
         ]
         if retention.is_wanted:
             self._every.append(Retention(retention, desk, writer, now))
+        deletions.look()  # what the last master began to remove
 
     def run(self) -> ExitCode:
         """Until a signal; raises OwnedElsewhere when another master took the database."""
@@ -262,7 +286,7 @@ class _Loop:
         for received in self._hub.poll(self.wait_s()):
             self._dispatch(received)
         self._writer.finished()
-        self._reader.finished()
+        self._helpers.finished()
         self._hub.pause_outcomes(self._desk.is_full)
         now = self._clock.monotonic()
         if may_grant:
@@ -331,12 +355,44 @@ def _boot(storage: Storage, owner: str, now_ms: int) -> Boot:
     return Boot(ownership.cluster, ownership.epoch, storage.projects(), storage.sessions(), slots)
 
 
-def _owner_id(data_dir: Path) -> str:
-    """Who this master is to the database: the same for each start in this directory, so it re-enters at once."""
-    path = data_dir / "owner.id"
-    if not path.exists():
-        path.write_text(secrets.token_hex(16))
-    return path.read_text().strip()
+class _Helpers(NamedTuple):
+    """The threads that work for the administration."""
+
+    reader: ReaderThread
+    compilers: HelperThreads[Compiler]
+
+    def start(self) -> None:
+        self.reader.start()
+        self.compilers.start()
+
+    def finished(self) -> None:
+        """Run what has come back from them; raises what ended one."""
+        self.reader.finished()
+        self.compilers.finished()
+
+    def stop(self) -> None:
+        self.reader.stop()
+        self.compilers.stop()
+
+
+def owner_id(data_dir: Path) -> str:
+    """Who this master is to the database: the same for each start in this directory, so it re-enters at once.
+
+    A file that does not hold one (empty after a power cut, say) is replaced: then the database's last owner is watched
+    before it is taken over. Raises ConfigError when the file cannot be read or written.
+    """
+    path = data_dir / OWNER_FILE
+    try:
+        found = path.read_bytes() if path.exists() else None
+        if found is not None and _OWNER.fullmatch(found):
+            return found.decode().strip()
+        fresh = secrets.token_hex(16)
+        write_private(path, fresh.encode() + b"\n")
+    except OSError as exc:
+        raise ConfigError(f"{path}: cannot be read or written: {exc.strerror}") from exc
+    if found is not None:
+        log.warning("owner_id_replaced", file=str(path), reason=f"it held no owner id, but {len(found)} bytes")
+    return fresh
 
 
 def _reraise(error: Exception) -> None:

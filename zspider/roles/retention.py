@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import structlog
 
-from zspider.errors import StorageError
+from zspider.errors import ZspiderError
 from zspider.roles.desk import Desk
 from zspider.roles.writer import Writer, now_ms
 from zspider.settings import RetentionSettings
@@ -70,7 +70,7 @@ class Retention:
             pause_s = self._next_project(pause_s)
         self.due = time.monotonic() + pause_s
 
-    def _failed(self, error: StorageError) -> None:
+    def _failed(self, error: ZspiderError) -> None:
         log.warning("retention_failed", reason=str(error))
         self.due = time.monotonic() + self._next_project(REST_S)
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from zspider.broker.admin import AdminClient
+from zspider.broker.admin import AdminClient, remove_project
 from zspider.errors import ExitCode, MasterUnavailable, ScriptError, ZspiderError
 from zspider.roles.children import Child
 from zspider.roles.demo_site import is_demo_site
@@ -183,8 +183,7 @@ class _Run:
     def _remove(self, admin: Admin) -> None:
         rows = admin.call("project.list")["rows"]
         if any(row["name"] == self._name for row in rows):
-            while admin.call("project.rm", name=self._name, keep_results=False)["left"]:
-                pass
+            remove_project(admin, self._name, keep_results=False)
 
     def _start(self, admin: Admin, row: dict[str, Any]) -> None:
         """Run on_start unless an earlier run's was done; then go on with what it left."""

@@ -3,11 +3,11 @@
 import io
 import re
 import tokenize
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
 from zspider.errors import ConfigError, ScriptError
+from zspider.script.compiling import check_script
 
 RATE = 1.0  # tasks per second of a new project, pyspider's default
 BURST = 3.0
@@ -42,10 +42,10 @@ def read_script(path: Path, name: str | None = None) -> ScriptFile:
 
     name: the project's; None takes the file's name without its ending.
     Raises ConfigError when the file cannot be read, ScriptError `FILE:LINE: SyntaxError: ...` when it does
-    not compile.
+    not compile, CompilerUnavailable when that cannot be found out now.
     """
     script = open_script(path, name)
-    _compile(path, script.text)
+    check_script(script.text, str(path))
     return script
 
 
@@ -64,19 +64,8 @@ def _decoded(path: Path, raw: bytes) -> str:
     try:
         encoding, _ = tokenize.detect_encoding(io.BytesIO(raw).readline)
         return io.TextIOWrapper(io.BytesIO(raw), encoding).read()
-    except (SyntaxError, UnicodeDecodeError, LookupError) as exc:
+    except (SyntaxError, UnicodeError, LookupError) as exc:
         raise ScriptError(f"{path}:1: SyntaxError: {exc}") from exc
-
-
-def _compile(path: Path, text: str) -> None:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the script's author sees them where it runs
-            compile(text, str(path), "exec", dont_inherit=True)
-    except SyntaxError as exc:
-        raise ScriptError(f"{path}:{exc.lineno or 1}: {type(exc).__name__}: {exc.msg}") from exc
-    except (ValueError, RecursionError, MemoryError) as exc:  # a null byte, or nested too deep for the parser
-        raise ScriptError(f"{path}:1: SyntaxError: {exc or type(exc).__name__}") from exc
 
 
 def _commented(word: str, text: str) -> float | None:

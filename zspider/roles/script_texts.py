@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import structlog
 
-from zspider.errors import StorageError
+from zspider.errors import ZspiderError
 from zspider.roles.seldom_log import SeldomLog
 from zspider.roles.writer import Writer
 
@@ -50,6 +50,6 @@ class ScriptTexts:
         for then in self._waiting.pop(script).values():
             then(text)
 
-    def _failed(self, script: bytes, error: StorageError) -> None:
+    def _failed(self, script: bytes, error: ZspiderError) -> None:
         del self._waiting[script]
         self._seldom.warning("script_unknown", script=script.hex()[:12], reason=str(error))

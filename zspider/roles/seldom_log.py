@@ -14,6 +14,12 @@ class SeldomLog:
         self._clock = clock
         self._seldom = Seldom()
 
+    def error(self, event: str, **keys: object) -> None:
+        """One more of these, for a human."""
+        held_back = self._seldom.may_log(event, self._clock.monotonic())
+        if held_back is not None:
+            self._log.error(event, **keys, more=held_back)
+
     def warning(self, event: str, **keys: object) -> None:
         """One more of these."""
         held_back = self._seldom.may_log(event, self._clock.monotonic())

@@ -1,15 +1,86 @@
-"""What the command line shows of the master's state, as rows of plain values. Pure."""
+"""What the command line shows of the master's state, or of a database without one, as rows of plain values. Pure."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from zspider.broker.codec import unpack_to_show
 from zspider.scheduler.host_rates import HostRate
+from zspider.scheduler.pause import Phase
+from zspider.scheduler.projects import CronRun
+from zspider.scheduler.states import is_locked
 from zspider.scheduler.why import Wait
 from zspider.storage import StoredResult, TaskDetail
-from zspider.task import ACTIVITY, Activity
+from zspider.storage.counters import ALL_BUT_RESULTS, GAUGES, REMOVING, RESULTS
+from zspider.task import ACTIVITY, Activity, Project, activity_of
 
 TASK_COLUMNS = ("taskid", "url", "priority", "retried", "due_ms", "lastcrawl_ms", "reason")
+
+
+class Pausing(NamedTuple):
+    """An auto-pause: what happens meanwhile, why, and until when."""
+
+    phase: Phase
+    reason: str
+    until_ms: int
+
+
+class Live(NamedTuple):
+    """What only a running master knows of a project; the defaults are what is true without one."""
+
+    load_error: str = ""
+    paused: Pausing | None = None
+    last_cron: CronRun | None = None
+    leased: int = 0
+    is_limited: bool = False
+    is_full: bool = False
+    is_finishing: bool = False
+    is_ready: bool = False
+    is_loaded: bool = False
+    next_due_ms: int | None = None
+
+
+def project_row(project: Project, windows: Mapping[str, Activity], live: Live) -> dict[str, Any]:
+    """One of `project list`. windows: what happened lately, by name of the window."""
+    paused = live.paused
+    return {
+        "id": project.id,
+        "name": project.name,
+        "group": project.group,
+        "status": project.status.value,
+        "rate": project.rate,
+        "burst": project.burst,
+        "updated_ms": project.updated_ms,
+        "locked": is_locked(project),
+        "removing": removing_row(project),
+        "paused": paused and {**paused._asdict(), "phase": paused.phase.value},
+        "cron": live.last_cron and live.last_cron._asdict(),
+        "script_error": (project.info.error if project.info else "") or live.load_error,
+        "is_script_known": project.info is not None,
+        "counts": {**public_counts(project.counts), "leased": live.leased},
+        "windows": {
+            name: activity_row(total) for name, total in {**windows, "all": activity_of(project.counts)}.items()
+        },
+        "limited": live.is_limited,
+        "full": live.is_full,
+        "finishing": live.is_finishing,
+        "ready": live.is_ready,
+        "loaded": live.is_loaded,
+        "next_due_ms": live.next_due_ms,
+    }
+
+
+def is_removing(project: Project) -> bool:
+    """Whether it is being removed."""
+    return bool(project.counts.get(REMOVING))
+
+
+def removing_row(project: Project) -> dict[str, Any] | None:
+    """How far the removal of a project is: rows that are left, and whether its results stay. None: it is not going."""
+    if not is_removing(project):
+        return None
+    keeps_results = project.counts[REMOVING] == ALL_BUT_RESULTS
+    names = [*GAUGES.values(), *([] if keeps_results else [RESULTS])]
+    return {"left": sum(project.counts.get(name, 0) for name in names), "keep_results": keeps_results}
 
 
 def wait_rows(waits: Sequence[Wait]) -> list[dict[str, Any]]:
@@ -63,9 +134,9 @@ def task_row(task: TaskDetail) -> dict[str, Any]:
     return {**row, "status": task.status.word}
 
 
-def task_detail(task: TaskDetail) -> dict[str, Any]:
-    """All there is of one task."""
+def task_detail(task: TaskDetail, leased_by: str | None) -> dict[str, Any]:
+    """All there is of one task. leased_by: the slave that has it, None for none."""
     row = task._asdict()
     del row["key"]
     body, track = unpack_to_show(row.pop("body")), unpack_to_show(task.track or b"\x80")
-    return {**row, **body, "status": task.status.word, "track": track}
+    return {**row, **body, "status": task.status.word, "track": track, "leased_by": leased_by}

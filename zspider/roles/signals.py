@@ -5,6 +5,7 @@ from types import FrameType, TracebackType
 from typing import Any, Self
 
 from zspider.broker.wake import Waker
+from zspider.roles.hangups import release_hangups
 
 _STOP = (signal.SIGTERM, signal.SIGINT)
 
@@ -34,6 +35,7 @@ class Signals:
     def __enter__(self) -> Self:
         for number in (*_STOP, signal.SIGHUP):
             self._before[number] = signal.signal(number, self._on_signal)
+        release_hangups()
         return self
 
     def __exit__(

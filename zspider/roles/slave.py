@@ -79,14 +79,14 @@ class Slave:
 
     def run(self) -> ExitCode:
         """Work until SIGTERM or SIGINT, then finish what runs. Raises ZspiderError for what the operator must mend."""
-        try:
-            with self._signals:
+        with self._signals:  # to the very end: SIGHUP does not end what is closing
+            try:
                 self.start()
                 garbage.look_seldom()
                 while not self.is_done:
                     self.step()
-        finally:
-            self.close()
+            finally:
+                self.close()
         log.info("slave_ended", fetched=self.work.fetched, processed=self.work.processed)
         return ExitCode.OK
 

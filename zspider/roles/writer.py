@@ -14,8 +14,9 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 
 import structlog
 
-from zspider.errors import StorageError, StorageUnavailable
+from zspider.errors import StorageUnavailable, ZspiderError
 from zspider.roles.clock import SYSTEM_CLOCK, Clock
+from zspider.roles.unforeseen import unforeseen
 from zspider.settings import StorageSettings
 from zspider.task import Outcome
 
@@ -43,7 +44,7 @@ class Committer(Protocol):
 class _Call(NamedTuple):
     work: Callable[[Any], Any]
     then: Callable[[Any], None]
-    failed: Callable[[StorageError], None] | None
+    failed: Callable[[ZspiderError], None] | None
 
 
 class Writer:
@@ -101,12 +102,12 @@ class Writer:
         self,
         work: Callable[[Any], T],
         then: Callable[[T], None] = lambda _: None,
-        failed: Callable[[StorageError], None] | None = None,
+        failed: Callable[[ZspiderError], None] | None = None,
     ) -> None:
         """Run `work(storage)` after everything given before, then `then(its value)` in the master's loop.
 
-        While the database is away the call is repeated. Another StorageError goes to `failed`; without one
-        it ends the master.
+        While the database is away the call is repeated. Any other error goes to `failed` (nothing was written then);
+        without one it ends the master. What nobody foresaw is logged, and told as InternalError.
         """
         self._jobs.put(_Call(work, then, failed))
 
@@ -172,10 +173,16 @@ class Writer:
     def _run_call(self, storage: Committer, call: _Call) -> None:
         try:
             value = self._patiently(lambda: call.work(storage))
-        except StorageError as exc:
+        except _Stopped:
+            raise
+        except ZspiderError as exc:
             if call.failed is None:
                 raise
             self._post(partial(call.failed, exc))
+        except Exception as exc:
+            if call.failed is None:
+                raise
+            self._post(partial(call.failed, unforeseen(exc, "the writer thread")))
         else:
             self._post(partial(call.then, value))
 

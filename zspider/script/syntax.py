@@ -5,6 +5,7 @@ import re
 import warnings
 from typing import NamedTuple
 
+from zspider.script.compiling import problem_of
 from zspider.script.excepts import mend_excepts
 
 FINDINGS_MAX = 200  # a script with more is told enough
@@ -35,12 +36,16 @@ _STATEMENT = re.compile(r"Missing parentheses in call to '(print|exec)'")
 def parse(text: str) -> tuple[ast.Module | None, list[Finding]]:
     """Parse a script; returns its tree (None if it cannot be read at all) and what keeps it from compiling.
 
-    Known habits of Python 2 are mended in memory, so that the tree is there and all of them are found.
+    Known habits of Python 2 are mended in memory, so that the tree is there and all of them are found. A script that
+    is too much for a process with limits is not read here. Raises CompilerUnavailable when none can be started.
     """
+    problem = problem_of(text)
+    if problem is not None and not problem.is_syntax:
+        return None, [Finding(problem.line, True, problem.text)]
     text, findings = _with_excepts(text)
     while len(findings) < FINDINGS_MAX:
         try:
-            tree = _compiled(text, and_check=not findings)
+            tree = _parsed(text)
         except SyntaxError as error:
             mended, more = _with_excepts(text) if _EXCEPTS in error.msg else (text, [])
             if more:  # behind what could not be read before
@@ -56,9 +61,12 @@ def parse(text: str) -> tuple[ast.Module | None, list[Finding]]:
             break
         else:
             text, more = _with_excepts(text)
-            if not more:  # Python 3.14 reads them, and means something else
-                return tree, findings
-            findings += more
+            if more:  # Python 3.14 reads them, and means something else
+                findings += more
+                continue
+            if problem is not None and not findings:  # in a well-formed tree: `return` outside a function
+                return None, [Finding(problem.line, True, problem.text)]
+            return tree, findings
     return None, findings[:FINDINGS_MAX]
 
 
@@ -67,14 +75,10 @@ def _with_excepts(text: str) -> tuple[str, list[Finding]]:
     return mended, [Finding(line, True, advice) for line, advice in told]
 
 
-def _compiled(text: str, *, and_check: bool) -> ast.Module:
+def _parsed(text: str) -> ast.Module:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        tree = compile(text, "<script>", "exec", ast.PyCF_ONLY_AST, dont_inherit=True)
-        if and_check:  # what is wrong in a well-formed tree: `return` outside a function
-            compile(text, "<script>", "exec", dont_inherit=True)
-    assert isinstance(tree, ast.Module)
-    return tree
+        return ast.parse(text, "<script>")
 
 
 def _mended(text: str, error: SyntaxError) -> tuple[str, str]:
@@ -99,7 +103,7 @@ def _mended(text: str, error: SyntaxError) -> tuple[str, str]:
 def _is_mended(text: str, before: SyntaxError, grown: int) -> bool:
     """Whether the first error is another one now. grown: by how many characters its line did."""
     try:
-        _compiled(text, and_check=False)
+        _parsed(text)
     except SyntaxError as error:
         if (error.lineno, error.msg) != (before.lineno, before.msg):
             return True

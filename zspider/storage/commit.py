@@ -1,6 +1,9 @@
 """Outcomes to rows: everything that a batch led to, in one transaction; one bad datum harms its own task only."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import TypeVar
+
+import structlog
 
 from zspider.storage.accept import ArrivalNumbers, Batch, cron_projects, refs_of, storable
 from zspider.storage.counters import CRON_TICK, GAUGES, RESULTS, CounterTable
@@ -17,6 +20,10 @@ from zspider.storage.windows import WindowTable
 from zspider.task import Accept, End, Follow, Outcome, Ref, Rules, Status
 
 _WAITING = GAUGES[Status.ACTIVE]
+T = TypeVar("T")
+# What no value of an outcome should lead to, and what one that nobody thought of may.
+_ODD = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+log = structlog.get_logger(__name__)
 
 
 class Writer:
@@ -49,9 +56,9 @@ class Writer:
         self._windows = WindowTable(db.engine)
 
     def commit(self, outcomes: Sequence[Outcome], now_ms: int) -> Committed:
-        """Write outcomes; halves of a batch that the database refuses are tried by themselves.
+        """Write outcomes; halves of a batch that cannot be written are tried by themselves.
 
-        The lone offender ends its task as FATAL with the database's reason.
+        The lone offender ends its task as FATAL, with the database's reason or ours.
         """
         report = Committed(now_ms)
         self._commit(outcomes, 0, now_ms, report)
@@ -59,12 +66,19 @@ class Writer:
 
     def submit(self, project: int, follows: Sequence[Follow], now_ms: int) -> Committed:
         """Accept URLs that no task led to."""
+        return self.submit_with(project, follows, now_ms, lambda tx: None)[0]
+
+    def submit_with(
+        self, project: int, follows: Sequence[Follow], now_ms: int, change: Callable[[Transaction], T]
+    ) -> tuple[Committed, T]:
+        """The same together with another change in the same transaction; also returns what that gave."""
         batch = self.batch(now_ms)
         with self._db.transaction() as tx:
             self._fence.enter(tx)
             batch.follow(project, follows)
             self._accept_and_write(tx, batch, now_ms)
-        return self._done(batch)
+            changed = change(tx)
+        return self._done(batch), changed
 
     def finish(self, project: int, follow: Follow, now_ms: int) -> Committed:
         """Accept on_finished if no task is left."""
@@ -95,8 +109,11 @@ class Writer:
     def _commit(self, outcomes: Sequence[Outcome], first: int, now_ms: int, report: Committed) -> None:
         try:
             report.add(self._write(outcomes, first, now_ms))
-        except BadDatum as exc:
+        except (BadDatum, *_ODD) as exc:
             if len(outcomes) == 1:
+                if not isinstance(exc, BadDatum):
+                    one = outcomes[0]
+                    log.error("internal_error", where="a commit", project=one.project, task=one.taskid, exc_info=exc)
                 report.bad.append((first, str(exc)))
                 report.add(self._write([_refused(outcomes[0], exc)], first, now_ms))
                 return
@@ -158,7 +175,7 @@ class Writer:
         return batch.report
 
 
-def _refused(outcome: Outcome, exc: BadDatum) -> Outcome:
+def _refused(outcome: Outcome, exc: Exception) -> Outcome:
     """What is left of an outcome that cannot be stored: that its task failed, why, and what it took."""
     return Outcome(
         outcome.project,

@@ -7,7 +7,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from zspider.errors import OwnedElsewhere, StorageUnavailable, ZspiderError
+from zspider.errors import OwnedElsewhere, StorageUnavailable
 from zspider.storage.database import Database, Transaction
 from zspider.storage.engine import Engine
 from zspider.storage.report import Ownership
@@ -45,7 +45,7 @@ class Keeper:
         self._watch_s = watch_s
         self._seq = 0
         self._is_over = threading.Event()
-        self._problem: ZspiderError | None = None
+        self._problem: Exception | None = None
         self._thread = threading.Thread(target=self._renew, name="keeper", daemon=True)
 
     def __enter__(self) -> None:
@@ -68,7 +68,7 @@ class Keeper:
                 self._fence.renew(self._seq)
             except StorageUnavailable:
                 pass  # the upgrade itself will meet it, too
-            except ZspiderError as exc:
+            except Exception as exc:  # the top of a thread: __exit__ raises it
                 self._problem = exc
                 return
 

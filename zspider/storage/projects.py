@@ -8,7 +8,7 @@ import msgspec
 import sqlalchemy as sa
 
 from zspider.errors import ConfigError, StorageError
-from zspider.storage.counters import FIRST_RUN, GAUGES, RESULTS, CounterTable
+from zspider.storage.counters import ALL, ALL_BUT_RESULTS, FIRST_RUN, GAUGES, REMOVING, RESULTS, CounterTable
 from zspider.storage.database import Transaction
 from zspider.storage.engine import Engine
 from zspider.storage.results import ResultTable
@@ -105,7 +105,10 @@ class ProjectTable:
 
 
 class Removal:
-    """Takes a project away, some rows at a time; the counters stay true in between."""
+    """Takes a project away, some rows at a time; the counters stay true in between.
+
+    A counter (REMOVING) says from the first transaction to the last that it is going: whoever starts next goes on.
+    """
 
     _SOME_TASKS = (
         sa.select(tasks.c.key, tasks.c.status, tasks.c.run)
@@ -115,6 +118,7 @@ class Removal:
     )
     _CUT_TASKS = sa.delete(tasks).where(tasks.c.project_id == _PROJECT, tasks.c.key <= sa.bindparam("last"))
     _TASKS = tuple(GAUGES.values())
+    _STOP = sa.update(projects).where(projects.c.id == _PROJECT).values(status=ProjectStatus.STOP.value)
 
     def __init__(self, engine: Engine) -> None:
         self._counters = CounterTable(engine)
@@ -122,7 +126,11 @@ class Removal:
         self._windows = WindowTable(engine)
 
     def step(self, tx: Transaction, project: int, batch: int, *, keep_results: bool) -> int:
-        """Delete up to `batch` rows; how many are left, 0 when all that was to go is gone."""
+        """Delete up to `batch` rows; how many are left, 0 when all that was to go is gone.
+
+        keep_results: a removal that was begun without it stays one of everything.
+        """
+        keep_results = self._mark(tx, project, keep_results)
         deltas = self._cut_tasks(tx, project, batch)
         if not deltas and not keep_results:
             deltas = self._cut_results(tx, project, batch)
@@ -133,6 +141,15 @@ class Removal:
         counts = CounterTable.read(tx).get(project, {})
         names = self._TASKS if keep_results else (*self._TASKS, RESULTS)
         return max(1, sum(counts.get(name, 0) for name in names))
+
+    def _mark(self, tx: Transaction, project: int, keep_results: bool) -> bool:
+        """Say that the project is going, and stop it; whether its results stay."""
+        before = self._counters.value(tx, project, REMOVING)
+        mark = ALL_BUT_RESULTS if keep_results and before != ALL else ALL
+        if mark != before:
+            self._counters.add(tx, {project: {REMOVING: mark - before}})
+            tx.change(self._STOP, {"project": project})
+        return mark == ALL_BUT_RESULTS
 
     def _finish(self, tx: Transaction, project: int, keep_results: bool) -> None:
         """The project goes last, with its counters. Kept results need its name and their own counter, and its next

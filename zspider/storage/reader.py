@@ -6,7 +6,8 @@ from zspider.storage.projects import ProjectTable
 from zspider.storage.results import ResultTable, StoredResult
 from zspider.storage.tasks import TaskDetail, TaskTable
 from zspider.storage.walk import Cursor, Selection, Walk
-from zspider.task import Project, Ref, Status, task_key
+from zspider.storage.windows import WindowTable
+from zspider.task import Project, Ref, Status, WindowSlot, task_key
 
 
 class Reader:
@@ -18,6 +19,7 @@ class Reader:
         self._projects = ProjectTable(self._db.engine)
         self._results = ResultTable(self._db.engine)
         self._walk = Walk(self._db.engine)
+        self._windows = WindowTable(self._db.engine)
 
     def close(self) -> None:
         """Drop the connection."""
@@ -27,6 +29,11 @@ class Reader:
         """All projects, by name, with their counters."""
         with self._db.transaction() as tx:
             return self._projects.all(tx)
+
+    def windows(self, now_ms: int) -> list[WindowSlot]:
+        """What happened in each project in the slots of time that are in a window now, oldest first."""
+        with self._db.transaction() as tx:
+            return self._windows.newest(tx, now_ms)
 
     def results(self, project: int, after: bytes = b"", limit: int = 100) -> list[StoredResult]:
         """Results of the tasks whose keys come after `after`; fewer than `limit` when they are large, [] at the end."""

@@ -8,7 +8,7 @@ from zspider.errors import StorageError
 from zspider.storage.accept import ArrivalNumbers
 from zspider.storage.bulk import Bulk, Change, Step
 from zspider.storage.commit import Writer
-from zspider.storage.counters import FIRST_RUN, RESULTS, CounterTable
+from zspider.storage.counters import FIRST_RUN, REMOVING, RESULTS, CounterTable
 from zspider.storage.database import Database, Transaction
 from zspider.storage.forget import Forgetting
 from zspider.storage.kept import KeptRows
@@ -81,7 +81,11 @@ class Storage:
         self._forget()
         with self._db.transaction() as tx:
             self._writable.clear()
-            self._writable.update((project.id, project.counts.get(FIRST_RUN, 0)) for project in self._projects.all(tx))
+            self._writable.update(
+                (project.id, project.counts.get(FIRST_RUN, 0))
+                for project in self._projects.all(tx)
+                if not project.counts.get(REMOVING)
+            )
         return ownership
 
     def renew(self) -> None:
@@ -260,17 +264,33 @@ class Storage:
         burst: float | None = None,
         group: str | None = None,
     ) -> Project:
-        """Change what is not None."""
+        """Change what is not None; StorageError when there is no such project, or it is being removed."""
+        self._check_writable(project)
         with self._write() as tx:
             fields = {"status": status and status.value, "rate": rate, "burst": burst, "group": group}
             self._projects.change(tx, project, now_ms, fields)
             return self._projects.one(tx, project)
 
-    def remove(self, name: str, batch: int = REMOVE_ROWS, *, keep_results: bool = False) -> int:
-        """Delete up to `batch` of a project's rows, the project itself last; call it until it returns 0 rows left.
+    def start(self, project: int, status: ProjectStatus, follow: Follow, now_ms: int) -> tuple[Committed, Project]:
+        """Give a project a status and submit a follow (its on_start), in one transaction: both or neither.
 
-        keep_results: the project stays, without tasks, so that its results can be read by its name.
-        From the first call to the last nothing else is written for this project. 0 for an unknown name.
+        StorageError when there is no such project, or it is being removed.
+        """
+        self._check_writable(project)
+
+        def change(tx: Transaction) -> Project:
+            self._projects.change(tx, project, now_ms, {"status": status.value})
+            return self._projects.one(tx, project)
+
+        return self._writer.submit_with(project, [follow], now_ms, change)
+
+    def remove(self, name: str, batch: int = REMOVE_ROWS, *, keep_results: bool = False) -> int:
+        """Stop a project and delete up to `batch` of its rows, itself last; call it until it returns 0 rows left.
+
+        keep_results: the project stays, without tasks, so that its results can be read by its name. In a removal that
+        was begun without it, they go.
+        From the first call to the last nothing else is written for this project, by no later master either: its
+        counter REMOVING says so. 0 for an unknown name.
         """
         with self._write() as tx:
             project = self._projects.find(tx, name)
@@ -283,6 +303,12 @@ class Storage:
         if keep_results and not left:
             self._writable[project] = first_run
         return left
+
+    def project(self, name: str) -> Project | None:
+        """One project with its counters, by its name; None when there is none."""
+        with self._db.transaction() as tx:
+            found = self._projects.find(tx, name)
+            return None if found is None else self._projects.one(tx, found)
 
     def script(self, digest: bytes) -> str:
         """A script's text by its hash."""

@@ -46,7 +46,7 @@ def test_a_stopped_project_of_the_group_delete_goes_after_a_day_in_bounded_batch
     now_ms[0] += 1
     calls = []
     at_once = writer.call
-    monkeypatch.setattr(writer, "call", lambda work, then: calls.append(lambda: at_once(work, then)))
+    monkeypatch.setattr(writer, "call", lambda work, then, failed: calls.append(lambda: at_once(work, then)))
     deletions.look()
     batches = 0
     while calls:

@@ -1,0 +1,22 @@
+"""What nobody foresaw: logged with its traceback, and told in one line that says how to find it in the log."""
+
+import secrets
+
+import structlog
+
+from zspider.errors import InternalError
+
+log = structlog.get_logger(__name__)
+
+
+def unforeseen(error: BaseException, where: str, **keys: object) -> InternalError:
+    """Log `error` as `internal_error`; returns what to answer to whoever asked for what failed.
+
+    where: what was being done. keys: what else the log should say.
+    """
+    mark = secrets.token_hex(4)
+    log.error("internal_error", where=where, mark=mark, **keys, exc_info=error)
+    return InternalError(
+        f"internal error in {where}: {type(error).__name__}; "
+        f"the master's log has its traceback, look for internal_error mark={mark}"
+    )

@@ -1,0 +1,87 @@
+"""Whether a script compiles, found out where it can do no harm: in a process of its own, with limits."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+from zspider.errors import CompilerUnavailable, ScriptError
+from zspider.script.compile_child import DOES_NOT_COMPILE
+
+MEMORY_BYTES = 768 * 1024 * 1024  # address space; a megabyte of code takes some 100 MB
+CPU_S = 6
+WALL_S = 8  # whoever asks a master waits for 10 s
+_CHILD = Path(__file__).with_name("compile_child.py")
+_ANSWER_BYTES = 4096
+_ENVIRONMENT = ("PATH", "LD_LIBRARY_PATH")  # what an interpreter may need to start; secrets are none of its business
+
+
+class Problem(NamedTuple):
+    """Why a script does not compile. is_syntax: Python said so, and said where; else it took too much."""
+
+    line: int
+    text: str  # `SyntaxError: ...`, one line
+    is_syntax: bool = True
+
+
+def check_script(text: str, where: str) -> None:
+    """Raise ScriptError `WHERE:LINE: SyntaxError: ...` for a script that does not compile.
+
+    Nothing of it runs, and however odd it is, only a short-lived process suffers: `MEMORY_BYTES`, `CPU_S` and `WALL_S`
+    are the most it gets. Raises CompilerUnavailable when that process cannot be started now. Blocks meanwhile; may be
+    called from any thread.
+    """
+    if problem := problem_of(text):
+        raise ScriptError(f"{where}:{problem.line}: {problem.text}")
+
+
+def problem_of(
+    text: str, *, memory_bytes: int = MEMORY_BYTES, cpu_s: int = CPU_S, wall_s: float = WALL_S
+) -> Problem | None:
+    """What keeps a script from compiling; None if nothing does. Raises CompilerUnavailable as `check_script` does."""
+    try:
+        source = text.encode()
+    except UnicodeEncodeError as exc:
+        return Problem(1 + text.count("\n", 0, exc.start), f"SyntaxError: {exc.reason} (character {exc.start})")
+    command = [sys.executable, "-I", "-S", "-B", str(_CHILD), str(memory_bytes), str(cpu_s)]
+    try:
+        code, answer = _run(command, source, wall_s)
+    except subprocess.TimeoutExpired:
+        return Problem(1, f"it was not compiled within {wall_s:g} s", is_syntax=False)
+    except OSError as exc:
+        raise CompilerUnavailable(f"no process to compile it could be started: {exc.strerror}; try again") from exc
+    if code == 0:
+        return None
+    line, _, said = answer.partition(" ")
+    if code == DOES_NOT_COMPILE and line.isdigit():
+        return Problem(int(line), said, is_syntax="for Python's compiler" not in said)
+    limits = f"{memory_bytes // 1024**2} MiB of memory and {cpu_s} s of processor time"
+    return Problem(1, f"it takes too much to compile: {limits} are allowed (the compiler ended with {code})", False)
+
+
+def _run(command: list[str], source: bytes, wall_s: float) -> tuple[int, str]:
+    """Its exit code, and what it wrote. Both are files in memory: nobody has to read and write at the same time."""
+    with _memory_file() as given, _memory_file() as written:
+        given.write(source)
+        given.seek(0)  # and flush
+        process = subprocess.Popen(
+            command,
+            stdin=given,
+            stdout=written,
+            stderr=subprocess.DEVNULL,
+            env={name: os.environ[name] for name in _ENVIRONMENT if name in os.environ},
+            start_new_session=True,  # a terminal's Ctrl-C is not for it
+        )
+        try:
+            code = process.wait(wall_s)
+        finally:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+        written.seek(0)
+        return code, written.read(_ANSWER_BYTES).decode("utf-8", "replace")
+
+
+def _memory_file() -> BinaryIO:
+    return os.fdopen(os.memfd_create("script", os.MFD_CLOEXEC), "w+b")
