@@ -167,7 +167,7 @@ def test_a_removal_once_begun_is_finished_by_the_next_master_and_nothing_else_is
     urls = [f"http://127.0.0.1:1/{number}" for number in range(1000)]
     with client(master) as admin:
         admin.call("project.push", name="shop", script=SCRIPT)
-        like = {"taskid": "", "url": "", "body": b"\x83\xa8schedule\x80\xa5fetch\x80\xa7process\x80"}
+        like = ["t", "http://x/", b"\x83\xa8schedule\x80\xa5fetch\x80\xa7process\x80"]
         for number in range(40):
             admin.call("tasks.add", project="shop", urls=[f"{url}-{number}" for url in urls], like=like)
         assert admin.call("project.rm", name="shop")["left"] > 0
@@ -196,7 +196,7 @@ def test_a_removal_once_begun_is_finished_by_the_next_master_and_nothing_else_is
 def test_whoever_stops_asking_does_not_stop_the_removal(master: Master) -> None:
     with client(master) as admin:
         admin.call("project.push", name="shop", script=SCRIPT)
-        like = {"taskid": "", "url": "", "body": b"\x83\xa8schedule\x80\xa5fetch\x80\xa7process\x80"}
+        like = ["t", "http://x/", b"\x83\xa8schedule\x80\xa5fetch\x80\xa7process\x80"]
         for number in range(10):
             urls = [f"http://127.0.0.1:1/{number}-{one}" for one in range(1000)]
             admin.call("tasks.add", project="shop", urls=urls, like=like)
