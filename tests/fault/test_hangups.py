@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from tests.support.cluster import ZSPIDERD, Cluster
-from tests.support.process import Process, eventually
+from tests.support.process import Process, eventually, run
 from zspider.roles.stop_signal import StopSignal
 
 SCRIPT = """\
@@ -155,3 +155,9 @@ def test_a_hangup_with_a_terminal_or_without_one_means_nothing() -> None:
     with StopSignal() as stop:
         os.kill(os.getpid(), signal.SIGHUP)
         assert not stop.wait(0)
+
+
+def test_nothing_slow_is_imported_before_a_daemon_is_safe() -> None:
+    slow = ("click", "yaml", "zmq", "pydantic", "structlog")
+    code = f"import sys\nfrom zspider.cli import main\nprint(*(name for name in {slow!r} if name in sys.modules))"
+    assert run([sys.executable, "-c", code]).out == "\n"
