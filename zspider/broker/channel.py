@@ -6,12 +6,14 @@ from typing import Literal
 
 import zmq
 
+from zspider.broker import tcp
 from zspider.broker.sockets import Context, Socket, Tuning, dial, tune
 from zspider.broker.token import Token
 
 Refusal = Literal["auth", "protocol"]
 
 _numbers = itertools.count(1)
+_connections = itertools.count(1)
 _EVENT = struct.Struct("=HI")
 _EVENTS = (
     zmq.EVENT_HANDSHAKE_SUCCEEDED
@@ -33,10 +35,12 @@ class Channel:
     ) -> None:
         """Begin to connect."""
         self.connections = 0  # handshakes that succeeded, ever
+        self.connection = 0  # names the present one, or the last; no two channels have the same
         self.is_connected = False
         self.was_answered = False  # something accepted the TCP connection, ever
         self.refusal: Refusal | None = None  # "protocol": another server key, or only one side encrypts
         self._hang_ups = 0
+        self._fd = -1  # of the TCP connection, which belongs to ZeroMQ
         self.socket: Socket = context.socket(kind)
         tune(self.socket, tuning, ipv6=ipv6)
         self.monitor: Socket = self.socket.get_monitor_socket(_EVENTS, f"inproc://monitor-{next(_numbers)}")
@@ -50,14 +54,20 @@ class Channel:
                 frames = self.monitor.recv_multipart(zmq.DONTWAIT)
             except zmq.Again:
                 return
-            self._on_event(_EVENT.unpack(frames[0])[0])
+            self._on_event(*_EVENT.unpack(frames[0]))
 
-    def _on_event(self, event: int) -> None:
+    def unanswered_s(self, port: int) -> float:
+        """For how long the other end's kernel, at this port, has not answered; 0.0 while it does, or nothing is up."""
+        return tcp.unanswered_s(self._fd, port) if self.is_connected else 0.0
+
+    def _on_event(self, event: int, value: int) -> None:
         match event:
             case zmq.EVENT_CONNECTED:
                 self.was_answered = True
+                self._fd = value
             case zmq.EVENT_HANDSHAKE_SUCCEEDED:
                 self.connections += 1
+                self.connection = next(_connections)
                 self.is_connected = True
                 self.refusal, self._hang_ups = None, 0
             case zmq.EVENT_HANDSHAKE_FAILED_AUTH:

@@ -4,7 +4,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from zspider.broker.codec import unpack_to_show
+from zspider.roles.reception import SlaveStats
 from zspider.scheduler.host_rates import HostRate
+from zspider.scheduler.leases import Session
 from zspider.scheduler.why import Wait
 from zspider.storage import StoredResult, TaskDetail
 from zspider.task import ACTIVITY, Activity
@@ -15,6 +17,24 @@ TASK_COLUMNS = ("taskid", "url", "priority", "retried", "due_ms", "lastcrawl_ms"
 def wait_rows(waits: Sequence[Wait]) -> list[dict[str, Any]]:
     """What something waits for, the first obstacle first."""
     return [wait._asdict() for wait in waits]
+
+
+def slave_row(session: Session, stats: SlaveStats, now: float) -> dict[str, Any]:
+    """A slave, with what keeps it from working as its note."""
+    return {
+        "session": session.id.hex()[:8],
+        "host": session.host,
+        "pid": stats.pid,
+        "roles": sorted(session.roles),
+        "window": session.window,
+        "leased": len(session.leases),
+        "outbox": stats.outbox,
+        "fetched": stats.fetched,
+        "processed": stats.processed,
+        "rate": round(stats.rate.per_s, 1),
+        "silent_s": round(now - session.heard, 1),
+        "note": session.complaint,
+    }
 
 
 def public_counts(counts: Mapping[str, int]) -> dict[str, int]:
