@@ -7,8 +7,9 @@ import structlog
 import zmq
 
 from zspider.broker.address import Address
-from zspider.broker.channel import Channel, Refusal
+from zspider.broker.channel import Channel
 from zspider.broker.codec import FRAMES_MAX, MESSAGE_BYTES_MAX, decode, encode
+from zspider.broker.greeting import Asking, Verdict
 from zspider.broker.messages import AnyMessage, Page, Welcome
 from zspider.broker.pipe import Pipe
 from zspider.broker.receive import receive
@@ -34,6 +35,7 @@ class Polled(NamedTuple):
     can_push_page: bool  # room in the relay again after a `push_page` that was False
 
 
+Refusal = Literal["auth", "protocol", "key", "foreign", "closed"]
 WayName = Literal["outcomes", "pages-in", "pages-out"]
 
 
@@ -48,6 +50,13 @@ class Way(NamedTuple):
     unanswered_s: float = 0.0  # for which the other end's kernel has not answered; 0.0: it does, or nothing was sent
 
 
+_VERDICTS: dict[Verdict, Refusal | None] = {
+    "curve": "protocol",
+    "null": "protocol",
+    "foreign": "foreign",
+    "closed": "closed",
+    "silent": None,
+}
 _KINDS: dict[WayName, tuple[int, Tuning]] = {
     "outcomes": (zmq.PUSH, BULK),
     "pages-in": (zmq.PUSH, BULK),
@@ -70,6 +79,7 @@ class Link:
         self._ports: dict[WayName, int] = {}  # of those that are wanted
         self._pages_paused = False
         self._bulk: dict[WayName, Channel] = {}
+        self._asking: Asking | None = None  # who it is that hangs up
         self._control = self._open(zmq.DEALER, address.port, CONTROL)
 
     @property
@@ -79,10 +89,19 @@ class Link:
 
     @property
     def refusal(self) -> Refusal | None:
-        """Why the master does not let us in: "auth" (the token), "protocol" (another master's token, or only one
-        side encrypts), None (it does, or does not answer at all).
+        """Why the master does not let us in; None: it does, or does not answer at all.
+
+        "auth": the token. "protocol": only one side encrypts. "key": the token is for another master. "foreign", "closed":
+        no master listens there, but something that speaks otherwise, or closes each connection before it says anything.
         """
-        return self._control.refusal
+        if not self._control.hangs_up:
+            return self._control.refusal
+        if self._asking is None:
+            self._asking = Asking(self._address.host, self._address.port)
+        verdict = self._asking.verdict
+        if verdict == ("null" if self._token is None else "curve"):
+            return "protocol" if self._token is None else "key"
+        return _VERDICTS[verdict] if verdict is not None else None
 
     @property
     def was_answered(self) -> bool:
@@ -193,7 +212,7 @@ class Link:
             return
         self._close_bulk()
         self._drop(self._control)
-        self._control = control
+        self._control, self._asking = control, None
 
     def close(self) -> None:
         """Nothing is waited for. Safe to repeat."""

@@ -14,7 +14,7 @@ import structlog
 from zspider import __version__
 from zspider.broker import messages as m
 from zspider.broker.address import Address
-from zspider.broker.link import Link, Polled
+from zspider.broker.link import Link, Polled, Refusal
 from zspider.broker.token import Token
 from zspider.errors import ExitCode
 from zspider.roles import garbage
@@ -22,7 +22,7 @@ from zspider.roles.clock import SYSTEM_CLOCK, Clock
 from zspider.roles.delivery import LOOK_S, Delivery
 from zspider.roles.drain import Drain
 from zspider.roles.held import Stage
-from zspider.roles.membership import Due, Joined, Membership
+from zspider.roles.membership import Due, Joined, Membership, State
 from zspider.roles.notify import Notifier
 from zspider.roles.signals import Signals
 from zspider.roles.token_source import Find, TokenSource
@@ -34,11 +34,15 @@ HELD_PER_HELLO = 1000
 STATUS_S = 2.0  # how often systemd is told how it goes
 NO_TOKEN_RETRY_S = 1.0
 DRAIN_TURN_S = 0.05  # while draining, its deadlines are looked at so often
-TOKEN_ADVICE = "the token in {where} is not valid on this master; on the master run: zspiderd token show"  # noqa: S105
 DELIVERY_ADVICE = "slaves need to reach four ports of their master; until then this one takes no more work"
-PROTOCOL_ADVICE = (
-    "the token in {where} is for another master, or only one side encrypts; on this master run: zspiderd token show"
-)
+REFUSALS: dict[Refusal, str] = {  # why there is no connection, by what the link found out
+    "auth": "the token in {where} is not valid on this master; on the master run: zspiderd token show",
+    "key": "the token in {where} is for another master; on this master run: zspiderd token show",
+    "protocol": "only one side encrypts; a slave with a token needs a master with `security: curve`",
+    "foreign": "something else than a zspider master listens there",
+    "closed": "whatever listens there closes each connection at once: no zspider master, or a proxy without one behind it",
+}
+HANGS = "something accepts connections there and says nothing: a master that hangs, or none"
 
 
 class Slave:
@@ -287,11 +291,13 @@ class Slave:
     # --- the connection ---------------------------------------------------------------------------
 
     def _keep_in_touch(self, link: Link) -> None:
-        if link.refusal is not None and self.membership.is_news(f"refused: {link.refusal}"):
-            advice = TOKEN_ADVICE if link.refusal == "auth" else PROTOCOL_ADVICE
-            log.error("refused", master=str(self._address), advice=advice.format(where=self._tokens.where))
+        refusal = link.refusal
+        if refusal is not None:
+            self._refusal = REFUSALS[refusal].format(where=self._tokens.where)
+            if self.membership.is_news(f"refused: {refusal}"):
+                log.error("refused", master=str(self._address), advice=self._refusal)
         now = self._clock.boottime()
-        match self.membership.due(now, is_refused=link.refusal is not None):
+        match self.membership.due(now, is_refused=refusal is not None):
             case Due.HELLO:
                 self.membership.said(self._say_hello(link), now)
             case Due.BEAT:
@@ -353,7 +359,10 @@ class Slave:
         """Fresh sockets, with the token as it is now."""
         if link.refusal is None and self.membership.silence_is_news():
             event = "master_silent" if self._is_up else "master_not_reached"
-            log.warning(event, master=str(self._address), seconds=round(self.membership.silent_s(now), 1))
+            keys = {"advice": HANGS} if link.was_answered and not link.is_connected else {}
+            log.warning(event, master=str(self._address), seconds=round(self.membership.silent_s(now), 1), **keys)
+        if link.refusal is None and self.membership.state is not State.REFUSED:
+            self._refusal = ""
         self._is_up = False
         token = self._tokens.again() if self._has_token else None
         if token is not None or not self._has_token:  # else the file is away just now: looked at again next time
@@ -372,6 +381,7 @@ class Slave:
                 if self._drain is not None:
                     self._drain.unknown()
             case m.Refused(reason=reason, text=text):
+                self._refusal = text
                 if member.is_news(reason):
                     log.error("refused", master=str(self._address), reason=reason, advice=text)
                 member.refused(reason, boottime)
@@ -424,6 +434,7 @@ class Slave:
             leases, outcomes = self.work.drop_everything()
             log.warning("other_cluster", advice="its database is another one", leases=leases, outcomes=outcomes)
         self._is_up = self._has_push_room = True
+        self._refusal = ""
         work = self.work
         if not self._link.open_bulk(welcome, sends_pages=work.sends_pages, takes_pages=work.takes_pages):
             self.membership.refused("no sockets", self._clock.boottime())  # all is tried again, from the beginning
