@@ -78,6 +78,7 @@ class Link:
         self._is_ipv6 = ":" in address.host
         self._ports: dict[WayName, int] = {}  # of those that are wanted
         self._pages_paused = False
+        self._takes_pages = True
         self._bulk: dict[WayName, Channel] = {}
         self._asking: Asking | None = None  # who it is that hangs up
         self._control = self._open(zmq.DEALER, address.port, CONTROL)
@@ -151,6 +152,20 @@ class Link:
         if (pages_out := self._bulk.get("pages-out")) is not None:
             self._poller.modify(pages_out.socket, 0 if is_paused else zmq.POLLIN)
 
+    def take_pages(self, are_wanted: bool) -> None:
+        """Have no connection for pages while none are wanted: one that is not read swallows some. Safe to repeat."""
+        if are_wanted == self._takes_pages:
+            return
+        self._takes_pages = are_wanted
+        if not are_wanted and (pages_out := self._bulk.pop("pages-out", None)) is not None:
+            self._drop(pages_out)
+        elif are_wanted and "pages-out" in self._ports:
+            try:
+                self._open_way("pages-out")
+            except zmq.ZMQError as exc:
+                log.warning("no_socket", reason=str(exc))
+                self._takes_pages = False  # tried again at the next call
+
     def open_bulk(self, welcome: Welcome, *, sends_pages: bool = False, takes_pages: bool = False) -> bool:
         """Connect to the ports that the master named. Call it at every Welcome: what is up stays as it is.
 
@@ -166,7 +181,8 @@ class Link:
         self._ports = ports
         try:
             for name in ports:
-                self._open_way(name)
+                if name != "pages-out" or self._takes_pages:
+                    self._open_way(name)
         except zmq.ZMQError as exc:
             log.warning("no_socket", reason=str(exc))
             self._close_bulk()
@@ -178,8 +194,8 @@ class Link:
         """The bulk connections that `open_bulk` was asked for; each costs some system calls."""
         return [
             Way(name, port, one.is_connected, one.connection, one.refusal is not None, one.unanswered_s(port))
-            for name, port in self._ports.items()
-            for one in [self._bulk[name]]
+            for name, one in self._bulk.items()
+            for port in [self._ports[name]]
         ]
 
     def reopen(self, name: WayName) -> None:

@@ -224,6 +224,7 @@ class Slave:
             self.work.page_came(page, now)
         self.work.read(polled.ready_fds, polled.ready_pipes, now)
         if self.work.takes_pages:
+            link.take_pages(self.work.wants_pages)
             link.pause_pages(not self.work.has_page_room)
 
     def _push_outcomes(self, link: Link, now: float) -> None:

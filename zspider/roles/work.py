@@ -94,8 +94,12 @@ class Work:
     @property
     def window(self) -> int:
         """The most leases this slave wants to hold now."""
-        is_broken = self._processing is not None and self._processing.is_broken
-        return 0 if self.is_draining or self.is_stuck or is_broken or self.outbox.is_tight else self._window
+        return 0 if self.is_draining or not self.wants_pages or self.outbox.is_tight else self._window
+
+    @property
+    def wants_pages(self) -> bool:
+        """Whether what comes would be processed and delivered, now or when there is room."""
+        return not (self.is_stuck or (self._processing is not None and self._processing.is_broken))
 
     @property
     def complaint(self) -> str:
