@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 
 from tests.support.netns import Host
-from tests.support.process import Process
+from tests.support.process import Process, eventually
 
 NEVER_READS = """
 import socket, sys, signal
@@ -16,6 +16,7 @@ while True:
     kept.append(listener.accept())
 """
 SINK_PORT = 9999
+STANDS_S = 60.0
 
 
 class Ways:
@@ -40,14 +41,15 @@ class Ways:
             self._add("-A", "OUTPUT", *self._to(port), "-j", "REJECT", "--reject-with", "tcp-reset")
 
     def forget(self) -> None:
-        """A router forgets the connections that stand; new ones work. At least one has to stand."""
+        """A router forgets the connections that stand; new ones work. It waits until there is one."""
         for port in self._ports:
-            found = self._host.run("ss", "-Htn", "state", "established", f"dport = :{port}")
-            own = re.findall(r":(\d+)\s+\S+:%d\b" % port, found.out)
-            assert own, f"no connection to port {port}: {found}"
-            for one in own:
+            for one in eventually(lambda port=port: self._own_ports(port), STANDS_S, f"a connection to port {port}"):
                 self._add("-A", "OUTPUT", *self._to(port), "--sport", one, "-j", "DROP")
                 self._add("-A", "INPUT", "-p", "tcp", "--sport", str(port), "--dport", one, "-j", "DROP")
+
+    def _own_ports(self, port: int) -> list[str]:
+        found = self._host.run("ss", "-Htn", "state", "established", f"dport = :{port}")
+        return re.findall(r":(\d+)\s+\S+:%d\b" % port, found.out)
 
     def swallow(self) -> None:
         """New connections are accepted by somebody who never reads."""
