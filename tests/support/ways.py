@@ -1,4 +1,4 @@
-"""Ways between a slave and its master's ports that fail in the ways in which they do: a firewall's, a router's, a proxy's."""
+"""Ways between a slave and its master's ports, and how they fail: at a firewall, a router, a proxy."""
 
 import re
 import sys
@@ -49,7 +49,7 @@ class Ways:
 
     def _own_ports(self, port: int) -> list[str]:
         found = self._host.run("ss", "-Htn", "state", "established", f"dport = :{port}")
-        return re.findall(r":(\d+)\s+\S+:%d\b" % port, found.out)
+        return re.findall(rf":(\d+)\s+\S+:{port}\b", found.out)
 
     def swallow(self) -> None:
         """New connections are accepted by somebody who never reads."""

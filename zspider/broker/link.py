@@ -92,8 +92,8 @@ class Link:
     def refusal(self) -> Refusal | None:
         """Why the master does not let us in; None: it does, or does not answer at all.
 
-        "auth": the token. "protocol": only one side encrypts. "key": the token is for another master. "foreign", "closed":
-        no master listens there, but something that speaks otherwise, or closes each connection before it says anything.
+        "auth": the token. "protocol": only one side encrypts. "key": the token is for another master. "foreign": no
+        master listens there. "closed": what listens there closes each connection before it has said anything.
         """
         if not self._control.hangs_up:
             return self._control.refusal

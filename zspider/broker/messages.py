@@ -169,7 +169,7 @@ class MasterBeat(Message, frozen=True, tag="masterbeat"):
     """Master -> slave, every heartbeat_s. It also says what has come of the slave's outcomes, before any commit."""
 
     epoch: Epoch
-    arrived: Number | None = None  # the highest `serial` of this session's Outcomes; None, from an older master: unknown
+    arrived: Number | None = None  # the highest `serial` of this session's Outcomes; older masters do not say
     reads: bool = True  # False: the database is behind and no outcomes are taken in just now
 
 

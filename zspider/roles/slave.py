@@ -40,7 +40,7 @@ REFUSALS: dict[Refusal, str] = {  # why there is no connection, by what the link
     "key": "the token in {where} is for another master; on this master run: zspiderd token show",
     "protocol": "only one side encrypts; a slave with a token needs a master with `security: curve`",
     "foreign": "something else than a zspider master listens there",
-    "closed": "whatever listens there closes each connection at once: no zspider master, or a proxy without one behind it",
+    "closed": "whatever listens there closes each connection at once: no zspider master, or a proxy without one",
 }
 HANGS = "something accepts connections there and says nothing: a master that hangs, or none"
 

@@ -105,7 +105,8 @@ class Work:
     def complaint(self) -> str:
         """What keeps this slave from working, as the end of a sentence that begins with the slave; "": nothing."""
         if self._processing is not None and self._processing.is_broken:
-            return f"cannot start its processors: {self._processing.why_broken}"
+            why = self._processing.why_broken
+            return "cannot start its processors" + (f": {why}" if why else "")
         if self._now < self._rests_until + COMPLAIN_S:
             return "has no file descriptors left"
         return ""
@@ -365,7 +366,7 @@ class Work:
         if info is None:
             log.warning("grant_without_project", project=grant.project, number=grant.number)
             return "", ""
-        return ("", "") if self.is_draining or self.is_stuck or self._pool is None else None
+        return ("", "") if self.is_draining or not self.wants_pages or self._pool is None else None
 
     def _is_useless(self, lease: Lease, script: bytes) -> bool:
         if lease.script != script or not lease.is_granted or lease.stage is Stage.OUTBOX:

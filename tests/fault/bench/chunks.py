@@ -1,4 +1,4 @@
-"""A web server whose every page is an endless body in chunks of one byte: `python -m tests.fault.bench.chunks ADDRESS PORT`."""
+"""A web server whose pages are endless, in chunks of one byte: `python -m tests.fault.bench.chunks ADDRESS PORT`."""
 
 import socket
 import sys
