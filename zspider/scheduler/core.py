@@ -22,6 +22,7 @@ from zspider.scheduler.actions import (
     Sweep,
     Tell,
     Welcome,
+    tell_holders,
 )
 from zspider.scheduler.agenda import Agenda
 from zspider.scheduler.choice import AHEAD_S, RATE_TURN_S, Choice, has_row, takes_token
@@ -104,7 +105,7 @@ class Core:
             return []
         state.change(project, now, now_ms)
         if not state.is_active:
-            return _tell_holders("recall", self.leases.of_project(project.id))
+            return tell_holders("recall", self.leases.of_project(project.id))
         return self._recall_pages(project.id) if project.status is ProjectStatus.PAUSED else []
 
     def unpause(self, project: int) -> None:
@@ -423,12 +424,12 @@ class Core:
 
     def _resend_taken(self, session_id: bytes) -> list[Action]:
         """Relayed pages that a vanished slave was processing."""
-        return _tell_holders("resend", self.leases.untake(session_id))
+        return tell_holders("resend", self.leases.untake(session_id))
 
     def _end_all(self, leases: Sequence[Lease]) -> list[Action]:
         for lease in leases:
             self.leases.end(lease)
-        return _tell_holders("release", leases)
+        return tell_holders("release", leases)
 
     def _pauses(self, now: float) -> list[Action]:
         """Pause projects whose pages all fail, and let paused ones try again."""
@@ -442,7 +443,7 @@ class Core:
 
     def _recall_pages(self, project: int) -> list[Action]:
         """What no slave has begun shall wait here; what goes on while a project is paused stays."""
-        return _tell_holders("recall", [one for one in self.leases.of_project(project) if takes_token(one.task)])
+        return tell_holders("recall", [one for one in self.leases.of_project(project) if takes_token(one.task)])
 
     def _ask(self) -> list[Action]:
         """What the database is asked for projects that were looked at: more tasks, or on_finished."""
@@ -516,10 +517,3 @@ class Core:
         for state in unable:
             self._agenda.stay(state.project.id, state.turn)
         return [*actions, *(Give(session, grants) for session, grants in given.values())]
-
-
-def _tell_holders(what: Literal["release", "recall", "resend"], leases: Iterable[Lease]) -> list[Action]:
-    numbers: dict[bytes, tuple[Session, list[int]]] = {}
-    for lease in leases:
-        numbers.setdefault(lease.session.id, (lease.session, []))[1].append(lease.number)
-    return [Tell(what, session, found) for session, found in numbers.values()]
