@@ -65,7 +65,8 @@ class Scene:
         """Nobody holds anything, everybody wants work, and nobody complains."""
 
         def is_clean() -> bool:
-            rows = [self.row(name) for name in names]
+            found = self.rows()
+            rows = [found[self.slaves[name].process.pid] for name in names]
             return all(not (row["leased"] or row["outbox"] or row["note"]) and row["window"] for row in rows)
 
         eventually(is_clean, WITHIN_S, "all hold nothing and want work")
@@ -173,6 +174,28 @@ def test_slaves_with_one_role(scene: Scene, roles: list[str], port: int, said: s
     scene.wait_clean([*lame, "sound-fetcher", "sound-processor"])
     assert all(scene.said(name, "cannot_deliver") == 1 for name in lame)
     assert all(scene.said(f"sound-{role}", "cannot_deliver") == 0 for role in ("fetcher", "processor"))
+
+
+def test_connections_of_the_relay_that_are_cut_later_or_forgotten(scene: Scene) -> None:
+    for role, port in (("fetcher", PAGES_IN), ("processor", PAGES_OUT)):
+        for fault in ("drop", "forget"):
+            scene.slave(f"{role}-{fault}", [port], "", [role])
+        scene.slave(f"{role}-sound", [], "", [role])
+    scene.master.wait_slaves(6)
+    scene.begin("before")
+    scene.master.wait_done("before", PAGES)
+    for role in ("fetcher", "processor"):
+        scene.ways[f"{role}-drop"].drop()
+        scene.ways[f"{role}-forget"].forget()
+    scene.begin("pages")
+    scene.master.wait_done("pages", PAGES, 120)
+    assert texts(scene.master) == wanted()
+    scene.wait_said(["fetcher-drop"], "cannot pass on its pages")
+    scene.wait_said(["processor-drop"], "gets no pages")
+    for ways in scene.ways.values():
+        ways.heal()
+    scene.wait_clean([*scene.slaves])
+    assert not any(scene.said(f"{role}-forget", "cannot_deliver") for role in ("fetcher", "processor"))
 
 
 def test_why_names_the_processing_slave_that_gets_no_pages(scene: Scene) -> None:
