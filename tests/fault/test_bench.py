@@ -23,7 +23,7 @@ QUIET = Plan(0, "sqlite", is_split=False, faults=())
 
 
 @pytest.mark.root
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(700)
 def test_a_crawl_ends_as_it_should_whatever_is_done_to_it(tmp_path: Path) -> None:
     assert FAKETIME.exists(), "libfaketime is missing"
     reports = list(live(range(BLOCK), tmp_path, JOBS))

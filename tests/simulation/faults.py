@@ -184,6 +184,32 @@ def partition(world: "World") -> str | None:
     return f"{slave.name} {'up ' * up}{'down ' * down}for {seconds:.1f} s"
 
 
+@_fault
+def bulk_cut(world: "World") -> str | None:
+    """The way of a slave's outcomes, while control lives: for so long that it cannot keep its leases, or less."""
+    if (slave := _slave(world)) is None:
+        return None
+    resets = world.chance.random() < 0.5
+    seconds = world.chance.choice([5.0, world.chance.uniform(5.0, 60.0)])
+    world.touch(slave, seconds + RECOVERY_S)
+    slave.link.cut_bulk(resets=resets)
+
+    def heal() -> None:
+        world.touch(slave)
+        slave.link.heal()
+
+    world.timeline.after(seconds, heal)
+    return f"{slave.name} {'resets ' * resets}for {seconds:.1f} s"
+
+
+@_fault
+def bulk_forgotten(world: "World") -> str | None:
+    """By a router: a new connection would work."""
+    if (slave := _slave(world)) is None or not slave.link.forget_bulk():
+        return None
+    return slave.name
+
+
 # --- slaves
 
 
@@ -257,7 +283,8 @@ def processors_die(world: "World") -> str | None:
 MASTER = ["master_kill", "master_kill_at_database", "master_kill_after_commit", "master_kill_after_ack"]
 DATABASE = ["database_away", "database_slow", "commit_in_doubt", "connection_to_database_breaks"]
 SLAVES = ["slave_kill", "slave_stop", "slave_suspend", "slave_drain", "slave_clone", "processors_die"]
-# Which faults a history has. In the first six, nothing may be fetched twice.
+NETWORK = ["connection_breaks", "partition", "bulk_cut", "bulk_forgotten"]
+# Which faults a history has. In the first six, and where outcomes are forgotten, nothing may be fetched twice.
 MODES: dict[str, list[str]] = {
     "calm": ["slave_drain", "processors_die"],
     "master": MASTER,
@@ -266,7 +293,9 @@ MODES: dict[str, list[str]] = {
     "master and database": [*MASTER, *DATABASE],
     "connections": ["connection_breaks"],
     "partitions": ["partition"],
+    "outcomes cut": ["bulk_cut", "bulk_forgotten"],
+    "outcomes forgotten": ["bulk_forgotten"],
     "slaves": SLAVES,
     "takeover": ["master_takeover", "master_kill"],
-    "mixed": [*MASTER, "master_stop", "master_clock_jump", *DATABASE, "connection_breaks", "partition", *SLAVES],
+    "mixed": [*MASTER, "master_stop", "master_clock_jump", *DATABASE, *NETWORK, *SLAVES],
 }

@@ -12,7 +12,7 @@ from tests.simulation.timeline import Machine, Timeline
 from zspider.broker import messages as m
 from zspider.broker.codec import decode, decode_outcomes, decode_to_master, encode
 from zspider.broker.hub import OUTCOMES_BATCH, Peer, Ports, Received
-from zspider.broker.link import CONTROL_BATCH, Polled
+from zspider.broker.link import CONTROL_BATCH, Polled, Way
 from zspider.broker.sockets import BULK, CONTROL
 
 PORTS = Ports(5570, 5571, 5572, 5573)
@@ -73,7 +73,8 @@ class Connection:
         self.is_bulk = is_bulk
         self.up = Stream(network, lambda frames: hub.arrived(self, frames), hwm)
         self.down = Stream(network, link.arrived, hwm)
-        self.up.is_cut, self.down.is_cut = link.is_cut_up, link.is_cut_down
+        self.up.is_cut, self.down.is_cut = link.is_cut_up or (is_bulk and link.is_bulk_cut), link.is_cut_down
+        self.unanswered_since: float | None = None  # nobody answers what is sent from then on
         self._link, self._hub, self._timeline = link, hub, network.timeline
 
     def end(self) -> None:
@@ -173,10 +174,13 @@ class Link:
     """A slave's sockets: they connect again by themselves."""
 
     refusal = None
+    was_answered = False
 
     def __init__(self, network: Network, machine: Machine, told: Callable[[m.AnyMessage], None]) -> None:
         self.network = network
         self.is_cut_up = self.is_cut_down = False  # a partition
+        self.is_bulk_cut = False  # the way of the outcomes alone
+        self._sees_answers = network.chance.random() < 0.5  # its kernel tells what it knows; else only the master does
         self._machine = machine
         self._told = told
         self._control: Connection | None = None
@@ -230,6 +234,26 @@ class Link:
             self._dial(is_bulk=True, after_s=self.network.delay_s())
         return True
 
+    @property
+    def ways(self) -> list[Way]:
+        if not self._wants_bulk:
+            return []
+        bulk = self._bulk
+        if bulk is None:
+            return [Way("outcomes", PORTS.outcomes, False, 0)]
+        unanswered_s = 0.0
+        if self._sees_answers and bulk.unanswered_since is not None:
+            unanswered_s = self.network.timeline.now - bulk.unanswered_since
+        return [Way("outcomes", PORTS.outcomes, True, int.from_bytes(bulk.route, "big"), False, unanswered_s)]
+
+    def reopen(self, name: str) -> None:
+        if (bulk := self._bulk) is not None:
+            self._bulk = None
+            if bulk.up.is_cut:
+                bulk.up.lose()
+            bulk.end()
+            self._dial(is_bulk=True, after_s=self.network.delay_s())
+
     def rebuild(self, token: None) -> None:
         self._drop()
         self._dial(is_bulk=False, after_s=self.network.delay_s())
@@ -248,10 +272,29 @@ class Link:
             connection.up.is_cut |= up
             connection.down.is_cut |= down
 
+    def cut_bulk(self, *, resets: bool) -> None:
+        """The way of the outcomes is cut, until `heal`: packets vanish, or every connection is reset."""
+        self.is_bulk_cut = True
+        if (bulk := self._bulk) is not None:
+            bulk.up.is_cut = True
+            bulk.unanswered_since = self.network.timeline.now
+            if resets:
+                bulk.break_(0.0, 0.0)
+
+    def forget_bulk(self) -> bool:
+        """A router forgets the connection of the outcomes, and neither end learns of it; False: there is none."""
+        if (bulk := self._bulk) is None:
+            return False
+        bulk.up.lose()
+        bulk.unanswered_since = self.network.timeline.now
+        return True
+
     def heal(self) -> None:
-        self.is_cut_up = self.is_cut_down = False
+        self.is_cut_up = self.is_cut_down = self.is_bulk_cut = False
         for connection in self.all():
             connection.up.is_cut = connection.down.is_cut = False
+            if not connection.up.is_broken:
+                connection.unanswered_since = None
             connection.up.flush()
             connection.down.flush()
 
@@ -284,7 +327,8 @@ class Link:
         if self._is_closed or generation != self._generation or (self._bulk if is_bulk else self._control) is not None:
             return
         hub = self.network.hub
-        if hub is None or self.is_cut_up or self.is_cut_down or self._machine.is_stopped:
+        is_cut = self.is_cut_up or self.is_cut_down or (is_bulk and self.is_bulk_cut)
+        if hub is None or is_cut or self._machine.is_stopped:
             self._dial(is_bulk=is_bulk, after_s=self._pause_s())
             return
         connection = Connection(self, hub, self.network.new_route(), is_bulk=is_bulk)

@@ -14,7 +14,7 @@ from tests.simulation.world import World
 
 EACH = 20  # histories of each mode; `python -m tests.simulation` runs as many as one likes
 BUG_HISTORIES = 60  # in which each bug must be found
-COSTS_NOTHING = ("master", "hung master", "database", "master and database", "connections")
+COSTS_NOTHING = ("master", "hung master", "database", "master and database", "connections", "outcomes forgotten")
 WHERE = {"no adopt wait": "master", "split commit": "database", "no epoch check": "takeover"}  # they need these faults
 
 

@@ -27,6 +27,7 @@ from zspider.scheduler.actions import (
 )
 from zspider.scheduler.core import Core, Greeting, HeldLease, Timing
 from zspider.scheduler.host_queues import Stretch
+from zspider.scheduler.membership import WELL
 from zspider.scheduler.order import delayed_position, ready_position
 from zspider.scheduler.pause import NEVER, Pausing, Phase
 from zspider.settings import PolitenessSettings
@@ -130,6 +131,7 @@ class Slave:
         self.welcomed = 0
         self.told: list[tuple[str, list[int]]] = []
         self.is_up = True
+        self.condition = WELL
 
     def clone(self) -> "Slave":
         """What a copy of the running machine is: the same memory, another connection."""
@@ -152,7 +154,8 @@ class Slave:
 
     def beat(self) -> None:
         named = [*self.held, *self.outbox]
-        self.world.say(self.route, ("beat", self.session, self.route, self.seen, named, self.window))
+        said = (self.seen, named, self.window, self.condition, list(self.held))
+        self.world.say(self.route, ("beat", self.session, self.route, *said))
 
     def give_back(self, numbers: Iterable[int], *, bar: bool = False, error: str = "") -> None:
         numbers = [number for number in numbers if self.held.pop(number, None) is not None]
@@ -468,7 +471,8 @@ class World:
         elif said[0] not in self.core.sessions:
             self.send(route, "unknown")
         elif what == "beat":
-            self.perform(self.core.beat(*said, self.now))
+            *state, condition, unfinished = said
+            self.perform(self.core.beat(*state, self.now, condition, unfinished))
         elif what == "give_back":
             session_id, numbers, bar, error = said
             self.core.give_back(session_id, numbers, bar=bar, error=error)

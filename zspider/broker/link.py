@@ -1,14 +1,15 @@
 """A slave's sockets: one loop waits here for its master, its processors and whatever else has a descriptor."""
 
 from collections.abc import Collection
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import structlog
 import zmq
 
 from zspider.broker.address import Address
-from zspider.broker.channel import Channel, Refusal
+from zspider.broker.channel import Channel
 from zspider.broker.codec import FRAMES_MAX, MESSAGE_BYTES_MAX, decode, encode
+from zspider.broker.greeting import Asking, Verdict
 from zspider.broker.messages import AnyMessage, Page, Welcome
 from zspider.broker.pipe import Pipe
 from zspider.broker.receive import receive
@@ -34,10 +35,33 @@ class Polled(NamedTuple):
     can_push_page: bool  # room in the relay again after a `push_page` that was False
 
 
-class _Ports(NamedTuple):
-    outcomes: int
-    pages_in: int | None
-    pages_out: int | None
+Refusal = Literal["auth", "protocol", "key", "foreign", "closed"]
+WayName = Literal["outcomes", "pages-in", "pages-out"]
+
+
+class Way(NamedTuple):
+    """What one of the bulk connections looks like now."""
+
+    name: WayName
+    port: int  # of the master
+    is_up: bool
+    connection: int  # another number for each new one
+    is_refused: bool = False  # ZeroMQ does not try again by itself
+    unanswered_s: float = 0.0  # for which the other end's kernel has not answered; 0.0: it does, or nothing was sent
+
+
+_VERDICTS: dict[Verdict, Refusal | None] = {
+    "curve": "protocol",
+    "null": "protocol",
+    "foreign": "foreign",
+    "closed": "closed",
+    "silent": None,
+}
+_KINDS: dict[WayName, tuple[int, Tuning]] = {
+    "outcomes": (zmq.PUSH, BULK),
+    "pages-in": (zmq.PUSH, BULK),
+    "pages-out": (zmq.PULL, ONE_BY_ONE),
+}
 
 
 class Link:
@@ -52,11 +76,11 @@ class Link:
         self._poller = zmq.Poller()
         self._watched: dict[int, int] = {}  # the caller's descriptors, and for what they are waited for
         self._is_ipv6 = ":" in address.host
-        self._ports: _Ports | None = None
+        self._ports: dict[WayName, int] = {}  # of those that are wanted
         self._pages_paused = False
-        self._outcomes: Channel | None = None
-        self._pages_in: Channel | None = None
-        self._pages_out: Channel | None = None
+        self._takes_pages = True
+        self._bulk: dict[WayName, Channel] = {}
+        self._asking: Asking | None = None  # who it is that hangs up
         self._control = self._open(zmq.DEALER, address.port, CONTROL)
 
     @property
@@ -66,10 +90,19 @@ class Link:
 
     @property
     def refusal(self) -> Refusal | None:
-        """Why the master does not let us in: "auth" (the token), "protocol" (another master's token, or only one
-        side encrypts), None (it does, or does not answer at all).
+        """Why the master does not let us in; None: it does, or does not answer at all.
+
+        "auth": the token. "protocol": only one side encrypts. "key": the token is for another master. "foreign": no
+        master listens there. "closed": what listens there closes each connection before it has said anything.
         """
-        return self._control.refusal
+        if not self._control.hangs_up:
+            return self._control.refusal
+        if self._asking is None:
+            self._asking = Asking(self._address.host, self._address.port)
+        verdict = self._asking.verdict
+        if verdict == ("null" if self._token is None else "curve"):
+            return "protocol" if self._token is None else "key"
+        return _VERDICTS[verdict] if verdict is not None else None
 
     @property
     def was_answered(self) -> bool:
@@ -87,12 +120,13 @@ class Link:
         self._watch(wanted)
         ready = dict(self._poller.poll(wait_ms(wait_s)))
         is_control_up = self._came_up(self._control, ready)
-        is_bulk_up = self._came_up(self._outcomes, ready) | self._has_room(self._outcomes, ready)
-        can_push_page = self._came_up(self._pages_in, ready) | self._has_room(self._pages_in, ready)
-        self._came_up(self._pages_out, ready)
+        outcomes, pages_in, pages_out = map(self._bulk.get, _KINDS)
+        is_bulk_up = self._came_up(outcomes, ready) | self._has_room(outcomes, ready)
+        can_push_page = self._came_up(pages_in, ready) | self._has_room(pages_in, ready)
+        self._came_up(pages_out, ready)
         return Polled(
             messages=self._take(self._control, ready, CONTROL_BATCH),
-            pages=[page for page in self._take(self._pages_out, ready, PAGES_BATCH) if isinstance(page, Page)],
+            pages=[page for page in self._take(pages_out, ready, PAGES_BATCH) if isinstance(page, Page)],
             ready_fds={fd for fd in fds if fd in ready},
             ready_pipes=[pipe for pipe in pipes if pipe.fileno() in ready],
             is_control_up=is_control_up,
@@ -106,17 +140,31 @@ class Link:
 
     def push(self, message: AnyMessage) -> bool:
         """Send outcomes without waiting. False: not now; `poll` will say `is_bulk_up`."""
-        return self._send_or_watch(self._outcomes, message)
+        return self._send_or_watch(self._bulk.get("outcomes"), message)
 
     def push_page(self, page: Page) -> bool:
         """Send a page to the relay without waiting. False: not now; `poll` will say `can_push_page`."""
-        return self._send_or_watch(self._pages_in, page)
+        return self._send_or_watch(self._bulk.get("pages-in"), page)
 
     def pause_pages(self, is_paused: bool) -> None:
         """Leave relayed pages to others for now. Safe to repeat."""
         self._pages_paused = is_paused
-        if self._pages_out is not None:
-            self._poller.modify(self._pages_out.socket, 0 if is_paused else zmq.POLLIN)
+        if (pages_out := self._bulk.get("pages-out")) is not None:
+            self._poller.modify(pages_out.socket, 0 if is_paused else zmq.POLLIN)
+
+    def take_pages(self, are_wanted: bool) -> None:
+        """Have no connection for pages while none are wanted: one that is not read swallows some. Safe to repeat."""
+        if are_wanted == self._takes_pages:
+            return
+        self._takes_pages = are_wanted
+        if not are_wanted and (pages_out := self._bulk.pop("pages-out", None)) is not None:
+            self._drop(pages_out)
+        elif are_wanted and "pages-out" in self._ports:
+            try:
+                self._open_way("pages-out")
+            except zmq.ZMQError as exc:
+                log.warning("no_socket", reason=str(exc))
+                self._takes_pages = False  # tried again at the next call
 
     def open_bulk(self, welcome: Welcome, *, sends_pages: bool = False, takes_pages: bool = False) -> bool:
         """Connect to the ports that the master named. Call it at every Welcome: what is up stays as it is.
@@ -124,21 +172,45 @@ class Link:
         sends_pages: this slave has no processors. takes_pages: it has no fetcher. False: no sockets could be had, as
         when no descriptor is left; none of them is open then.
         """
-        ports = _Ports(
-            welcome.outcomes_port,
-            welcome.pages_in_port if sends_pages else None,
-            welcome.pages_out_port if takes_pages else None,
-        )
-        if ports == self._ports and all(one.refusal is None for one in self._bulk()):
+        ports: dict[WayName, int] = {"outcomes": welcome.outcomes_port}
+        ports |= {"pages-in": welcome.pages_in_port} if sends_pages else {}
+        ports |= {"pages-out": welcome.pages_out_port} if takes_pages else {}
+        if ports == self._ports and all(one.refusal is None for one in self._bulk.values()):
             return True
         self._close_bulk()
+        self._ports = ports
         try:
-            self._open_ports(ports)
+            for name in ports:
+                if name != "pages-out" or self._takes_pages:
+                    self._open_way(name)
         except zmq.ZMQError as exc:
             log.warning("no_socket", reason=str(exc))
             self._close_bulk()
             return False
         return True
+
+    @property
+    def ways(self) -> list[Way]:
+        """The bulk connections that `open_bulk` was asked for; each costs some system calls."""
+        return [
+            Way(name, port, one.is_connected, one.connection, one.refusal is not None, one.unanswered_s(port))
+            for name, one in self._bulk.items()
+            for port in [self._ports[name]]
+        ]
+
+    def reopen(self, name: WayName) -> None:
+        """Throw one bulk connection away and begin a new one; what was under way on it may be lost.
+
+        When no socket can be had, everything stays as it is.
+        """
+        old = self._bulk[name]
+        try:
+            self._open_way(name)
+        except zmq.ZMQError as exc:
+            self._bulk[name] = old
+            log.warning("no_socket", reason=str(exc))
+        else:
+            self._drop(old)
 
     def rebuild(self, token: Token | None) -> None:
         """Throw all connections away and begin anew: a client that was refused never tries again by itself.
@@ -156,7 +228,7 @@ class Link:
             return
         self._close_bulk()
         self._drop(self._control)
-        self._control = control
+        self._control, self._asking = control, None
 
     def close(self) -> None:
         """Nothing is waited for. Safe to repeat."""
@@ -174,13 +246,10 @@ class Link:
             self._poller.register(channel.socket, zmq.POLLIN)
         return channel
 
-    def _open_ports(self, ports: _Ports) -> None:
-        self._ports = ports
-        self._outcomes = self._open(zmq.PUSH, ports.outcomes, BULK)
-        if ports.pages_in is not None:
-            self._pages_in = self._open(zmq.PUSH, ports.pages_in, BULK)
-        if ports.pages_out is not None:
-            self._pages_out = self._open(zmq.PULL, ports.pages_out, ONE_BY_ONE)
+    def _open_way(self, name: WayName) -> None:
+        kind, tuning = _KINDS[name]
+        self._bulk[name] = self._open(kind, self._ports[name], tuning)
+        if name == "pages-out":
             self.pause_pages(self._pages_paused)
 
     def _drop(self, channel: Channel) -> None:
@@ -189,13 +258,10 @@ class Link:
                 self._poller.unregister(socket)
         channel.close()
 
-    def _bulk(self) -> list[Channel]:
-        return [one for one in (self._outcomes, self._pages_in, self._pages_out) if one is not None]
-
     def _close_bulk(self) -> None:
-        for channel in self._bulk():
+        for channel in self._bulk.values():
             self._drop(channel)
-        self._outcomes = self._pages_in = self._pages_out = self._ports = None
+        self._bulk, self._ports = {}, {}
 
     def _watch(self, wanted: dict[int, int]) -> None:
         """Bring the poller in line with the caller's descriptors and pipes, which change from call to call."""

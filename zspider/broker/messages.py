@@ -22,6 +22,8 @@ Numbers = Annotated[list[Number], Meta(max_length=20_000)]
 Generation = Annotated[bytes, Meta(max_length=64)]
 Short = Annotated[str, Meta(max_length=256)]
 Text = Annotated[str, Meta(max_length=4096)]
+COMPLAINT_CHARS = 200
+Complaint = Annotated[str, Meta(max_length=COMPLAINT_CHARS)]
 Port = Annotated[int, Meta(ge=0, le=65535)]
 
 
@@ -80,6 +82,8 @@ class Beat(Message, frozen=True, tag="beat"):
     fetching: Number = 0  # for `status`: requests in flight
     fetched: Number = 0  # for `status`: pages fetched since the start
     processed: Number = 0  # for `status`: outcomes made since the start
+    complaint: Complaint = ""  # what keeps this slave from its work, as the end of a sentence; for `status` and `why`
+    delivers: bool = True  # False: outcomes or pages do not get through, so these leases are not to be renewed
 
 
 class GiveBack(Message, frozen=True, tag="giveback"):
@@ -162,9 +166,11 @@ class Refused(Message, frozen=True, tag="refused"):
 
 
 class MasterBeat(Message, frozen=True, tag="masterbeat"):
-    """Master -> slave, every heartbeat_s. `session` lets the slave notice a clone of itself."""
+    """Master -> slave, every heartbeat_s. It also says what has come of the slave's outcomes, before any commit."""
 
     epoch: Epoch
+    arrived: Number | None = None  # the highest `serial` of this session's Outcomes; older masters do not say
+    reads: bool = True  # False: the database is behind and no outcomes are taken in just now
 
 
 class ProjectInfo(Message, frozen=True, tag="project"):
@@ -257,6 +263,7 @@ class Outcomes(Message, frozen=True, tag="outcomes"):
     session: Session
     epoch: Epoch
     items: Annotated[list[OutcomeItem], Meta(max_length=1000)]
+    serial: Number = 0  # counted up with every such message of a slave; answered by MasterBeat.arrived
 
 
 # --- admin client <-> master, control -----------------------------------------------------------

@@ -24,6 +24,7 @@ SLAVE_COLUMNS = {
     "processed": "PROCESSED",
     "rate": "PAGES/S",
     "silent_s": "SILENT S",
+    "note": "NOTE",
 }
 HOSTS = 20
 HOST_COLUMNS = {
@@ -58,7 +59,7 @@ def _show(answer: dict[str, Any]) -> None:
     click.echo(headline(answer))
     if answer["slaves"]:
         click.echo()
-        print_table(answer["slaves"], SLAVE_COLUMNS)
+        print_table(answer["slaves"], _columns(answer["slaves"]))
     if answer["projects"]:
         click.echo()
         print_table([flat(row) for row in answer["projects"]], COLUMNS)
@@ -66,6 +67,12 @@ def _show(answer: dict[str, Any]) -> None:
     if answer["hosts"]:
         click.echo()
         print_table([{**row, "host": row["host"] or "(other hosts)"} for row in answer["hosts"]], HOST_COLUMNS)
+
+
+def _columns(slaves: list[dict[str, Any]]) -> dict[str, str]:
+    """The columns that say something: notes are there when there is something to note."""
+    has_notes = any(slave.get("note") for slave in slaves)
+    return {key: title for key, title in SLAVE_COLUMNS.items() if key != "note" or has_notes}
 
 
 def headline(answer: dict[str, Any]) -> str:

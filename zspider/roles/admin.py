@@ -113,24 +113,8 @@ class Admin:
         hosts = min(PAGE_MAX, max(0, request.optional("hosts", int) or 0))
         now = time.monotonic()
         core = self._desk.core
-        slaves: list[dict[str, Any]] = []
-        for session in core.sessions.values():
-            stats = self._desk.reception.stats[session.id]
-            slaves.append(
-                {
-                    "session": session.id.hex()[:8],
-                    "host": session.host,
-                    "pid": stats.pid,
-                    "roles": sorted(session.roles),
-                    "window": session.window,
-                    "leased": len(session.leases),
-                    "outbox": stats.outbox,
-                    "fetched": stats.fetched,
-                    "processed": stats.processed,
-                    "rate": round(stats.rate.per_s, 1),
-                    "silent_s": round(now - session.heard, 1),
-                }
-            )
+        stats = self._desk.reception.stats
+        slaves = [shown.slave_row(session, stats[session.id], now) for session in core.sessions.values()]
         request.answer(
             {
                 "epoch": self._desk.epoch,

@@ -20,7 +20,7 @@ from zspider.roles.seldom_log import SeldomLog
 from zspider.roles.unforeseen import unforeseen
 from zspider.roles.writer import Delivery, Writer
 from zspider.scheduler import actions as a
-from zspider.scheduler.core import Core
+from zspider.scheduler.core import Condition, Core
 from zspider.scheduler.host_rates import HostRates
 from zspider.scheduler.internal import info_run
 from zspider.scheduler.rules import SchedulerRules
@@ -107,8 +107,9 @@ class Desk:
 
     def say_beat(self) -> None:
         """Tell every slave that we live."""
+        reads = not self.is_full
         for session in self.core.sessions.values():
-            self._hub.send(session.route, m.MasterBeat(self.epoch))
+            self._hub.send(session.route, m.MasterBeat(self.epoch, session.outcomes, reads))
 
     def reload_frontier(self) -> None:
         """A write was repeated: what waits, and how much, is read from the database again."""
@@ -222,7 +223,10 @@ class Desk:
         match message:
             case m.Beat():
                 named = [*message.held, *message.outbox]
-                self._perform(core.beat(session, peer.route, message.seen, named, message.window, now))
+                how = Condition(message.complaint, message.delivers)
+                self._perform(
+                    core.beat(session, peer.route, message.seen, named, message.window, now, how, message.held)
+                )
                 self.reception.note(message, now)
             case m.GiveBack():
                 core.give_back(session, message.numbers, bar=message.reason == "script", error=message.error)
@@ -261,6 +265,7 @@ class Desk:
             return
         session = self.core.sessions[message.session]
         self.core.heard(session, now)
+        session.outcomes = max(session.outcomes, message.serial)
         deliveries, refused = [], []
         for item in message.items:
             outcome = self._checked(item, peer)

@@ -14,6 +14,7 @@ from zspider.task import SESSION_BYTES
 
 HELLO_AGAIN_S = 2.0  # an unanswered Hello is said again
 NOT_SENT_S = 0.2  # what could not be sent (no connection yet) is tried again
+HEARD_BEATS = 3.0  # a master that says nothing for so many heartbeats is away, or hangs
 PROTOCOL_RETRY_S = 10.0  # a master of another version will not change its mind soon
 
 
@@ -67,6 +68,10 @@ class Membership:
     def is_quiet(self, now: float) -> bool:
         """The leases may have run out: start nothing more of what is held."""
         return now - self._heard > self.quiet_s
+
+    def is_heard(self, now: float) -> bool:
+        """Whether the master has taken us in and speaks, as often as it should."""
+        return self.is_joined and now - self._heard < HEARD_BEATS * self.heartbeat_s
 
     def silent_s(self, now: float) -> float:
         """Seconds since the master was heard."""

@@ -71,6 +71,7 @@ class Processing:
         self._no_text: dict[bytes, list[int]] = {}  # script -> pages that wait for its text
         self._timed_out: dict[int, int] = {}  # processor we killed -> the page that took too long
         self._look_at = 0.0
+        self._why_broken = ""
 
     @property
     def fds(self) -> set[int]:
@@ -86,6 +87,11 @@ class Processing:
     def is_broken(self) -> bool:
         """Processors do not even start on this machine."""
         return self._processors.is_broken
+
+    @property
+    def why_broken(self) -> str:
+        """What the last one wrote that died before it was up, or how it ended."""
+        return self._why_broken
 
     @property
     def capacity(self) -> int:
@@ -288,6 +294,8 @@ class Processing:
         death = self._processors.bury(index, now)
         fallen = self._dispatch.died(index)
         overtime = self._timed_out.pop(index, None)
+        if self._processors.is_broken:
+            self._why_broken = death.last_words.rpartition(" | ")[2] or death.how  # a traceback ends with its reason
         if death.was_retired:
             return
         lease = self._open(fallen.blamed) if fallen.blamed is not None else None

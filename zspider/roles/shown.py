@@ -4,7 +4,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from zspider.broker.codec import unpack_to_show
+from zspider.roles.reception import SlaveStats
 from zspider.scheduler.host_rates import HostRate
+from zspider.scheduler.leases import Session
 from zspider.scheduler.pause import Phase
 from zspider.scheduler.projects import CronRun
 from zspider.scheduler.states import is_locked
@@ -86,6 +88,24 @@ def removing_row(project: Project) -> dict[str, Any] | None:
 def wait_rows(waits: Sequence[Wait]) -> list[dict[str, Any]]:
     """What something waits for, the first obstacle first."""
     return [wait._asdict() for wait in waits]
+
+
+def slave_row(session: Session, stats: SlaveStats, now: float) -> dict[str, Any]:
+    """A slave, with what keeps it from working as its note."""
+    return {
+        "session": session.id.hex()[:8],
+        "host": session.host,
+        "pid": stats.pid,
+        "roles": sorted(session.roles),
+        "window": session.window,
+        "leased": len(session.leases),
+        "outbox": stats.outbox,
+        "fetched": stats.fetched,
+        "processed": stats.processed,
+        "rate": round(stats.rate.per_s, 1),
+        "silent_s": round(now - session.heard, 1),
+        "note": session.complaint,
+    }
 
 
 def public_counts(counts: Mapping[str, int]) -> dict[str, int]:

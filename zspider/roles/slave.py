@@ -14,14 +14,15 @@ import structlog
 from zspider import __version__
 from zspider.broker import messages as m
 from zspider.broker.address import Address
-from zspider.broker.link import Link, Polled
+from zspider.broker.link import Link, Polled, Refusal
 from zspider.broker.token import Token
 from zspider.errors import ExitCode
 from zspider.roles import garbage
 from zspider.roles.clock import SYSTEM_CLOCK, Clock
+from zspider.roles.delivery import LOOK_S, Delivery
 from zspider.roles.drain import Drain
 from zspider.roles.held import Stage
-from zspider.roles.membership import Due, Joined, Membership
+from zspider.roles.membership import Due, Joined, Membership, State
 from zspider.roles.notify import Notifier
 from zspider.roles.signals import Signals
 from zspider.roles.token_source import Find, TokenSource
@@ -33,10 +34,15 @@ HELD_PER_HELLO = 1000
 STATUS_S = 2.0  # how often systemd is told how it goes
 NO_TOKEN_RETRY_S = 1.0
 DRAIN_TURN_S = 0.05  # while draining, its deadlines are looked at so often
-TOKEN_ADVICE = "the token in {where} is not valid on this master; on the master run: zspiderd token show"  # noqa: S105
-PROTOCOL_ADVICE = (
-    "the token in {where} is for another master, or only one side encrypts; on this master run: zspiderd token show"
-)
+DELIVERY_ADVICE = "slaves need to reach four ports of their master; until then this one takes no more work"
+REFUSALS: dict[Refusal, str] = {  # why there is no connection, by what the link found out
+    "auth": "the token in {where} is not valid on this master; on the master run: zspiderd token show",
+    "key": "the token in {where} is for another master; on this master run: zspiderd token show",
+    "protocol": "only one side encrypts; a slave with a token needs a master with `security: curve`",
+    "foreign": "something else than a zspider master listens there",
+    "closed": "whatever listens there closes each connection at once: no zspider master, or a proxy without one",
+}
+HANGS = "something accepts connections there and says nothing: a master that hangs, or none"
 
 
 class Slave:
@@ -64,6 +70,7 @@ class Slave:
         self._connect = connect
         self.work = work(settings, self)
         self.membership = Membership(clock.boottime(), chance)
+        self.delivery = Delivery()
         self._tokens = TokenSource(settings, find_token)
         self._has_token = security == "curve"
         self._reload = reload
@@ -76,6 +83,10 @@ class Slave:
         self._has_push_room = True  # the outcomes socket has room
         self._announced = 0  # the window, in the last Hello or heartbeat
         self._status_at = 0.0
+        self._look_at = 0.0  # when the ways to the master are looked at
+        self._complaint = ""  # in the next heartbeat
+        self._undelivered = ""  # what was said last of the ways to the master
+        self._refusal = ""  # why we are not let in
 
     def run(self) -> ExitCode:
         """Work until SIGTERM or SIGINT, then finish what runs. Raises ZspiderError for what the operator must mend."""
@@ -122,6 +133,7 @@ class Slave:
         self.work.is_quiet = self.membership.is_quiet(self._clock.boottime())
         self.work.step(now)
         self._push_outcomes(self._link, now)
+        self._look_at_ways(self._link, now)
         if self._drain is not None:
             self._drain.step(now)
         if not self.is_done:
@@ -204,7 +216,7 @@ class Slave:
             self._on_message(message, now)
         if polled.is_bulk_up:
             if self._has_push_room:  # it was not full: this is a new connection, and what went into the old may be lost
-                self.work.outbox.resend_all(now)
+                self._push_again(now)
             self._has_push_room = True
         if polled.can_push_page:
             self.work.relay_has_room()
@@ -212,14 +224,54 @@ class Slave:
             self.work.page_came(page, now)
         self.work.read(polled.ready_fds, polled.ready_pipes, now)
         if self.work.takes_pages:
+            link.take_pages(self.work.wants_pages)
             link.pause_pages(not self.work.has_page_room)
 
     def _push_outcomes(self, link: Link, now: float) -> None:
         outbox = self.work.outbox
         while self._may_push and (batch := outbox.batch(now)):
-            self._has_push_room = link.push(m.Outcomes(self.session, self.membership.epoch, batch))
+            message = m.Outcomes(self.session, self.membership.epoch, batch, self.delivery.next_serial)
+            self._has_push_room = link.push(message)
             if self._has_push_room:
                 outbox.sent(batch, now)
+                self.delivery.pushed(sum(len(item.outcome) for item in batch))
+
+    def _push_again(self, now: float) -> None:
+        """Everything that is not acknowledged."""
+        self.work.outbox.resend_all(now)
+        self.delivery.starts_over()
+
+    def _look_at_ways(self, link: Link, now: float) -> None:
+        """See whether what we make gets through; when it does not, say so and take no more work."""
+        if now < self._look_at:
+            return
+        self._look_at = now + LOOK_S
+        for name in self.delivery.look(link.ways, now, is_heard=self.membership.is_heard(self._clock.boottime())):
+            log.debug("reopened", way=name)
+            link.reopen(name)
+            if name == "outcomes":
+                self._has_push_room = True
+                self._push_again(now)
+        if (unsaid := self.delivery.complaint) != self._undelivered:
+            self._undelivered = unsaid
+            self._tell_of_delivery(unsaid)
+        if self.work.is_stuck == self.delivery.delivers:
+            self.work.stuck(not self.delivery.delivers)
+        if self.complaint != self._complaint:
+            self._complaint = self.complaint
+            self.membership.beat_soon(self._clock.boottime())
+
+    @property
+    def complaint(self) -> str:
+        """What keeps this slave from working, as the end of a sentence that begins with it; "": nothing."""
+        return "; ".join(filter(None, (self.delivery.complaint, self.work.complaint)))[: m.COMPLAINT_CHARS]
+
+    def _tell_of_delivery(self, complaint: str) -> None:
+        held, outbox = len(self.work.held), len(self.work.outbox)
+        if complaint:
+            log.error("cannot_deliver", reason=complaint, advice=DELIVERY_ADVICE, held=held, outbox=outbox)
+        else:
+            log.info("delivers_again", held=held, outbox=outbox)
 
     def _report(self, now: float) -> None:
         self._notify.watchdog(now)
@@ -230,19 +282,23 @@ class Slave:
         standing = "draining" if self._drain else self.membership.state.value
         if self._link is None:
             standing = "waiting for a token"
+        complaint = self._refusal or self.complaint
         self._notify.status(
-            f"{standing} {self._address}: {len(work.held)} tasks held, {work.running} running, "
+            f"{standing} {self._address}: {complaint + '; ' if complaint else ''}"
+            f"{len(work.held)} tasks held, {work.running} running, "
             f"{len(work.outbox)} outcomes not acknowledged, {work.processed} made"
         )
 
     # --- the connection ---------------------------------------------------------------------------
 
     def _keep_in_touch(self, link: Link) -> None:
-        if link.refusal is not None and self.membership.is_news(f"refused: {link.refusal}"):
-            advice = TOKEN_ADVICE if link.refusal == "auth" else PROTOCOL_ADVICE
-            log.error("refused", master=str(self._address), advice=advice.format(where=self._tokens.where))
+        refusal = link.refusal
+        if refusal is not None:
+            self._refusal = REFUSALS[refusal].format(where=self._tokens.where)
+            if self.membership.is_news(f"refused: {refusal}"):
+                log.error("refused", master=str(self._address), advice=self._refusal)
         now = self._clock.boottime()
-        match self.membership.due(now, is_refused=link.refusal is not None):
+        match self.membership.due(now, is_refused=refusal is not None):
             case Due.HELLO:
                 self.membership.said(self._say_hello(link), now)
             case Due.BEAT:
@@ -295,6 +351,8 @@ class Slave:
                 fetching=work.held.count(Stage.FETCHING),
                 fetched=work.fetched,
                 processed=work.processed,
+                complaint=self._complaint,
+                delivers=self.delivery.delivers,
             )
         )
 
@@ -302,7 +360,10 @@ class Slave:
         """Fresh sockets, with the token as it is now."""
         if link.refusal is None and self.membership.silence_is_news():
             event = "master_silent" if self._is_up else "master_not_reached"
-            log.warning(event, master=str(self._address), seconds=round(self.membership.silent_s(now), 1))
+            keys = {"advice": HANGS} if link.was_answered and not link.is_connected else {}
+            log.warning(event, master=str(self._address), seconds=round(self.membership.silent_s(now), 1), **keys)
+        if link.refusal is None and self.membership.state is not State.REFUSED:
+            self._refusal = ""
         self._is_up = False
         token = self._tokens.again() if self._has_token else None
         if token is not None or not self._has_token:  # else the file is away just now: looked at again next time
@@ -321,6 +382,7 @@ class Slave:
                 if self._drain is not None:
                     self._drain.unknown()
             case m.Refused(reason=reason, text=text):
+                self._refusal = text
                 if member.is_news(reason):
                     log.error("refused", master=str(self._address), reason=reason, advice=text)
                 member.refused(reason, boottime)
@@ -350,6 +412,8 @@ class Slave:
                 work.script_came(script, text)
             case m.ProjectScript():
                 work.project_came(message, now)
+            case m.MasterBeat(arrived=arrived, reads=reads):
+                self.delivery.heard(arrived, reads=reads)
             case m.Release(numbers=numbers):
                 work.release(numbers, now)
             case m.Recall(numbers=numbers):
@@ -371,11 +435,13 @@ class Slave:
             leases, outcomes = self.work.drop_everything()
             log.warning("other_cluster", advice="its database is another one", leases=leases, outcomes=outcomes)
         self._is_up = self._has_push_room = True
+        self._refusal = ""
         work = self.work
         if not self._link.open_bulk(welcome, sends_pages=work.sends_pages, takes_pages=work.takes_pages):
             self.membership.refused("no sockets", self._clock.boottime())  # all is tried again, from the beginning
             return
         work.rejoined(now)
+        self.delivery.starts_over()
         if self._drain is not None:
             self._drain.joined()
         event = "joined" if joined is Joined.FIRST else "rejoined"

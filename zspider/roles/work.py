@@ -25,6 +25,7 @@ from zspider.task import GUARDED, INTERNAL, End, Grant, is_message
 log = structlog.get_logger(__name__)
 PAGES_BYTES_MAX = 256 * 1024 * 1024  # of pages in memory; above it nothing more is fetched
 NUMBERS_MAX = 10_000  # in one message
+COMPLAIN_S = 5.0  # a shortage is told of for so long after it was met last: some heartbeats
 REST_S = 1.0  # for which nothing is fetched when this process has no descriptor left
 UNPACED = 0  # the "project" of tasks that no rate applies to; real ids begin at 1
 CANNOT_LOAD = "script"  # GiveBack.reason by which the master gives us no more of that script
@@ -63,6 +64,7 @@ class Work:
         self.processed = 0  # outcomes made, since the start
         self.is_quiet = True  # the leases may have run out: nothing of what is held is begun
         self.is_draining = False
+        self.is_stuck = False  # what is made does not reach the master
         self._settings = settings
         self._voice = voice
         self._concurrency = slave.fetch_concurrency
@@ -74,7 +76,7 @@ class Work:
         self._relay = RelayPages()
         self._relay_has_room = True
         self._was_broken = False
-        self._rests_until = 0.0  # no request is sent
+        self._rests_until = -COMPLAIN_S  # no request is sent
         self._now = 0.0  # of this turn
 
     # --- what the loop asks ---------------------------------------------------------------------
@@ -92,8 +94,22 @@ class Work:
     @property
     def window(self) -> int:
         """The most leases this slave wants to hold now."""
-        is_broken = self._processing is not None and self._processing.is_broken
-        return 0 if self.is_draining or is_broken or self.outbox.is_tight else self._window
+        return 0 if self.is_draining or not self.wants_pages or self.outbox.is_tight else self._window
+
+    @property
+    def wants_pages(self) -> bool:
+        """Whether what comes would be processed and delivered, now or when there is room."""
+        return not (self.is_stuck or (self._processing is not None and self._processing.is_broken))
+
+    @property
+    def complaint(self) -> str:
+        """What keeps this slave from working, as the end of a sentence that begins with the slave; "": nothing."""
+        if self._processing is not None and self._processing.is_broken:
+            why = self._processing.why_broken
+            return "cannot start its processors" + (f": {why}" if why else "")
+        if self._now < self._rests_until + COMPLAIN_S:
+            return "has no file descriptors left"
+        return ""
 
     @property
     def has_page_room(self) -> bool:
@@ -263,6 +279,15 @@ class Work:
         self.is_draining = True
         self.give_back(self.held.where(lambda lease: lease.stage is Stage.WAITING))
 
+    def stuck(self, is_stuck: bool) -> None:
+        """What is made does not reach the master: take on nothing and give back what is not begun. Or it does again.
+
+        What is begun goes on, and its outcomes wait: whoever is first counts.
+        """
+        self.is_stuck = is_stuck
+        if is_stuck:
+            self.give_back(self.held.where(lambda lease: lease.stage is Stage.WAITING))
+
     def abandon(self) -> None:
         """Give back all whose outcome is not made."""
         self.give_back(self.held.where(lambda lease: lease.stage is not Stage.OUTBOX))
@@ -341,7 +366,7 @@ class Work:
         if info is None:
             log.warning("grant_without_project", project=grant.project, number=grant.number)
             return "", ""
-        return ("", "") if self.is_draining or self._pool is None else None
+        return ("", "") if self.is_draining or not self.wants_pages or self._pool is None else None
 
     def _is_useless(self, lease: Lease, script: bytes) -> bool:
         if lease.script != script or not lease.is_granted or lease.stage is Stage.OUTBOX:

@@ -1,6 +1,6 @@
 """What the core wants done: its answers to events and to the passing of time."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple
 
 from zspider.scheduler.host_queues import Stretch
@@ -91,3 +91,11 @@ class Gone(NamedTuple):
 
 
 Action = Give | Welcome | Challenge | RefuseClone | AskHello | Tell | Refill | Sweep | Charge | Finish | Paused | Gone
+
+
+def tell_holders(what: Literal["release", "recall", "resend"], leases: Iterable[Lease]) -> list[Action]:
+    """Say this to each of those that hold these leases."""
+    numbers: dict[bytes, tuple[Session, list[int]]] = {}
+    for lease in leases:
+        numbers.setdefault(lease.session.id, (lease.session, []))[1].append(lease.number)
+    return [Tell(what, session, found) for session, found in numbers.values()]

@@ -22,13 +22,14 @@ from zspider.scheduler.actions import (
     Sweep,
     Tell,
     Welcome,
+    tell_holders,
 )
 from zspider.scheduler.agenda import Agenda
 from zspider.scheduler.choice import AHEAD_S, RATE_TURN_S, Choice, has_row, takes_token
 from zspider.scheduler.host_queues import Stretch
 from zspider.scheduler.hosts import HostLimits
 from zspider.scheduler.leases import Lease, LeaseTable, Session
-from zspider.scheduler.membership import Arrival, Greeting, HeldLease, Membership, Timing
+from zspider.scheduler.membership import WELL, Arrival, Condition, Greeting, HeldLease, Membership, Timing
 from zspider.scheduler.pause import NEVER, Pausing, Phase
 from zspider.scheduler.projects import CronRun, ProjectState
 from zspider.scheduler.turns import Turns
@@ -44,7 +45,7 @@ from zspider.task import (
     task_key,
 )
 
-__all__ = ["Core", "Greeting", "HeldLease", "Timing"]
+__all__ = ["Condition", "Core", "Greeting", "HeldLease", "Timing"]
 
 EXPIRE_TURN_S = 0.1  # how often silent slaves are looked for
 GRANTS_PER_TURN = 500  # then the sockets are looked at again
@@ -104,7 +105,7 @@ class Core:
             return []
         state.change(project, now, now_ms)
         if not state.is_active:
-            return _tell_holders("recall", self.leases.of_project(project.id))
+            return tell_holders("recall", self.leases.of_project(project.id))
         return self._recall_pages(project.id) if project.status is ProjectStatus.PAUSED else []
 
     def unpause(self, project: int) -> None:
@@ -143,9 +144,19 @@ class Core:
         return [] if claim is None else self._admit(claim, now)
 
     def beat(
-        self, session_id: bytes, route: bytes, seen: int, named: Sequence[int], window: int, now: float
+        self,
+        session_id: bytes,
+        route: bytes,
+        seen: int,
+        named: Sequence[int],
+        window: int,
+        now: float,
+        condition: Condition = WELL,
+        unfinished: Sequence[int] = (),
     ) -> list[Action]:
         """A slave says that it lives and what it has. What it should have and has not is given again.
+
+        unfinished: those of `named` whose outcome is not made.
 
         The session is one of `sessions`. From another route than the session's it counts for nothing: it may be
         the same slave, whose connection broke and came back, or a clone of it. Its Hello will tell.
@@ -158,12 +169,13 @@ class Core:
             self._members.end_claim(session_id)
             actions.append(RefuseClone(claim.greeting.route, session_id))
         self.heard(session, now)
-        if session.window != window:
+        is_other = self._members.says(session, condition, now)
+        if session.window != window or is_other:
             session.window = window
             self.leases.changed.add(session)
         session.seen = max(session.seen, min(seen, session.next_number - 1))
         self._miss(self.leases.lost(session, session.seen, named, now - self._lease_s))
-        return actions
+        return [*actions, *self._release_lapsed(session, unfinished)]
 
     def heard(self, session: Session, now: float) -> None:
         """Any word of a slave shows that it lives."""
@@ -338,7 +350,7 @@ class Core:
 
     def _adopt(self, session: Session, held: HeldLease, now: float) -> list[Action]:
         """Take up a lease that the slave says it has, unless its run is over or a slave has it already."""
-        if held.number in session.leases:
+        if held.number in session.leases or session.stuck_since is not None:
             return []
         ref, state = Ref(held.project, task_key(held.taskid)), self.projects.get(held.project)
         waiting, lease = None if state is None else state.frontier.get(ref), self.leases.get(ref)
@@ -363,13 +375,27 @@ class Core:
         actions: list[Action] = []
         for session in self._members.fallen_silent(now):
             self._members.remove(session.id)
-            lost = [lease for lease in session.leases.values() if not lease.has_arrived]
-            charged = [(lease.task.ref, lease.task.run, lease.attempt) for lease in lost if has_row(lease.task)]
-            for lease in lost:
-                self._put_back(lease, is_charged=True)
-            actions += [Charge(charged)] if charged else []
-            actions += [Gone(session), *self._resend_taken(session.id)]
+            actions += [*self._lapse(session), Gone(session)]
+        for session in self._members.lapsed(now):
+            actions += self._lapse(session)
         return actions
+
+    def _lapse(self, session: Session) -> list[Action]:
+        """Leases of one that is gone, or cannot deliver what it makes, are over; each was an attempt."""
+        lost = [lease for lease in session.leases.values() if not lease.has_arrived]
+        charged = [(lease.task.ref, lease.task.run, lease.attempt) for lease in lost if has_row(lease.task)]
+        for lease in lost:
+            self._put_back(lease, is_charged=True)
+        session.has_lapsed |= bool(lost)
+        return [*([Charge(charged)] if charged else []), *self._resend_taken(session.id)]
+
+    def _release_lapsed(self, session: Session, unfinished: Sequence[int]) -> list[Action]:
+        """Have it forget what it holds without a lease. (Outcomes that are made may come yet, and the first counts.)"""
+        if not session.has_lapsed:
+            return []
+        without = [number for number in unfinished if number not in session.leases]
+        session.has_lapsed = bool(without) or session.stuck_since is not None
+        return [Tell("release", session, without)] if without else []
 
     def _miss(self, leases: Iterable[Lease]) -> None:
         """These grants did not reach their slave."""
@@ -398,12 +424,12 @@ class Core:
 
     def _resend_taken(self, session_id: bytes) -> list[Action]:
         """Relayed pages that a vanished slave was processing."""
-        return _tell_holders("resend", self.leases.untake(session_id))
+        return tell_holders("resend", self.leases.untake(session_id))
 
     def _end_all(self, leases: Sequence[Lease]) -> list[Action]:
         for lease in leases:
             self.leases.end(lease)
-        return _tell_holders("release", leases)
+        return tell_holders("release", leases)
 
     def _pauses(self, now: float) -> list[Action]:
         """Pause projects whose pages all fail, and let paused ones try again."""
@@ -417,7 +443,7 @@ class Core:
 
     def _recall_pages(self, project: int) -> list[Action]:
         """What no slave has begun shall wait here; what goes on while a project is paused stays."""
-        return _tell_holders("recall", [one for one in self.leases.of_project(project) if takes_token(one.task)])
+        return tell_holders("recall", [one for one in self.leases.of_project(project) if takes_token(one.task)])
 
     def _ask(self) -> list[Action]:
         """What the database is asked for projects that were looked at: more tasks, or on_finished."""
@@ -491,10 +517,3 @@ class Core:
         for state in unable:
             self._agenda.stay(state.project.id, state.turn)
         return [*actions, *(Give(session, grants) for session, grants in given.values())]
-
-
-def _tell_holders(what: Literal["release", "recall", "resend"], leases: Iterable[Lease]) -> list[Action]:
-    numbers: dict[bytes, tuple[Session, list[int]]] = {}
-    for lease in leases:
-        numbers.setdefault(lease.session.id, (lease.session, []))[1].append(lease.number)
-    return [Tell(what, session, found) for session, found in numbers.values()]

@@ -39,6 +39,10 @@ class Session(Struct, eq=False):
     leases: dict[int, Lease] = {}
     arrived: int = 0  # leases whose outcome waits to be committed: they take no room at the slave
     is_silent: bool = False  # no new grants until it is heard again
+    outcomes: int = 0  # the highest serial of its messages with outcomes that has arrived
+    complaint: str = ""  # what it says keeps it from working
+    stuck_since: float | None = None  # it says that what it makes does not get through
+    has_lapsed: bool = False  # leases ended because it was stuck; it may still hold what they were for
     told: dict[tuple[int, bytes], tuple[int, int]] = {}  # what it was told last of (project, script): of which state
     barred: set[tuple[int, bytes]] = set()  # (project, script) it cannot load
     served: int = 0  # order of the last grant, for turns
@@ -47,7 +51,7 @@ class Session(Struct, eq=False):
     @property
     def room(self) -> int:
         """How many more leases it may get."""
-        if self.is_silent or "fetcher" not in self.roles:
+        if self.is_silent or self.stuck_since is not None or "fetcher" not in self.roles:
             return 0
         return self.window - (len(self.leases) - self.arrived)
 

@@ -45,6 +45,16 @@ class HeldLease(NamedTuple):
     host: str = ""  # that its page comes from, as `task.host_of` names it; "": none, or the page is here
 
 
+class Condition(NamedTuple):
+    """How a slave says that it is."""
+
+    complaint: str = ""  # what keeps it from working, as the end of a sentence that begins with it
+    delivers: bool = True  # False: what it makes does not get through
+
+
+WELL = Condition()
+
+
 class Arrival(NamedTuple):
     """All pages of a slave's Hello."""
 
@@ -136,6 +146,22 @@ class Membership:
         for begun in [x for x in self._pages.values() if now - x.at >= self._timing.lease_s]:
             del self._pages[begun.greeting.session]
         return gone
+
+    def says(self, session: Session, condition: Condition, now: float) -> bool:
+        """A slave says how it is; whether it can be granted more, or no more, has changed."""
+        session.complaint = condition.complaint
+        if condition.delivers == (session.stuck_since is None):
+            return False
+        session.stuck_since = None if condition.delivers else now
+        return True
+
+    def lapsed(self, now: float) -> list[Session]:
+        """Those with leases that could not deliver anything for so long that their leases are over."""
+        return [
+            session
+            for session in self.sessions.values()
+            if session.stuck_since is not None and now - session.stuck_since >= self._timing.lease_s
+        ]
 
     def is_adopting(self, now: float) -> bool:
         """Waiting for slaves of before the restart, whose leases must not be given twice."""

@@ -1,15 +1,18 @@
 """What a project, or one of its tasks, is waiting for: the core's decisions in words. It changes nothing."""
 
+from collections.abc import Collection, Iterable
 from math import inf
 from typing import NamedTuple
 
 from zspider.scheduler.core import Core
 from zspider.scheduler.hosts import Holding
+from zspider.scheduler.leases import Lease, Session
 from zspider.scheduler.pause import Phase
 from zspider.scheduler.projects import ProjectState
 from zspider.task import ProjectStatus, Ref, Status, host_hash, host_of
 
 HOSTS_SHOWN = 5
+SLAVES_SHOWN = 5
 ROLES = ("fetcher", "processor")
 
 
@@ -37,9 +40,11 @@ def why_project(core: Core, state: ProjectState, now: float, now_ms: int) -> lis
     """
     stop = _stop(core, state, now, now_ms)
     if stop is not None:
-        return [stop, *_leased(core, state)]
-    waits = [*_rate(state, now, now_ms), *_room(core), *_hosts(core, state, now, now_ms), *_leased(core, state)]
-    waits += _later(state, now_ms)
+        complaints = _complaints(core, core.leases.of_project(state.project.id))
+        return [stop, *(one for one in complaints if one != stop), *_leased(core, state)]
+    waits = [*_rate(state, now, now_ms), *_room(core), *_hosts(core, state, now, now_ms)]
+    waits += [] if _nobody_has_room(core) else _complaints(core, core.leases.of_project(state.project.id))
+    waits += [*_leased(core, state), *_later(state, now_ms)]
     return waits or [_nothing(state)]
 
 
@@ -48,7 +53,8 @@ def why_task(core: Core, state: ProjectState, task: Waiting, now: float, now_ms:
     lease = core.leases.get(task.ref)
     if lease is not None:
         where = "its outcome is being committed" if lease.has_arrived else f"a slave on {lease.session.host} has it"
-        return [Wait("leased", f"{where}, since {now - lease.granted:.1f} s")]
+        leased = Wait("leased", f"{where}, since {now - lease.granted:.1f} s")
+        return [leased, *(() if lease.has_arrived else _complaints(core, [lease]))]
     if task.due_ms > now_ms:
         if task.retried:
             return [Wait("retry", f"it failed and is tried again, for the {_nth(task.retried)} time", task.due_ms)]
@@ -103,6 +109,10 @@ def _no_slave(core: Core) -> Wait | None:
     for role in ROLES:
         if not any(role in session.roles for session in sessions if not session.is_silent):
             return Wait("no slave", f"no slave with the role {role} is connected")
+    for role in ROLES:
+        able = [session for session in sessions if role in session.roles and not session.is_silent]
+        if all(session.complaint for session in able):
+            return _complaint(_complaining(able)[0])
     return None
 
 
@@ -120,11 +130,33 @@ def _rate(state: ProjectState, now: float, now_ms: int) -> list[Wait]:
 
 
 def _room(core: Core) -> list[Wait]:
-    sessions = core.sessions.values()
-    if any(session.room > 0 for session in sessions):
+    """Why no slave takes more: what keeps some from working comes first."""
+    if not _nobody_has_room(core):
         return []
-    held = sum(len(session.leases) for session in sessions)
-    return [Wait("slaves busy", f"the slaves have as many tasks as they take: {held}")]
+    sessions = core.sessions.values()
+    busy = [session for session in sessions if not session.complaint and "fetcher" in session.roles]
+    held = sum(len(session.leases) for session in busy)
+    text = f"the slaves have as many tasks as they take: {held}"
+    return [*map(_complaint, _complaining(sessions)), *([Wait("slaves busy", text)] if busy else [])]
+
+
+def _nobody_has_room(core: Core) -> bool:
+    return not any(session.room > 0 for session in core.sessions.values())
+
+
+def _complaints(core: Core, leases: Collection[Lease]) -> list[Wait]:
+    """What keeps those from working who have these leases, or the pages of them."""
+    ids = {lease.session.id for lease in leases} | {lease.taken_by for lease in leases if lease.taken_by is not None}
+    return [*map(_complaint, _complaining(core.sessions[one] for one in ids if one in core.sessions))]
+
+
+def _complaining(sessions: Iterable[Session]) -> list[Session]:
+    found = sorted((one for one in sessions if one.complaint), key=lambda session: (session.host, session.id))
+    return found[:SLAVES_SHOWN]
+
+
+def _complaint(session: Session) -> Wait:
+    return Wait("slave", f"slave {session.id.hex()[:8]} on {session.host} {session.complaint}")
 
 
 def _hosts(core: Core, state: ProjectState, now: float, now_ms: int) -> list[Wait]:

@@ -1,5 +1,6 @@
 """How each kind of fault is done: a context manager that begins it, and ends it when it is left."""
 
+import json
 import random
 import resource
 import shutil
@@ -14,13 +15,19 @@ from typing import Any
 import psutil
 import pymysql
 from tests.fault.bench.plan import Fault, Kind
-from tests.fault.bench.stage import ROLES, MariaDatabase, Stage
+from tests.fault.bench.stage import PORTS, ROLES, MariaDatabase, Stage
 from tests.support.cluster import PORT, Daemon
 from tests.support.netns import Host
+from tests.support.process import eventually
+from tests.support.ways import Ways
 
 SLOW_S = 0.1  # a slow database: so long it hangs, and so long it works, in turn
 RIVAL_S = 0.02  # between two transactions of a rival
 OLD_SLAVE_S = 20.0
+SAYS_S = 12.0  # a slave whose outcomes are cut off for so long complains ...
+SAID_S = 15.0  # ... before so much more is over
+ENDLESS = 8  # pages of tiny chunks
+VERB_S = 90.0  # for a verb to succeed, though the master may be away just now
 STOP_S = 60.0  # a daemon's own end, with its drain
 
 Doing = Callable[[Stage, Fault], AbstractContextManager[None]]
@@ -246,6 +253,39 @@ def _cut(stage: Stage, fault: Fault) -> Iterator[None]:
             _must(host, "iptables", "-w", "10", "-D", *rule)
 
 
+_WAYS = {  # how, which ports, and what a slave says of it
+    Kind.DROP_OUTCOMES: (Ways.drop, PORTS[1:2]),
+    Kind.RESET_OUTCOMES: (Ways.reset, PORTS[1:2]),
+    Kind.FORGET_OUTCOMES: (Ways.forget, PORTS[1:2]),
+    Kind.DROP_PAGES: (Ways.drop, PORTS[2:]),
+    Kind.RESET_PAGES: (Ways.reset, PORTS[2:]),
+}
+
+
+@at(*_WAYS)
+@contextmanager
+def _ways(stage: Stage, fault: Fault) -> Iterator[None]:
+    """Control lives. After a while a slave with outcomes that cannot leave has to say so."""
+    do, ports = _WAYS[fault.kind]
+    ways = Ways(stage.hosts[fault.target], stage.upstream[fault.target].address, ports)
+    try:
+        do(ways)
+        yield
+        if fault.kind in (Kind.DROP_OUTCOMES, Kind.RESET_OUTCOMES) and fault.lasts_s >= SAYS_S:
+            eventually(lambda: _is_told(stage, fault.target), SAID_S, f"{fault.target} says what it cannot deliver")
+    finally:
+        ways.heal()
+
+
+def _is_told(stage: Stage, name: str) -> bool:
+    """It complains, or has nothing to complain of; also when just now nobody can tell."""
+    answer = stage.master.run_verb("status", "--json")
+    if answer.code != 0:
+        return True
+    rows = [row for row in json.loads(answer.out)["slaves"] if row["pid"] == stage.slaves[name].process.pid]
+    return all(row.get("note") or not row["outbox"] for row in rows)
+
+
 @at(Kind.SLOW_LINK)
 @contextmanager
 def _slow_link(stage: Stage, fault: Fault) -> Iterator[None]:
@@ -324,10 +364,45 @@ def _few_descriptors(stage: Stage, fault: Fault) -> Iterator[None]:
     limits = process.rlimit(resource.RLIMIT_NOFILE)
     process.rlimit(resource.RLIMIT_NOFILE, (process.num_fds() + 1, limits[1]))
     try:
+        if fault.kind is Kind.FEW_DESCRIPTORS_SLAVE:  # others have to be started just now
+            for processor in _processors(stage, fault):
+                processor.kill()
         yield
     finally:
         if process.is_running():
             process.rlimit(resource.RLIMIT_NOFILE, limits)
+
+
+@at(Kind.TINY_CHUNKS)
+@contextmanager
+def _tiny_chunks(stage: Stage, fault: Fault) -> Iterator[None]:
+    """Another project crawls a server whose pages never end; then the server dies, and the project is removed."""
+    file = stage.directory / f"{NOISE}.py"
+    with stage.endless_server() as url:
+        file.write_text(NOISE_SCRIPT.format(url=url, pages=ENDLESS))
+        _succeeds(stage, "project", "push", file, "--name", NOISE, "--rate", "1000", "--burst", "1000")
+        _succeeds(stage, "project", "start", NOISE)
+        yield
+    _succeeds(stage, "project", "stop", NOISE)
+    _succeeds(stage, "project", "rm", NOISE, "--yes")
+
+
+NOISE = "endless"
+NOISE_SCRIPT = """\
+from zspider import BaseHandler
+
+
+class Handler(BaseHandler):
+    def on_start(self):
+        self.crawl(["{url}/%d" % n for n in range({pages})], callback=self.page, retries=0)
+
+    def page(self, response):
+        pass
+"""
+
+
+def _succeeds(stage: Stage, *words: str | Path) -> None:
+    eventually(lambda: stage.master.run_verb(*words).code == 0, VERB_S, " ".join(map(str, words)))
 
 
 @contextmanager

@@ -42,6 +42,11 @@ class Kind(StrEnum):
     CUT = "cut"  # the network between a slave and its master
     CUT_TO_SLAVE = "cut-to-slave"
     CUT_FROM_SLAVE = "cut-from-slave"
+    DROP_OUTCOMES = "drop-outcomes"  # one port of the master alone, as a slave reaches it: packets vanish ...
+    RESET_OUTCOMES = "reset-outcomes"  # ... or are answered with resets
+    FORGET_OUTCOMES = "forget-outcomes"  # a router forgets the connection that stands
+    DROP_PAGES = "drop-pages"  # the two ports of relayed pages
+    RESET_PAGES = "reset-pages"
     LOSS = "loss"
     SLOW_LINK = "slow-link"
     DELAY = "delay"
@@ -50,7 +55,8 @@ class Kind(StrEnum):
     FULL_TEMP = "full-temp"
     CLOCK_JUMP = "clock-jump"
     FEW_DESCRIPTORS_MASTER = "few-descriptors-master"
-    FEW_DESCRIPTORS_SLAVE = "few-descriptors-slave"
+    FEW_DESCRIPTORS_SLAVE = "few-descriptors-slave"  # and its processors are killed meanwhile
+    TINY_CHUNKS = "tiny-chunks"  # beside the crawl: pages without end, in chunks of one byte
 
 
 class Rule(NamedTuple):
@@ -63,6 +69,7 @@ class Rule(NamedTuple):
     may_refetch: bool = False  # what the struck slave held may be fetched again
 
 
+WAYS_S = (3.0, 24.0)  # some so long that the slave must say so
 MASTER, DATABASE, PROXIED = ("master",), ("database",), ("slave2",)
 RULES = {
     Kind.KILL_MASTER: Rule(MASTER, (0.0, 2.0)),
@@ -85,6 +92,11 @@ RULES = {
     Kind.CUT: Rule(SLAVES, (0.5, 6.0), may_refetch=True),
     Kind.CUT_TO_SLAVE: Rule(SLAVES, (0.5, 6.0), may_refetch=True),
     Kind.CUT_FROM_SLAVE: Rule(SLAVES, (0.5, 6.0), may_refetch=True),
+    Kind.DROP_OUTCOMES: Rule(SLAVES, WAYS_S, may_refetch=True),
+    Kind.RESET_OUTCOMES: Rule(SLAVES, WAYS_S, may_refetch=True),
+    Kind.FORGET_OUTCOMES: Rule(SLAVES, (1.0, 20.0)),
+    Kind.DROP_PAGES: Rule(SLAVES, WAYS_S, may_refetch=True),
+    Kind.RESET_PAGES: Rule(SLAVES, WAYS_S, may_refetch=True),
     Kind.LOSS: Rule(SLAVES, (1.0, 4.0), (0.05, 0.3), may_refetch=True),  # share of the packets
     Kind.SLOW_LINK: Rule(SLAVES, (1.0, 4.0), (64.0, 512.0), may_refetch=True),  # kbit/s
     Kind.DELAY: Rule(PROXIED, (1.0, 4.0)),
@@ -94,6 +106,7 @@ RULES = {
     Kind.CLOCK_JUMP: Rule(MASTER, (0.0, 0.0), (-7200.0, 86400.0 * 365)),  # seconds; one of the two
     Kind.FEW_DESCRIPTORS_MASTER: Rule(MASTER, (0.5, 4.0)),
     Kind.FEW_DESCRIPTORS_SLAVE: Rule(SLAVES, (0.5, 4.0)),
+    Kind.TINY_CHUNKS: Rule(("site",), (2.0, 6.0)),
 }
 EITHER = (Kind.CLOCK_JUMP,)  # their amount is one end of the range, not between
 

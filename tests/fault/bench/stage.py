@@ -22,7 +22,7 @@ from tests.support.process import Process
 
 PROJECT = "known"
 RATE, BURST = 30.0, 5.0  # a crawl of a few hundred pages lasts as long as the faults do
-SITE_PORT = 8080
+SITE_PORT, ENDLESS_PORT = 8080, 8081
 PORTS = range(PORT, PORT + 4)
 DISK_BYTES = 24 * 1024 * 1024  # of the master's directory and of each slave's temporary one
 SLAVE = {"processors": 1, "fetch_concurrency": 10}
@@ -144,6 +144,15 @@ class Stage:
         process = self._stack.enter_context(Process(host.argv(argv), name=module))
         process.wait_for("^listening$")
         return process
+
+    @contextmanager
+    def endless_server(self) -> Iterator[str]:
+        """A second server on the site's host; yields where it is."""
+        address = self._site_host.address
+        argv = [sys.executable, "-m", "tests.fault.bench.chunks", address, str(ENDLESS_PORT)]
+        with Process(self._site_host.argv(argv), name="chunks") as process:
+            process.wait_for("^listening$")
+            yield f"http://{address}:{ENDLESS_PORT}"
 
     def _mount(self, directory: Path) -> None:
         self._stack.enter_context(small_disk(directory))

@@ -190,3 +190,28 @@ def test_twenty_clones_with_one_token_are_twenty_peers(wire: Wire, join: Token) 
         assert wire.hub.send(one.peer.route, m.Unknown(number))
     wire.until(lambda: all(slave.messages for slave in slaves), "all were answered")
     assert sorted(slave.messages[0].epoch for slave in slaves) == list(range(20))
+
+
+def test_who_wants_no_pages_for_now_keeps_none_from_others(wire: Wire, join: Token) -> None:
+    idle, busy = (wire.with_bulk(join, takes_pages=True) for _ in range(2))
+    fetcher = wire.with_bulk(join, sends_pages=True)
+    wire.until(lambda: all(way.is_up for one in (idle, busy) for way in one.link.ways), "both are connected")
+    idle.link.take_pages(False)
+    assert [way.name for way in idle.link.ways] == ["outcomes"]
+    idle.link.open_bulk(wire.welcome(), takes_pages=True)
+    page = m.Page(1, 1, "p", "RUNNING", b"h" * 32, "t" * 32, 0, 1, b"p" * 16, {}, {}, b"")
+    wire.until(lambda: fetcher.link.push_page(page) and len(busy.pages) >= 5, "the relay has seen it go")
+    for _ in range(20):
+        wire.step()
+    before, sent = len(busy.pages), 0
+
+    def send() -> bool:
+        nonlocal sent
+        sent += fetcher.link.push_page(page)
+        return sent >= 40
+
+    wire.until(send, "forty pages went")
+    wire.until(lambda: len(busy.pages) >= before + 40, "all of them came")
+    idle.link.take_pages(True)
+    wire.until(lambda: any(way.name == "pages-out" and way.is_up for way in idle.link.ways), "connected again")
+    wire.until(lambda: fetcher.link.push_page(page) and bool(idle.pages), "it gets its share again")

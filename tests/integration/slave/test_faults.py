@@ -133,6 +133,36 @@ def test_a_machine_whose_processors_do_not_start_asks_for_no_work(world, monkeyp
     assert len(slave.work.held) == 0
 
 
+def test_what_is_granted_to_a_machine_whose_processors_do_not_start_comes_back_at_once(world, monkeypatch):
+    monkeypatch.setattr("zspider.roles.processors.RESTART_S", (0.01, 30.0))
+    monkeypatch.setattr("sys.executable", "/bin/false")
+    slave = world.slave()
+    world.until(lambda: world.master.last_beat.window == 0, "no more, please")
+    script = world.master.project(SCRIPT)
+    (grant,) = world.master.grant(script, world.site.url("/hello"))  # it was on its way
+    world.until(lambda: world.master.said(m.GiveBack), "given back")
+    assert [back.numbers for back in world.master.said(m.GiveBack)] == [[grant.number]]
+    assert len(slave.work.held) == 0
+    assert world.site.paths() == []
+
+
+def test_why_processors_do_not_start_is_told_to_the_master_and_to_systemd(world, monkeypatch, tmp_path):
+    broken = tmp_path / "python"
+    broken.write_text(
+        "#!/bin/sh\necho 'Traceback (most recent call last):'\necho 'PermissionError: [Errno 1] no'\nexit 1\n"
+    )
+    broken.chmod(0o755)
+    monkeypatch.setattr("zspider.roles.processors.RESTART_S", (0.01, 0.01))
+    monkeypatch.setattr("sys.executable", str(broken))
+    said = []
+    monkeypatch.setattr("zspider.roles.notify.Notifier._send", lambda self, text: said.append(text))
+    world.slave()
+    complaint = "cannot start its processors: PermissionError: [Errno 1] no"
+    world.until(lambda: world.master.last_beat.complaint == complaint, "the master is told")
+    assert world.master.last_beat.delivers
+    world.until(lambda: complaint in str(said), "systemd is told")
+
+
 @pytest.mark.parametrize("handler", ["signal.SIG_IGN", "signal.SIG_DFL", "lambda *_: None", "lambda *_: 1 / 0"])
 def test_a_handler_that_a_script_leaves_behind_keeps_no_limit_from_ending_the_next_ones_loop(
     world, monkeypatch, handler

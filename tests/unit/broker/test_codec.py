@@ -1,7 +1,7 @@
 """The codec: what is packed comes back, and hostile bytes are a ProtocolError and nothing else, in bounded memory."""
 
 import tracemalloc
-from typing import get_args
+from typing import Any, get_args
 
 import msgpack
 import msgspec
@@ -176,5 +176,60 @@ def test_a_master_is_not_told_what_only_masters_and_processors_say() -> None:
 
 
 def test_fields_that_a_newer_peer_appended_are_skipped() -> None:
-    newer = msgpack.packb(["masterbeat", 5, "from a later version", [1, 2]])
-    assert codec.decode([newer]) == m.MasterBeat(5)
+    newer = msgpack.packb(["masterbeat", 5, 7, False, "from a later version", [1, 2]])
+    assert codec.decode([newer]) == m.MasterBeat(5, 7, False)
+
+
+class OldBeat(msgspec.Struct, frozen=True, array_like=True, tag="beat"):
+    """As the version before had it; so the next two."""
+
+    session: bytes
+    epoch: int
+    seen: int
+    held: list[int]
+    outbox: list[int]
+    window: int
+    fetching: int = 0
+    fetched: int = 0
+    processed: int = 0
+
+
+class OldMasterBeat(msgspec.Struct, frozen=True, array_like=True, tag="masterbeat"):
+    epoch: int
+
+
+class OldOutcomes(msgspec.Struct, frozen=True, array_like=True, tag="outcomes"):
+    session: bytes
+    epoch: int
+    items: list[m.OutcomeItem]
+
+
+OLD_AND_NEW = [
+    (
+        OldBeat(b"s" * 16, 3, 9, [8, 9], [7], 20, 1, 2, 3),
+        m.Beat(b"s" * 16, 3, 9, [8, 9], [7], 20, 1, 2, 3, "cannot deliver", False),
+    ),
+    (OldMasterBeat(5), m.MasterBeat(5, 17, False)),
+    (
+        OldOutcomes(b"s" * 16, 3, [m.OutcomeItem(1, 2, b"x")]),
+        m.Outcomes(b"s" * 16, 3, [m.OutcomeItem(1, 2, b"x")], 17),
+    ),
+]
+
+
+@pytest.mark.parametrize(("old", "new"), OLD_AND_NEW, ids=lambda one: type(one).__name__)
+def test_peers_of_the_version_before_and_of_this_one_understand_each_other(old: Any, new: Any) -> None:
+    fields = old.__struct_fields__
+    read_by_new = codec.decode([msgspec.msgpack.encode(old)])
+    assert [getattr(read_by_new, name) for name in fields] == [getattr(old, name) for name in fields]
+    read_by_old = msgspec.msgpack.decode(b"".join(codec.encode(new)), type=type(old))
+    assert read_by_old == old
+
+
+def test_what_an_old_peer_does_not_say_means_that_all_is_well() -> None:
+    beat, told, outcomes = (codec.decode([msgspec.msgpack.encode(old)]) for old, _ in OLD_AND_NEW)
+    assert isinstance(beat, m.Beat)
+    assert (beat.complaint, beat.delivers) == ("", True)
+    assert told == m.MasterBeat(5, None, True)
+    assert isinstance(outcomes, m.Outcomes)
+    assert outcomes.serial == 0

@@ -1,0 +1,43 @@
+"""What the kernel knows of a TCP connection that ZeroMQ owns: whether the other end still answers."""
+
+import socket
+import struct
+
+# The beginning of Linux's `struct tcp_info` (tcp(7)): eight bytes, then numbers of 32 bits.
+_HEAD = struct.Struct("=8B24I")
+_RETRANSMITS, _PROBES, _LAST_ACK_MS = 2, 3, 20
+UNANSWERED_MIN = 3  # of these in a row: one or two are lost on any network
+
+
+def unanswered_s(fd: int, port: int) -> float:
+    """For how long the other end has not answered what was sent to it again and again; 0.0 while it does.
+
+    A peer whose buffers are full answers all the same. fd: as ZeroMQ named it when it connected to this port; it may be
+    closed by now, and its number be another file's: then the answer is 0.0.
+    """
+    try:
+        with _borrowed(fd) as connection:
+            if connection.getpeername()[1] != port:
+                return 0.0
+            packed = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _HEAD.size)
+    except (OSError, ValueError, IndexError, TypeError):  # closed, none yet, or not a TCP socket
+        return 0.0
+    if len(packed) < _HEAD.size:
+        return 0.0
+    fields = _HEAD.unpack(packed)
+    if max(fields[_RETRANSMITS], fields[_PROBES]) < UNANSWERED_MIN:
+        return 0.0
+    return float(fields[_LAST_ACK_MS]) / 1000
+
+
+class _borrowed:
+    """A Python socket on somebody else's descriptor, which is not closed when it is left."""
+
+    def __init__(self, fd: int) -> None:
+        self._socket = socket.socket(fileno=fd)
+
+    def __enter__(self) -> socket.socket:
+        return self._socket
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.detach()
