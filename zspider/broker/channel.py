@@ -31,17 +31,21 @@ class Channel:
     def __init__(
         self, context: Context, kind: int, endpoint: str, token: Token | None, tuning: Tuning, *, ipv6: bool
     ) -> None:
-        """Begin to connect."""
+        """Begin to connect. Raises zmq.ZMQError when no socket can be had; nothing of it is left then."""
         self.connections = 0  # handshakes that succeeded, ever
         self.is_connected = False
         self.was_answered = False  # something accepted the TCP connection, ever
         self.refusal: Refusal | None = None  # "protocol": another server key, or only one side encrypts
         self._hang_ups = 0
         self.socket: Socket = context.socket(kind)
-        tune(self.socket, tuning, ipv6=ipv6)
-        self.monitor: Socket = self.socket.get_monitor_socket(_EVENTS, f"inproc://monitor-{next(_numbers)}")
-        self.monitor.linger = 0
-        dial(self.socket, endpoint, token)
+        try:
+            tune(self.socket, tuning, ipv6=ipv6)
+            self.monitor: Socket = self.socket.get_monitor_socket(_EVENTS, f"inproc://monitor-{next(_numbers)}")
+            self.monitor.linger = 0
+            dial(self.socket, endpoint, token)
+        except BaseException:
+            self.socket.close()
+            raise
 
     def read_events(self) -> None:
         """Take in what happened to the connection. Never blocks."""

@@ -11,9 +11,9 @@ from zmq.utils import z85
 
 from zspider.broker.channel import Channel
 from zspider.broker.offenders import Seldom
-from zspider.broker.sockets import CONTROL, ZAP_DOMAIN, Context, Socket, wait_ms
+from zspider.broker.sockets import CONTROL, ZAP_DOMAIN, Context, Socket, new_context, wait_ms
 from zspider.broker.token import KEY_BYTES, Token
-from zspider.errors import ZspiderError
+from zspider.errors import ZspiderError, is_shortage, reason_of
 
 log = structlog.get_logger(__name__)
 ENDPOINT = "inproc://zeromq.zap.01"
@@ -42,13 +42,16 @@ class Zap:
         return self._thread
 
     def ensure(self) -> None:
-        """Start the thread again if it died. Call it now and then."""
+        """Start the thread again if it died; what cannot be had now is there at a later call. Call it now and then."""
         if self._thread.is_alive():
             return
         try:
             self._thread = self._start()
-        except zmq.ZMQError as exc:
-            if exc.errno != errno.EADDRINUSE:  # the dead thread's socket is still closing: the next call will do it
+        except (zmq.ZMQError, RuntimeError, MemoryError) as exc:
+            if is_shortage(exc):
+                if (held_back := self._seldom.may_log("down", time.monotonic())) is not None:
+                    log.error("authenticator_down", reason=reason_of(exc), more=held_back)
+            elif getattr(exc, "errno", None) != errno.EADDRINUSE:  # else the dead thread's socket is still closing
                 raise
         else:
             log.error("authenticator_restarted")
@@ -58,11 +61,11 @@ class Zap:
         socket.linger = 0
         try:
             socket.bind(ENDPOINT)
-        except zmq.ZMQError:
+            thread = threading.Thread(target=self._serve, args=(socket,), name="zap", daemon=True)
+            thread.start()
+        except BaseException:
             socket.close()
             raise
-        thread = threading.Thread(target=self._serve, args=(socket,), name="zap", daemon=True)
-        thread.start()
         return thread
 
     def _serve(self, socket: Socket) -> None:
@@ -97,7 +100,7 @@ def probe(endpoint: str, server: bytes, kind: int = zmq.DEALER) -> None:
 
     server: the master's public key in Z85. kind: a socket type that fits the one there.
     """
-    context: Context = zmq.Context()
+    context = new_context()
     channel = Channel(context, kind, endpoint, Token(server, _stranger[1]), CONTROL, ipv6="[" in endpoint)
     try:
         deadline = time.monotonic() + PROBE_S

@@ -4,10 +4,11 @@ import json
 import logging
 import sys
 from collections.abc import MutableMapping
-from typing import Any, TextIO
+from typing import Any, TextIO, cast
 
 import structlog
 
+from zspider.cli.log_stream import LogStream
 from zspider.cli.text import TEXT_CHARS_MAX, visible
 from zspider.settings import LogSettings
 
@@ -16,7 +17,7 @@ _Event = MutableMapping[str, Any]
 
 def set_up(settings: LogSettings, stream: TextIO | None = None) -> None:
     """Send all logging of this process to `stream` (standard error when None) as the settings say."""
-    out = stream or sys.stderr
+    out = LogStream(stream or sys.stderr)
     level = getattr(logging, settings.level.upper())
     structlog.configure(
         processors=[
@@ -27,13 +28,13 @@ def set_up(settings: LogSettings, stream: TextIO | None = None) -> None:
             *_renderers(settings.format, out),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.WriteLoggerFactory(out),
+        logger_factory=structlog.WriteLoggerFactory(cast(TextIO, out)),
         cache_logger_on_first_use=False,  # a second set_up (a reload) must reach loggers made before it
     )
     _adopt_standard_logging(max(level, logging.WARNING))
 
 
-def _renderers(form: str, out: TextIO) -> list[Any]:
+def _renderers(form: str, out: LogStream) -> list[Any]:
     if form == "json":
         return [_short, structlog.processors.JSONRenderer(default=str)]
     if form == "console" or out.isatty():
