@@ -91,6 +91,23 @@ __attribute__((constructor)) static void begin(void) {
         }
         close(fd);
     }
+    /* From the start, for this process alone: "record", or "CALL KEY ERROR LEFT". */
+    const char *wish = getenv("SHORTAGE_AT_ONCE");
+    if (control && wish) {
+        unsigned long key;
+        int error, left;
+        char call[40];
+        if (strcmp(wish, "record") == 0) {
+            control->mode = RECORD;
+        } else if (sscanf(wish, "%39s %lu %d %d", call, &key, &error, &left) == 4) {
+            snprintf(control->calls, sizeof control->calls, " %s ", call);
+            control->key = key;
+            control->error = error;
+            control->left = left;
+            control->mode = FAIL;
+        }
+        unsetenv("SHORTAGE_AT_ONCE");
+    }
     pthread_atfork(NULL, NULL, forget);
     thread_state = (void *(*)(void))dlsym(RTLD_DEFAULT, "PyGILState_GetThisThreadState");
     dump_traceback = (void (*)(int, void *))dlsym(RTLD_DEFAULT, "_Py_DumpTraceback");

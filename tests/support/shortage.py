@@ -7,6 +7,8 @@ to count the calls that it makes, by place, and to fail those of one place.
 import ctypes
 import errno
 import mmap
+import os
+import resource
 import shutil
 import subprocess
 import tempfile
@@ -82,6 +84,16 @@ def preloaded(directory: Path) -> dict[str, str]:
     assert found is not None, "no gcc on this machine"
     directory.mkdir(exist_ok=True)
     return {"LD_PRELOAD": str(found), "SHORTAGE_DIR": str(directory)}
+
+
+def recorded() -> dict[str, str]:
+    """More environment: calls are counted from the start, in the first process alone."""
+    return {"SHORTAGE_AT_ONCE": "record"}
+
+
+def failing_at_once(place: Place, error: int, most: int) -> dict[str, str]:
+    """More environment: the first `most` calls of this place fail, in the first process alone."""
+    return {"SHORTAGE_AT_ONCE": f"{place.call} {place.key} {error} {most}"}
 
 
 class Victim:
@@ -182,3 +194,28 @@ def _words(text: bytes) -> tuple[str, str, str, str]:
 def open_files(pid: int) -> int:
     """How many descriptors a process has."""
     return len(list(Path(f"/proc/{pid}/fd").iterdir()))
+
+
+@contextmanager
+def without_descriptors() -> Iterator[None]:
+    """This process gets no more descriptors meanwhile."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lowest = os.dup(0)
+    os.close(lowest)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@contextmanager
+def limited(pid: int, limit: int, value: int) -> Iterator[None]:
+    """Another process has this limit (RLIMIT_NOFILE, ...) meanwhile; what it has already it keeps."""
+    before = resource.prlimit(pid, limit)
+    resource.prlimit(pid, limit, (value, before[1]))
+    try:
+        yield
+    finally:
+        if psutil.pid_exists(pid):
+            resource.prlimit(pid, limit, before)

@@ -9,7 +9,7 @@ from zspider.broker import messages as m
 from zspider.broker.codec import decode_outcome
 from zspider.broker.hub import Hub, Peer
 from zspider.broker.keys import MasterKeys
-from zspider.errors import ProtocolError
+from zspider.errors import ProtocolError, ZspiderError
 from zspider.roles.clock import SYSTEM_CLOCK, Clock
 from zspider.roles.granting import Granting
 from zspider.roles.project_news import ProjectNews
@@ -131,7 +131,10 @@ class Desk:
 
     def reload(self, politeness: PolitenessSettings) -> None:
         """SIGHUP: token files are read again, and hosts are treated by these settings from now on."""
-        self._keys.reload()
+        try:
+            self._keys.reload()
+        except (OSError, ZspiderError) as exc:  # no descriptor is left, say: the tokens stay as they were
+            log.error("reload_refused", reason=str(exc))
         self.core.hosts.change(politeness)
         log.info("reloaded", tokens=len(self._keys.list_tokens()))
 

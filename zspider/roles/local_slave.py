@@ -49,10 +49,17 @@ class LocalSlave:
 
     def step(self, now: float) -> None:
         """Start it when it is due."""
-        if not self._is_wanted or now < self._start_at or self.is_running:
+        if not self._is_wanted or now < self._start_at:
             return
-        if self._process is None:
-            self._start()
+        try:
+            if self.is_running:
+                return
+            if self._process is None:
+                self._start()
+                return
+        except OSError as exc:  # no descriptor or process is left, say
+            log.error("local_slave_not_started", reason=str(exc), again_in_s=self._pause_s)
+            self._start_at = now + self._pause_s
             return
         log.error("local_slave_ended", exit_code=self._process.returncode, again_in_s=self._pause_s)
         self._process = None

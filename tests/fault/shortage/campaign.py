@@ -1,4 +1,4 @@
-"""Each place where a daemon of a living cluster calls the system, made to fail once with each error that it can have."""
+"""Each place where a daemon of a living cluster calls the system, made to fail with each error that it can have."""
 
 import errno
 import time
@@ -11,8 +11,8 @@ from zspider.errors import ZspiderError
 
 RUN = 3  # calls in a row that fail: what is tried again at once fails again
 HIT_S = 2.0  # after the event, for the place to be passed
-# libzmq 4.3.5 ends its process by an assertion when one of these calls fails for want of memory (or, for the last two, of
-# a descriptor or a thread), whatever its user does. The kernel has to be out of memory for that.
+# libzmq 4.3.5 ends its process by an assertion when one of these calls fails for want of memory (or, for the last two,
+# of a descriptor or a thread), whatever its user does.
 ASSERTED = frozenset({"poll", "send", "recv", "epoll_ctl", "epoll_create", "pthread_create"})
 
 
@@ -84,8 +84,20 @@ def one_each(trials: Iterable[Trial]) -> list[Trial]:
     return list(chosen.values())
 
 
+def quick(trials: Iterable[Trial]) -> list[Trial]:
+    """One place for each call of each daemon, by whatever library, and all that start a processor."""
+    chosen: dict[tuple[str, ...], Trial] = {}
+    for trial in one_each(trials):
+        place = trial.place
+        own = place.ours if trial.victim == "slave" and "processors" in place.ours else ""
+        chosen.setdefault((trial.victim, place.call, place.library, own), trial)
+    return list(chosen.values())
+
+
 def attempt(world: World, trial: Trial) -> Told:
     """Make the place fail while the event happens, and see how the cluster goes on."""
+    if EVENTS[trial.event] is World.kill_local_slave:
+        world.renew_master()
     victim = world.victims[trial.victim]
     logs = [daemon.process for daemon in (world.master, world.slave)]
     before = [len(process.lines) for process in logs]

@@ -1,8 +1,10 @@
 """The living cluster that is made short of something: a master with a slave of its own, another slave, and a crawl."""
 
+import resource
 import signal
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,7 @@ from typing import Any
 import psutil
 from tests.support.cluster import FAST, PORT, Cluster, Daemon
 from tests.support.process import eventually
-from tests.support.shortage import Victim, preloaded
+from tests.support.shortage import Victim, limited, preloaded
 from tests.support.site import Site
 from zspider.broker.address import Address
 from zspider.broker.admin import AdminClient
@@ -90,13 +92,11 @@ class World:
 
     def call(self, verb: str, **args: Any) -> Any:
         """Ask the master, on a connection of our own; again when it did not answer."""
-        for attempt in range(3):
-            try:
-                return self._connection().call(verb, **args)
-            except ZspiderError:
-                if attempt == 2:
-                    raise
-                self._disconnect()
+        try:
+            return self._connection().call(verb, **args)
+        except ZspiderError:
+            self._disconnect()
+        return self._connection().call(verb, **args)
 
     def wait_progress(self, what: str) -> float:
         """Wait until the master stores results and the slave makes some; returns the seconds it took."""
@@ -112,6 +112,26 @@ class World:
         urls = [row["url"] for row in self.master.results("steady")]
         wanted = {self._site.url(f"/hello?{number}") for number in range(self.pages)}
         return len(wanted ^ set(urls)) + len(urls) - len(set(urls))
+
+    def renew_master(self) -> None:
+        """Start the master anew: it waits the longer with its slave, the oftener that has died."""
+        self.master.stop()
+        self._disconnect()
+        self.master.start()
+        self._attach("master")
+        self.master.wait_slaves(2)
+
+    def out_of_descriptors(self, name: str) -> AbstractContextManager[None]:
+        """This daemon gets no more descriptors meanwhile."""
+        pid = self.daemon(name).process.pid
+        used = {int(fd.name) for fd in Path(f"/proc/{pid}/fd").iterdir()}
+        lowest = min(set(range(len(used) + 1)) - used)
+        return limited(pid, resource.RLIMIT_NOFILE, lowest)
+
+    def out_of_memory(self, name: str, more: int) -> AbstractContextManager[None]:
+        """This daemon's address space grows by no more than so many bytes meanwhile."""
+        pid = self.daemon(name).process.pid
+        return limited(pid, resource.RLIMIT_AS, psutil.Process(pid).memory_info().vms + more)
 
     def revive(self) -> None:
         """Start what has ended, after noting it."""
@@ -183,7 +203,7 @@ class World:
     def visit(self) -> None:
         """Another slave joins and leaves."""
         self.guest.start()
-        eventually(lambda: "joined" in self.guest.log, 10.0, "the guest has joined")
+        self.guest.process.wait_for(" joined ", 10.0)
         self.guest.stop()
 
     def kill_local_slave(self) -> None:
