@@ -25,7 +25,7 @@ def _needs_a_compiler() -> None:
 @pytest.mark.timeout(300)
 def test_a_call_that_fails_ends_nobody_and_loses_nothing(tmp_path: Path) -> None:
     with World(tmp_path, int(100 * RATE)) as world:
-        trials = quick(trial for trial in places(world) if not is_asserted(trial.place))
+        trials = quick(trial for trial in places(world) if not is_asserted(trial))
         told = [attempt(world, trial) for trial in trials]
         table = "\n".join(one.row() for one in told)
         print(table)

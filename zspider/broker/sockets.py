@@ -79,8 +79,13 @@ def new_context(io_threads: int = 1) -> Context:
                 thread.join()
         for fd in spare:
             os.close(fd)
-    context: Context = zmq.Context(io_threads=io_threads)
-    context.socket(zmq.PAIR).close()  # now, while there is room
+    try:
+        context: Context = zmq.Context(io_threads=io_threads)
+        context.socket(zmq.PAIR).close()  # now, while there is room
+    except zmq.ZMQError as exc:
+        if not is_shortage(exc):
+            raise
+        raise ShortageError(f"no socket can be opened now: {exc}") from exc
     return context
 
 

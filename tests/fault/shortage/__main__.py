@@ -35,7 +35,7 @@ def main() -> int:
             for trial in places(world)
             if (not given.call or trial.place.call in given.call)
             and given.victim in (None, trial.victim)
-            and is_asserted(trial.place) == given.asserted
+            and is_asserted(trial) == given.asserted
         ]
         trials = found if given.all else one_each(found)
         print(f"{len({(trial.victim, trial.place.key) for trial in found})} places, {len(trials)} trials", flush=True)

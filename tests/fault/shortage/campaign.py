@@ -44,7 +44,7 @@ class Told(NamedTuple):
             what = "not passed"
         else:
             what = f"{self.said or 'nothing was said'}; {self.seconds:.1f} s"
-        return f"{self.trial.victim:6} {place.call:14} {name:7} {place.where:70} {what[:150]}"
+        return f"{self.trial.victim:6} {place.call:14} {name:7} {place.where:70} {what[:1500]}"
 
 
 def places(world: World) -> list[Trial]:
@@ -65,9 +65,11 @@ def places(world: World) -> list[Trial]:
     return [trial for group in trials.values() for trial in group]
 
 
-def is_asserted(place: Place) -> bool:
-    """Whether libzmq ends its process when this call fails."""
-    return place.library.startswith("libzmq") and place.call in ASSERTED
+def is_asserted(trial: Trial) -> bool:
+    """Whether libzmq ends its process when this call fails so."""
+    if not trial.place.library.startswith("libzmq"):
+        return False
+    return trial.place.call in ASSERTED or (trial.place.call == "eventfd" and trial.error == errno.ENOMEM)
 
 
 def one_each(trials: Iterable[Trial]) -> list[Trial]:
@@ -117,7 +119,9 @@ def attempt(world: World, trial: Trial) -> Told:
         seconds = world.wait_progress("pages again")
     except (AssertionError, ZspiderError) as exc:
         if victim.is_alive:
-            return Told(trial, failed, "", 0.0, [f"{trial.victim} does not recover: {exc}"])
+            tail = world.daemon(trial.victim).process.tail(8)
+            world.restart(trial.victim)
+            return Told(trial, failed, "", 0.0, [f"{trial.victim} does not recover: {exc}\n{tail}"])
     said = [
         line
         for process, length in zip(logs, before, strict=True)

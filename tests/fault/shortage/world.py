@@ -1,5 +1,6 @@
 """The living cluster that is made short of something: a master with a slave of its own, another slave, and a crawl."""
 
+import os
 import resource
 import signal
 import time
@@ -113,6 +114,11 @@ class World:
         wanted = {self._site.url(f"/hello?{number}") for number in range(self.pages)}
         return len(wanted ^ set(urls)) + len(urls) - len(set(urls))
 
+    def restart(self, name: str) -> None:
+        """Kill a daemon that hangs, and start it again."""
+        self.daemon(name).kill()
+        self.revive()
+
     def renew_master(self) -> None:
         """Start the master anew: it waits the longer with its slave, the oftener that has died."""
         self.master.stop()
@@ -171,8 +177,8 @@ class World:
 
     def kill_processor(self) -> None:
         """One of the slave's."""
-        for one in self._processors()[:1]:
-            one.kill()
+        for pid in self._processors()[:1]:
+            os.kill(pid, signal.SIGKILL)
         time.sleep(1.0)
 
     def reload(self) -> None:
@@ -208,9 +214,8 @@ class World:
 
     def kill_local_slave(self) -> None:
         """The master has to start another one."""
-        for one in psutil.Process(self.master.process.pid).children():
-            if "slave" in one.cmdline():
-                one.kill()
+        for pid in _children(self.master, "slave"):
+            os.kill(pid, signal.SIGKILL)
         time.sleep(2.0)
 
     # --- inside -------------------------------------------------------------------------------------
@@ -239,8 +244,20 @@ class World:
         rows = self.call("status")["slaves"]
         return sum(int(row["processed"]) for row in rows if row["pid"] == self.slave.process.pid)
 
-    def _processors(self) -> list[psutil.Process]:
-        return [one for one in self.slave.process.family() if "zspider.roles.processor" in one.cmdline()]
+    def _processors(self) -> list[int]:
+        return _children(self.slave, "zspider.roles.processor")
+
+
+def _children(daemon: Daemon, word: str) -> list[int]:
+    """Processes of a daemon that have this word on their command line, and run."""
+    found = []
+    for one in psutil.Process(daemon.process.pid).children():
+        try:
+            if word in one.cmdline():
+                found.append(one.pid)
+        except psutil.NoSuchProcess:  # or it is a zombie
+            pass
+    return found
 
 
 Event = Callable[[World], None]
