@@ -1,4 +1,4 @@
-"""A script that meets the memory limit is told so, in whatever way it eats and whatever Python or a library makes of it."""
+"""A script that meets the memory limit is told so, whatever eats the memory, and whatever Python makes of its end."""
 
 import re
 from textwrap import dedent, indent

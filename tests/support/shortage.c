@@ -60,16 +60,32 @@ static __thread int memory = -1; /* where this thread's Python frames are writte
 static void *(*thread_state)(void);
 static void (*dump_traceback)(int, void *);
 
-#define REAL(name) ((__typeof__(&name))real(#name))
-
 static void *real(const char *name) {
     return dlsym(RTLD_NEXT, name);
 }
 
+/* The functions of the C library, looked up once and before anybody forks: dlsym takes a lock, which a forked child may
+ * find taken for ever. */
+#define DECLARE(name)                                                \
+    static __typeof__(&name) real_##name;                            \
+    __attribute__((constructor(101))) static void find_##name(void) { \
+        real_##name = (__typeof__(&name))real(#name);                \
+    }
+#define REAL(name) (real_##name ? real_##name : (real_##name = (__typeof__(&name))real(#name)))
+
+DECLARE(syscall)
+DECLARE(mmap)
+DECLARE(mmap64)
+DECLARE(fork)
+DECLARE(write)
+DECLARE(epoll_ctl)
+DECLARE(pthread_create)
+DECLARE(getaddrinfo)
+DECLARE(fcntl)
+DECLARE(fcntl64)
+
 static long raw(long number, long a, long b, long c) {
-    static long (*call)(long, ...);
-    if (!call) call = (long (*)(long, ...))real("syscall");
-    return call(number, a, b, c, 0L, 0L, 0L);
+    return REAL(syscall)(number, a, b, c, 0L, 0L, 0L);
 }
 
 static void forget(void) { /* in a forked child: what it does before exec is not ours */
@@ -235,6 +251,7 @@ static mode_t mode_of(int flags, va_list *more) {
 }
 
 #define OPEN(name)                                     \
+    DECLARE(name)                                      \
     int name(const char *path, int flags, ...) {       \
         va_list more;                                  \
         va_start(more, flags);                         \
@@ -247,6 +264,7 @@ OPEN(open)
 OPEN(open64)
 
 #define OPENAT(name)                                             \
+    DECLARE(name)                                                \
     int name(int folder, const char *path, int flags, ...) {     \
         va_list more;                                            \
         va_start(more, flags);                                   \
@@ -259,6 +277,7 @@ OPENAT(openat)
 OPENAT(openat64)
 
 #define WRAP(kind, failure, label, name, parameters, arguments) \
+    DECLARE(name)                                               \
     kind name parameters {                                      \
         CALLED_AS(label, failure);                              \
         return REAL(name) arguments;                            \
@@ -278,7 +297,11 @@ WRAP(int, -1, "epoll_create", epoll_create, (int size), (size))
 WRAP(int, -1, "epoll_create", epoll_create1, (int flags), (flags))
 WRAP(int, -1, "dup", dup, (int fd), (fd))
 WRAP(int, -1, "memfd_create", memfd_create, (const char *name, unsigned int flags), (name, flags))
-WRAP(pid_t, -1, "fork", fork, (void), ())
+pid_t fork(void) {
+    CALLED_AS("fork", -1);
+    return REAL(fork)();
+}
+
 
 /* A word into an eventfd needs nothing. */
 ssize_t write(int fd, const void *data, size_t size) {
@@ -361,9 +384,7 @@ long syscall(long number, ...) {
     long a = va_arg(more, long), b = va_arg(more, long), c = va_arg(more, long);
     long d = va_arg(more, long), e = va_arg(more, long), f = va_arg(more, long);
     va_end(more);
-    static long (*call)(long, ...);
-    if (!call) call = (long (*)(long, ...))real("syscall");
     if (number == SYS_pidfd_open) CALLED_AS("pidfd_open", -1);
     if (number == SYS_memfd_create) CALLED_AS("memfd_create", -1);
-    return call(number, a, b, c, d, e, f);
+    return REAL(syscall)(number, a, b, c, d, e, f);
 }

@@ -24,6 +24,17 @@ class LogStream:
         self._left_out = 0
         self._is_cut = False  # a line was written in part
 
+    @property
+    def encoding(self) -> str:
+        """Of what is written."""
+        return "utf-8"
+
+    def fileno(self) -> int:
+        """Raises OSError when it is no file of the system."""
+        if self._fd is None:
+            raise OSError("not a file of the system")
+        return self._fd
+
     def isatty(self) -> bool:
         """Whether people look at it."""
         try:

@@ -47,13 +47,13 @@ class Told(NamedTuple):
         return f"{self.trial.victim:6} {place.call:14} {name:7} {place.where:70} {what[:1500]}"
 
 
-def places(world: World) -> list[Trial]:
+def places(world: World, events: Iterable[str] = EVENTS) -> list[Trial]:
     """All places that the events lead to, each with the event that did so first, and with each of its errors."""
     trials: dict[tuple[str, int], list[Trial]] = {}
-    for name, event in EVENTS.items():
+    for name in events:
         before = {victim: one.counts() for victim, one in world.victims.items()}
         with world.victims["master"].recording(), world.victims["slave"].recording():
-            event(world)
+            EVENTS[name](world)
             time.sleep(0.5)
         for victim, one in world.victims.items():
             for place, count in one.counts().items():

@@ -227,7 +227,7 @@ class World:
         if self._admin is None:
             found = find_token("admin", None, self.master.data_dir, {})
             assert found is not None
-            self._admin = AdminClient(Address(self.master.address, PORT), found.token, timeout_s=5.0)
+            self._admin = AdminClient(Address(self.master.address, PORT), found.token, timeout_s=20.0)
         return self._admin
 
     def _disconnect(self) -> None:
