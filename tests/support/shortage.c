@@ -66,12 +66,16 @@ static void *real(const char *name) {
 
 /* The functions of the C library, looked up once and before anybody forks: dlsym takes a lock, which a forked child may
  * find taken for ever. */
-#define DECLARE(name)                                                \
-    static __typeof__(&name) real_##name;                            \
-    __attribute__((constructor(101))) static void find_##name(void) { \
-        real_##name = (__typeof__(&name))real(#name);                \
+#define DECLARE(name)                                                      \
+    static __typeof__(&name) real_##name;                                  \
+    __attribute__((constructor(101))) static void find_##name(void) {      \
+        if (!real_##name) real_##name = (__typeof__(&name))real(#name);    \
+    }                                                                      \
+    static __typeof__(&name) get_##name(void) {                            \
+        find_##name();                                                     \
+        return real_##name;                                                \
     }
-#define REAL(name) (real_##name ? real_##name : (real_##name = (__typeof__(&name))real(#name)))
+#define REAL(name) get_##name()
 
 DECLARE(syscall)
 DECLARE(mmap)
