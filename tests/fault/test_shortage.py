@@ -27,9 +27,11 @@ def _needs_a_compiler() -> None:
 def test_a_call_that_fails_ends_nobody_and_loses_nothing(tmp_path: Path) -> None:
     with World(tmp_path, int(100 * RATE)) as world:
         trials = quick(trial for trial in places(world, QUICK) if not is_asserted(trial))
-        told = [attempt(world, trial) for trial in trials]
+        told = []
+        for trial in trials:
+            told.append(attempt(world, trial))
+            print(told[-1].row(), flush=True)
         table = "\n".join(one.row() for one in told)
-        print(table)
         assert not [one.ended for one in told if one.ended], table
         assert sum(one.failed > 0 for one in told) >= 20, table  # else the harness has missed them
         assert world.finish() == 0

@@ -28,7 +28,7 @@ class Handler(BaseHandler):
         return {{"url": response.url}}
 """
 OURS = ("zspider/roles/", "zspider/broker/", "zspider/cli/run", "zspider/cli/display", "zspider/cli/log_stream")
-PLACES_MAX = 12
+PLACES = 6  # of those that are found, spread over the run
 
 
 @pytest.fixture
@@ -78,9 +78,9 @@ def test_a_call_of_its_own_that_fails_is_told_in_a_line_and_the_next_run_has_eve
         lacking("gcc")
     control = tmp_path / "control"
     found = places(script, control)
-    assert len(found) >= PLACES_MAX, found
+    assert len(found) >= PLACES, found
     wrong, passed = [], 0
-    for number, (place, error) in enumerate(found[:PLACES_MAX]):
+    for number, (place, error) in enumerate(found[:: len(found) // PLACES][:PLACES]):
         copy = tmp_path / f"pages{number}.py"
         copy.write_text(SCRIPT)
         process = run(copy, preloaded(control) | failing_at_once(place, error, 3))
@@ -92,7 +92,7 @@ def test_a_call_of_its_own_that_fails_is_told_in_a_line_and_the_next_run_has_eve
         process.close()
         check_complete(copy)
     assert not wrong, "\n\n".join(wrong)
-    assert passed >= PLACES_MAX // 2
+    assert passed >= PLACES // 2
 
 
 @pytest.mark.parametrize("where", ["2>/dev/full", "2>&-", "2> >(exit)"])
