@@ -7,6 +7,7 @@ from types import TracebackType
 from zspider.errors import ScriptError, is_shortage
 
 REASON_CHARS = 2000
+_LIBRARIES = frozenset({"lxml", "zlib", "_lzma", "sqlite3"})  # in C: without memory, their errors may say anything
 _OF_MEMORY = ("memory", "alloc", "cannot map", "failed to map")  # in what C libraries say
 FRAMES_MAX = 100  # of a traceback, the last ones: endless recursion has a million
 _OURS = (str(Path(__file__).parent.parent) + "/", "<frozen importlib")
@@ -55,6 +56,8 @@ def reason_of(error: BaseException) -> str:
 def is_of_memory(error: BaseException) -> bool:
     """Whether an error may mean that memory ran out: Python itself and C libraries do not always say MemoryError."""
     if isinstance(error, MemoryError | SystemError) or is_shortage(error):
+        return True
+    if type(error).__module__.partition(".")[0] in _LIBRARIES:
         return True
     try:
         said = str(error).lower()

@@ -23,7 +23,7 @@ from zspider.errors import ZspiderError
 
 RATE = 40.0  # pages/s while places are tried: the cluster is never idle, and never in a hurry
 RECYCLE_TASKS = 80  # pages of one processor: a new one is started every few seconds
-RECOVERY_S = 30.0  # from the end of a shortage to pages again: longer than any back-off of a processor's start
+RECOVERY_S = 60.0  # from the end of a shortage to pages again: longer than any back-off of a processor's start
 SILENCE_S = FAST["rebuild_s"] + 2.0  # a stopped master: the slaves build their sockets anew
 
 SCRIPT = """\
@@ -67,7 +67,7 @@ class World:
         self._site.__enter__()
         self.master.start()
         self.slave.start()
-        self.master.wait_slaves(2)
+        self.master.wait_slaves(2, RECOVERY_S)
         self._admin: AdminClient | None = None
         self.begin("steady", self.pages)
         for name in ("master", "slave"):
@@ -125,7 +125,7 @@ class World:
         self._disconnect()
         self.master.start()
         self._attach("master")
-        self.master.wait_slaves(2)
+        self.master.wait_slaves(2, RECOVERY_S)
 
     def out_of_descriptors(self, name: str) -> AbstractContextManager[None]:
         """This daemon gets no more descriptors meanwhile."""
