@@ -3,7 +3,12 @@
 A foreign exception (ZeroMQ's, a database driver's, libcurl's) is translated once, where it enters.
 """
 
+import errno
 from enum import IntEnum
+
+_SHORTAGES = frozenset(
+    {errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM, errno.ENOBUFS, errno.ENOSPC, errno.EDQUOT}
+)
 
 
 class ExitCode(IntEnum):
@@ -13,6 +18,7 @@ class ExitCode(IntEnum):
     FAILED = 1  # the crawl or the command failed; one line said why
     USAGE = 2  # wrong arguments or configuration
     UNAVAILABLE = 69  # master or database not reachable
+    SHORTAGE = 71  # no descriptor, process, memory or disk space is left
     BUSY = 75  # another master owns the database
     DENIED = 77  # not allowed: token, or file modes
 
@@ -49,6 +55,12 @@ class MasterUnavailable(ZspiderError):
     exit_code = ExitCode.UNAVAILABLE
 
 
+class ShortageError(ZspiderError):
+    """This machine or this process's limits lack something just now: the same may succeed later."""
+
+    exit_code = ExitCode.SHORTAGE
+
+
 class StorageError(ZspiderError):
     """The database refused; the driver's error is `__cause__`."""
 
@@ -77,3 +89,21 @@ class CompilerUnavailable(ZspiderError):
     """No process could be started to compile a script; the same call may succeed later."""
 
     exit_code = ExitCode.UNAVAILABLE
+
+
+def is_shortage(error: BaseException) -> bool:
+    """Whether descriptors, processes, memory or disk space ran out, so that the same call may succeed later.
+
+    error: an OSError, or another one with an `errno` (ZeroMQ's); MemoryError; and the RuntimeError of a thread that
+    could not be started.
+    """
+    if isinstance(error, MemoryError):
+        return True
+    if isinstance(error, RuntimeError):
+        return "start new thread" in str(error)
+    return getattr(error, "errno", None) in _SHORTAGES
+
+
+def reason_of(error: BaseException) -> str:
+    """What to say of an error of the system: its text, or its kind if it has none."""
+    return str(error) or type(error).__name__

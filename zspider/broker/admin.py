@@ -13,7 +13,7 @@ from zspider.broker.channel import Channel
 from zspider.broker.codec import CONTROL_BYTES_MAX, FRAMES_MAX, MESSAGE_BYTES_MAX, decode, encode, pack, unpack
 from zspider.broker.messages import PROTOCOL, AdminReply, AdminRequest, Refused
 from zspider.broker.receive import receive
-from zspider.broker.sockets import CONTROL, Context, wait_ms
+from zspider.broker.sockets import CONTROL, new_context, wait_ms
 from zspider.broker.token import Token, find_token
 from zspider.errors import ConfigError, DeniedError, ExitCode, MasterUnavailable, ProtocolError, ZspiderError
 
@@ -30,7 +30,7 @@ class AdminClient:
         self._address = address
         self._timeout_s = timeout_s
         self._ids = itertools.count(1)
-        self._context: Context = zmq.Context()
+        self._context = new_context()
         self._channel = Channel(self._context, zmq.DEALER, address.endpoint(), token, CONTROL, ipv6=address.is_ipv6())
         self._poller = zmq.Poller()
         self._poller.register(self._channel.monitor, zmq.POLLIN)

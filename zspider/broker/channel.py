@@ -35,7 +35,7 @@ class Channel:
     def __init__(
         self, context: Context, kind: int, endpoint: str, token: Token | None, tuning: Tuning, *, ipv6: bool
     ) -> None:
-        """Begin to connect."""
+        """Begin to connect. Raises zmq.ZMQError when no socket can be had; nothing of it is left then."""
         self.connections = 0  # handshakes that succeeded, ever
         self.connection = 0  # names the present one, or the last; no two channels have the same
         self.is_connected = False
@@ -47,10 +47,14 @@ class Channel:
         self._is_shaking = False
         self._fd = -1  # of the TCP connection, which belongs to ZeroMQ
         self.socket: Socket = context.socket(kind)
-        tune(self.socket, tuning, ipv6=ipv6)
-        self.monitor: Socket = self.socket.get_monitor_socket(_EVENTS, f"inproc://monitor-{next(_numbers)}")
-        self.monitor.linger = 0
-        dial(self.socket, endpoint, token)
+        try:
+            tune(self.socket, tuning, ipv6=ipv6)
+            self.monitor: Socket = self.socket.get_monitor_socket(_EVENTS, f"inproc://monitor-{next(_numbers)}")
+            self.monitor.linger = 0
+            dial(self.socket, endpoint, token)
+        except BaseException:
+            self.socket.close()
+            raise
 
     def read_events(self) -> None:
         """Take in what happened to the connection. Never blocks."""

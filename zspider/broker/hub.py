@@ -25,12 +25,12 @@ from zspider.broker.relay import Relay, RelayPorts
 from zspider.broker.sockets import (
     BULK,
     CONTROL,
-    Context,
     Socket,
     Tuning,
     bracketed,
     is_ipv6,
     listen,
+    new_context,
     send_now,
     tune,
     wait_ms,
@@ -107,7 +107,7 @@ class Hub:
         self._waker = Waker()
         self._sockets: list[Socket] = []
         self._relay: Relay | None = None
-        self._context: Context = zmq.Context(io_threads=2)
+        self._context = new_context(io_threads=2)
         self._zap = Zap(self._context, lambda user: keys.role_of(user) is not None) if keys is not None else None
         try:
             self.ports = self._listen(bind, port, CONTROL._replace(hwm=control_hwm), BULK._replace(hwm=outcomes_hwm))

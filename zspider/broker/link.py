@@ -13,9 +13,9 @@ from zspider.broker.greeting import Asking, Verdict
 from zspider.broker.messages import AnyMessage, Page, Welcome
 from zspider.broker.pipe import Pipe
 from zspider.broker.receive import receive
-from zspider.broker.sockets import BULK, CONTROL, ONE_BY_ONE, Context, Socket, Tuning, send_now, wait_ms
+from zspider.broker.sockets import BULK, CONTROL, ONE_BY_ONE, Socket, Tuning, new_context, send_now, wait_ms
 from zspider.broker.token import Token
-from zspider.errors import ProtocolError
+from zspider.errors import ProtocolError, ShortageError, is_shortage
 
 log = structlog.get_logger(__name__)
 CONTROL_BATCH = 200  # messages taken in one poll
@@ -68,11 +68,14 @@ class Link:
     """A slave's connections to its master. ZeroMQ reconnects; `rebuild` helps where it gives up."""
 
     def __init__(self, address: Address, token: Token | None) -> None:
-        """Begin to connect. token None: for a master with security none."""
+        """Begin to connect. token None: for a master with security none.
+
+        Raises ShortageError when no socket can be had now.
+        """
         self.bad_frames = 0  # from the master or the relay
         self._address = address
         self._token = token
-        self._context: Context = zmq.Context()
+        self._context = new_context()
         self._poller = zmq.Poller()
         self._watched: dict[int, int] = {}  # the caller's descriptors, and for what they are waited for
         self._is_ipv6 = ":" in address.host
@@ -81,7 +84,13 @@ class Link:
         self._takes_pages = True
         self._bulk: dict[WayName, Channel] = {}
         self._asking: Asking | None = None  # who it is that hangs up
-        self._control = self._open(zmq.DEALER, address.port, CONTROL)
+        try:
+            self._control = self._open(zmq.DEALER, address.port, CONTROL)
+        except zmq.ZMQError as exc:
+            self._context.destroy(linger=0)
+            if is_shortage(exc):
+                raise ShortageError(f"no socket can be opened now: {exc}") from exc
+            raise
 
     @property
     def is_connected(self) -> bool:

@@ -7,6 +7,7 @@ dead process had written can still be read to the last byte.
 import select
 import socket
 import struct
+import time
 from collections import deque
 from itertools import islice
 from typing import Self
@@ -16,10 +17,11 @@ import msgspec
 from zspider.broker.codec import MESSAGE_BYTES_MAX, decode, decode_own, encode_whole
 from zspider.broker.messages import AnyMessage, Page
 from zspider.broker.sockets import wait_ms
-from zspider.errors import ProtocolError
+from zspider.errors import ProtocolError, is_shortage
 
 READ_BYTES = 256 * 1024
 BUFFERS = 64  # written with one call
+SHORTAGE_S = 0.01  # pause of one who has to wait while the kernel has no memory for what is sent
 _HEAD = struct.Struct("=II")  # bytes of the packed message; bytes of a page's content, which follows it as it is
 
 
@@ -39,7 +41,7 @@ class Pipe:
     @classmethod
     def pair(cls) -> tuple[Self, socket.socket]:
         """Our end, and the one for a child to inherit: close it here once the child has it."""
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)  # OSError: no descriptor, say
         return cls(ours), theirs
 
     @classmethod
@@ -82,9 +84,13 @@ class Pipe:
                 if not wait:
                     return True
                 _wait(self._socket, select.POLLOUT, None)
-            except OSError:
-                self._out.clear()
-                return False
+            except OSError as exc:
+                if not is_shortage(exc):
+                    self._out.clear()
+                    return False
+                if not wait:
+                    return True
+                time.sleep(SHORTAGE_S)
             else:
                 self._forget(sent)
         return True
@@ -118,7 +124,9 @@ class Pipe:
             data = self._socket.recv(READ_BYTES)
         except BlockingIOError:
             return False
-        except OSError:
+        except OSError as exc:
+            if is_shortage(exc):
+                return False
             data = b""
         del self._in[: self._at]
         self._at = 0

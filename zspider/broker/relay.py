@@ -1,17 +1,19 @@
 """The page relay: pages from slaves that only fetch to slaves that only process, untouched and bounded."""
 
 import threading
+import time
 from typing import NamedTuple
 
 import structlog
 import zmq
 
 from zspider.broker.keys import MasterKeys
-from zspider.broker.sockets import BULK, Context, Socket, is_ipv6, listen, tune
+from zspider.broker.sockets import BULK, Context, Socket, is_ipv6, listen, new_context, tune
 from zspider.broker.zap import Zap
-from zspider.errors import ConfigError
+from zspider.errors import ConfigError, ShortageError, is_shortage, reason_of
 
 log = structlog.get_logger(__name__)
+AGAIN_S = 1.0  # pause before a relay that could not be opened is opened again
 
 
 class RelayPorts(NamedTuple):
@@ -28,23 +30,33 @@ class Relay:
     """
 
     def __init__(self, bind: str, wanted: RelayPorts, keys: MasterKeys | None) -> None:
-        """Listen and begin. A port of 0 picks a free one. Raises ConfigError when a port cannot be had."""
+        """Listen and begin. A port of 0 picks a free one.
+
+        Raises ConfigError when a port cannot be had, ShortageError when there is no descriptor or thread for it.
+        """
         self._bind = bind
         self._keys = keys
         self.ports = wanted
+        self._context: Context | None = None
+        self._zap: Zap | None = None
         self._thread: threading.Thread | None = None
+        self._again_at = float("-inf")
         self._open()
 
     def ensure(self) -> None:
-        """Start again if the thread died, or a port could not be had at the last `restart`."""
+        """Start again if the thread died, or a port or descriptors could not be had at the last `restart`."""
         if self._thread is not None and self._thread.is_alive():
             if self._zap is not None:
                 self._zap.ensure()
             return
+        now = time.monotonic()
+        if now < self._again_at:
+            return
+        self._again_at = now + AGAIN_S
         try:
             self.restart()
-        except (ConfigError, zmq.ZMQError, RuntimeError) as exc:  # no port, no socket or no thread just now
-            log.error("relay_down", reason=str(exc))
+        except (ConfigError, ShortageError, zmq.ZMQError, RuntimeError) as exc:  # no port, socket or thread just now
+            log.error("relay_down", reason=str(exc), again_in_s=AGAIN_S)
         else:
             log.warning("relay_restarted")
 
@@ -55,30 +67,33 @@ class Relay:
 
     def close(self) -> None:
         """Stop; pages under way are lost (their fetching slaves keep them). Safe to repeat."""
-        self._context.term()  # ends the proxy and the authenticator, which close their sockets
+        if self._context is not None:
+            self._context.term()  # ends the proxy and the authenticator, which close their sockets
         if self._thread is not None:
             self._thread.join()
 
     def _open(self) -> None:
-        self._context: Context = zmq.Context()
+        self._context = self._thread = None
+        context = new_context()
         keys = self._keys
         sockets: list[Socket] = []
         try:
-            self._zap = Zap(self._context, lambda user: keys.role_of(user) == "slave") if keys is not None else None
-            sockets.append(self._context.socket(zmq.PULL))
+            zap = Zap(context, lambda user: keys.role_of(user) == "slave") if keys is not None else None
+            sockets.append(context.socket(zmq.PULL))
             pages_in = self._listen(sockets[0], self.ports.pages_in)
-            sockets.append(self._context.socket(zmq.PUSH))
+            sockets.append(context.socket(zmq.PUSH))
             pages_out = self._listen(sockets[1], self.ports.pages_out)
             thread = threading.Thread(target=_pump, args=sockets, name="relay", daemon=True)
             thread.start()
-        except (ConfigError, zmq.ZMQError, RuntimeError):
+        except BaseException as exc:
             for socket in sockets:
                 socket.close()
-            self._thread = None
-            self._context.term()
+            context.term()
+            if isinstance(exc, zmq.ZMQError | RuntimeError | MemoryError) and is_shortage(exc):
+                raise ShortageError(f"no relay can be opened now: {reason_of(exc)}") from exc
             raise
         self.ports = RelayPorts(pages_in, pages_out)
-        self._thread = thread
+        self._context, self._zap, self._thread = context, zap, thread
 
     def _listen(self, socket: Socket, port: int) -> int:
         tune(socket, BULK, ipv6=is_ipv6(self._bind))

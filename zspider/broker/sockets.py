@@ -2,7 +2,9 @@
 
 import errno
 import math
+import os
 import socket as system_socket
+import threading
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol, TypeAlias
 
@@ -10,7 +12,7 @@ import zmq
 
 from zspider.broker.codec import FRAME_BYTES_MAX
 from zspider.broker.token import Token
-from zspider.errors import ConfigError
+from zspider.errors import ConfigError, ShortageError, is_shortage, reason_of
 
 Socket: TypeAlias = zmq.Socket[bytes]
 Context: TypeAlias = zmq.Context[zmq.Socket[bytes]]
@@ -28,6 +30,7 @@ KEEPALIVE_IDLE_S = 10  # also keeps the mapping in a NAT router
 KEEPALIVE_S = 5  # with the above: who only receives notices a dead connection in 25 s
 KEEPALIVE_COUNT = 3
 BACKLOG = 1024
+SPARE = 24  # descriptors that have to be free for a context and its first sockets
 _ADDRESS_ERRORS = {
     errno.EADDRINUSE: "another program listens there",
     errno.EADDRNOTAVAIL: "this machine has no such address",
@@ -49,6 +52,41 @@ BULK = Tuning(hwm=8, buffer_bytes=256 * 1024, may_stall=True)
 ONE_BY_ONE = Tuning(
     hwm=1, buffer_bytes=256 * 1024, may_stall=True
 )  # what a processing slave takes is kept from the others
+
+
+def new_context(io_threads: int = 1) -> Context:
+    """A ZeroMQ context, whose threads run already.
+
+    libzmq ends the process when a thread or descriptor of a context cannot be had, and makes them with the first
+    socket. So it is seen before whether they can be. Raises ShortageError when not.
+    """
+    spare: list[int] = []
+    is_over = threading.Event()
+    threads = [threading.Thread(target=is_over.wait, daemon=True) for _ in range(io_threads + 2)]
+    try:
+        for _ in range(SPARE):
+            spare.append(os.eventfd(0, os.EFD_CLOEXEC))
+        for thread in threads:
+            thread.start()
+    except (OSError, RuntimeError, MemoryError) as exc:
+        if not is_shortage(exc):
+            raise
+        raise ShortageError(f"no socket can be opened now: {reason_of(exc)}") from exc
+    finally:
+        is_over.set()
+        for thread in threads:
+            if thread.ident is not None:
+                thread.join()
+        for fd in spare:
+            os.close(fd)
+    try:
+        context: Context = zmq.Context(io_threads=io_threads)
+        context.socket(zmq.PAIR).close()  # now, while there is room
+    except zmq.ZMQError as exc:
+        if not is_shortage(exc):
+            raise
+        raise ShortageError(f"no socket can be opened now: {exc}") from exc
+    return context
 
 
 class ServerKeys(Protocol):
@@ -84,7 +122,8 @@ def tune(socket: Socket, tuning: Tuning, *, ipv6: bool) -> None:
 def listen(socket: Socket, bind: str, port: int, keys: ServerKeys | None) -> int:
     """Bind to an address of this machine; port 0 picks a free one. Returns the port.
 
-    keys None: no encryption and nobody is asked who he is. Raises ConfigError when it cannot listen there.
+    keys None: no encryption and nobody is asked who he is. Raises ConfigError when it cannot listen there, and
+    ShortageError when it cannot now.
     """
     socket.backlog = BACKLOG
     if keys is not None:
@@ -96,6 +135,8 @@ def listen(socket: Socket, bind: str, port: int, keys: ServerKeys | None) -> int
     try:
         socket.bind(f"tcp://{bracketed(address)}:{port or '*'}")
     except zmq.ZMQError as exc:
+        if is_shortage(exc):
+            raise ShortageError(f"cannot listen on {bracketed(bind)}:{port} now: {exc}") from exc
         why = _ADDRESS_ERRORS.get(exc.errno or 0, str(exc))
         raise ConfigError(f"cannot listen on {bracketed(bind)}:{port}: {why}") from exc
     return int(socket.getsockopt_string(zmq.LAST_ENDPOINT).rpartition(":")[2])
@@ -151,5 +192,7 @@ def _own_address(bind: str) -> str:
     try:
         found = system_socket.getaddrinfo(bind.strip("[]"), None, type=system_socket.SOCK_STREAM)
     except OSError as exc:
+        if is_shortage(exc) or getattr(exc, "errno", None) == system_socket.EAI_MEMORY:
+            raise ShortageError(f"cannot listen on {bind} now: {reason_of(exc)}") from exc
         raise ConfigError(f"cannot listen on {bind}: it is not an address") from exc
     return str(found[0][4][0])

@@ -11,9 +11,9 @@ from zmq.utils import z85
 
 from zspider.broker.channel import Channel
 from zspider.broker.offenders import Seldom
-from zspider.broker.sockets import CONTROL, ZAP_DOMAIN, Context, Socket, wait_ms
+from zspider.broker.sockets import CONTROL, ZAP_DOMAIN, Context, Socket, new_context, wait_ms
 from zspider.broker.token import KEY_BYTES, Token
-from zspider.errors import ZspiderError
+from zspider.errors import ZspiderError, reason_of
 
 log = structlog.get_logger(__name__)
 ENDPOINT = "inproc://zeromq.zap.01"
@@ -42,14 +42,20 @@ class Zap:
         return self._thread
 
     def ensure(self) -> None:
-        """Start the thread again if it died. Call it now and then."""
+        """Start the thread again if it died; what cannot be had now is there at a later call. Call it now and then."""
         if self._thread.is_alive():
             return
         try:
             self._thread = self._start()
-        except (zmq.ZMQError, RuntimeError) as exc:  # no socket, or no thread just now: the next call will do it
-            if getattr(exc, "errno", 0) != errno.EADDRINUSE:  # ... or the dead one's socket is still closing
-                log.error("authenticator_down", reason=str(exc))
+        except (
+            zmq.ZMQError,
+            RuntimeError,
+            MemoryError,
+        ) as exc:  # no socket or thread just now: the next call will do it
+            if getattr(exc, "errno", None) == errno.EADDRINUSE:
+                return  # the dead thread's socket is still closing
+            if (held_back := self._seldom.may_log("down", time.monotonic())) is not None:
+                log.error("authenticator_down", reason=reason_of(exc), more=held_back)
         else:
             log.error("authenticator_restarted")
 
@@ -60,7 +66,7 @@ class Zap:
             socket.bind(ENDPOINT)
             thread = threading.Thread(target=self._serve, args=(socket,), name="zap", daemon=True)
             thread.start()
-        except (zmq.ZMQError, RuntimeError):
+        except BaseException:
             socket.close()
             raise
         return thread
@@ -97,7 +103,7 @@ def probe(endpoint: str, server: bytes, kind: int = zmq.DEALER) -> None:
 
     server: the master's public key in Z85. kind: a socket type that fits the one there.
     """
-    context: Context = zmq.Context()
+    context = new_context()
     channel = Channel(context, kind, endpoint, Token(server, _stranger[1]), CONTROL, ipv6="[" in endpoint)
     try:
         deadline = time.monotonic() + PROBE_S

@@ -9,8 +9,9 @@ import click
 
 from zspider import __version__
 from zspider.cli.journal import graded, is_journal
+from zspider.cli.log_stream import LogStream
 from zspider.cli.text import visible
-from zspider.errors import ExitCode, ZspiderError
+from zspider.errors import ExitCode, ZspiderError, is_shortage, reason_of
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells count
 PIPE_CLOSED = 141  # 128 + SIGPIPE: `zspiderd results ... | head` is no failure of ours
@@ -78,13 +79,15 @@ def zspiderd() -> None:
     zspiderd slave --master 192.168.1.3  on every other machine
 
     Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 69 master or database not reachable,
-    75 another master owns the database, 77 not allowed, 128 + N stopped by signal N.
+    71 no descriptor, process, memory or disk space left, 75 another master owns the database, 77 not allowed,
+    128 + N stopped by signal N.
     """
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb. Returns the exit code; an operator's mistake is one line per problem, never a traceback."""
     try:
+        _open_standard_streams()
         ended = zspiderd.main(args=arguments, prog_name="zspiderd", standalone_mode=False)
         sys.stdout.flush()
     except ZspiderError as exc:
@@ -97,12 +100,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (KeyboardInterrupt, click.Abort):
         return INTERRUPTED
     except (BrokenPipeError, _ReaderGone):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter's own flush fails
+        _forget_output()
         return PIPE_CLOSED
+    except (OSError, MemoryError, RuntimeError) as exc:
+        if not is_shortage(exc):
+            raise
+        _forget_output()
+        return _complain(f"cannot go on: {reason_of(exc)}", ExitCode.SHORTAGE)
     return int(ended) if isinstance(ended, int) else ExitCode.OK
+
+
+def _forget_output() -> None:
+    """What standard output did not take is left out, or the interpreter's own flush at its end would fail."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
+
+
+def _open_standard_streams() -> None:
+    """Let nothing that we open be taken for standard input, output or error: those that are closed lead nowhere."""
+    while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(fd, True)
+    os.close(fd)
 
 
 def _complain(text: str, exit_code: int) -> int:
     lines = "\n".join(f"zspiderd: {visible(line)}" for line in text.splitlines() or [""])
-    sys.stderr.write((graded(lines, "error") if is_journal(sys.stderr) else lines) + "\n")
+    LogStream(sys.stderr).write((graded(lines, "error") if is_journal(sys.stderr) else lines) + "\n")
     return int(exit_code)

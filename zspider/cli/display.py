@@ -6,13 +6,14 @@ It goes to standard error; standard output holds the summary alone.
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TextIO
+from typing import TextIO, cast
 
 from rich.console import Console
 from rich.progress import BarColumn, SpinnerColumn, TaskProgressColumn, TextColumn
 from rich.progress import Progress as Bar
 from rich.table import Column
 
+from zspider.cli.log_stream import LogStream
 from zspider.cli.output import span
 from zspider.cli.text import visible
 from zspider.roles.progress import Progress, View
@@ -21,12 +22,13 @@ LINE_S = 5.0  # between two lines in a pipe
 
 
 @contextmanager
-def shown(stream: TextIO) -> Iterator[View]:
-    """A view on this stream, as fits what the stream is."""
-    if not stream.isatty():
-        yield Lines(stream)
+def shown(stream: TextIO | None) -> Iterator[View]:
+    """A view on this stream, as fits what the stream is. One that cannot be written ends no run."""
+    out = cast(TextIO, LogStream(stream))
+    if not out.isatty():
+        yield Lines(out)
         return
-    console = Console(file=stream)
+    console = Console(file=out)
     words = TextColumn("{task.description}", table_column=Column(ratio=1, overflow="fold"))  # nothing is cut off
     columns = (SpinnerColumn(), BarColumn(bar_width=16), TaskProgressColumn(), words)
     with Bar(*columns, console=console, transient=False) as bar:

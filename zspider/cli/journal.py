@@ -2,12 +2,18 @@
 
 import os
 from collections.abc import Mapping
-from typing import TextIO
+from typing import Protocol
 
 PRIORITIES = {"critical": "<2>", "error": "<3>", "warning": "<4>", "info": "<6>", "debug": "<7>"}
 
 
-def is_journal(stream: TextIO, environment: Mapping[str, str] | None = None) -> bool:
+class HasDescriptor(Protocol):
+    """A stream that a file of the system is behind, or not: then OSError or ValueError is raised."""
+
+    def fileno(self) -> int: ...
+
+
+def is_journal(stream: HasDescriptor, environment: Mapping[str, str] | None = None) -> bool:
     """Whether what is written to `stream` goes to the journal.
 
     environment: os.environ when None. Its JOURNAL_STREAM has the device and inode of the stream that does

@@ -10,11 +10,12 @@ import threading
 import traceback
 from collections.abc import MutableMapping
 from types import TracebackType
-from typing import Any, TextIO
+from typing import Any, TextIO, cast
 
 import structlog
 
 from zspider.cli.journal import graded, is_journal
+from zspider.cli.log_stream import LogStream
 from zspider.cli.text import TEXT_CHARS_MAX, visible
 from zspider.settings import LogSettings
 
@@ -23,7 +24,7 @@ _Event = MutableMapping[str, Any]
 
 def set_up(settings: LogSettings, stream: TextIO | None = None) -> None:
     """Send all logging of this process to `stream` (standard error when None) as the settings say."""
-    out = stream or sys.stderr
+    out = LogStream(stream or sys.stderr)
     level = getattr(logging, settings.level.upper())
     is_ours = is_journal(out)
     stamp = [] if is_ours else [structlog.processors.TimeStamper(fmt="iso", utc=True)]
@@ -33,10 +34,10 @@ def set_up(settings: LogSettings, stream: TextIO | None = None) -> None:
             structlog.processors.add_log_level,
             *stamp,
             structlog.processors.format_exc_info,
-            *(_for_journal(settings.format) if is_ours else _renderers(settings.format, out)),
+            *(_for_journal(settings.format, out) if is_ours else _renderers(settings.format, out)),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.WriteLoggerFactory(out),
+        logger_factory=structlog.WriteLoggerFactory(cast(TextIO, out)),
         cache_logger_on_first_use=False,  # a second set_up (a reload) must reach loggers made before it
     )
     _adopt_standard_logging(max(level, logging.WARNING))
@@ -44,9 +45,9 @@ def set_up(settings: LogSettings, stream: TextIO | None = None) -> None:
         _grade_crashes(out)
 
 
-def _for_journal(form: str) -> list[Any]:
+def _for_journal(form: str, out: LogStream) -> list[Any]:
     """The same lines with their priorities. The console's columns and colours are for terminals."""
-    *steps, last = _renderers("json", sys.stderr) if form == "json" else (_harmless, plain)
+    *steps, last = _renderers("json", out) if form == "json" else (_harmless, plain)
 
     def rendered(logger: object, method: str, event: _Event) -> str:
         level = str(event.get("level", method))
@@ -55,7 +56,7 @@ def _for_journal(form: str) -> list[Any]:
     return [*steps, rendered]
 
 
-def _grade_crashes(out: TextIO) -> None:
+def _grade_crashes(out: LogStream) -> None:
     """Have the traceback that ends a process or thread of ours stand in the journal as what it is."""
 
     def crashed(kind: type[BaseException], error: BaseException | None, where: TracebackType | None) -> None:
@@ -71,7 +72,7 @@ def _grade_crashes(out: TextIO) -> None:
     threading.excepthook = thread_crashed
 
 
-def _renderers(form: str, out: TextIO) -> list[Any]:
+def _renderers(form: str, out: LogStream) -> list[Any]:
     if form == "json":
         return [_short, structlog.processors.JSONRenderer(default=str)]
     if form == "console" or out.isatty():

@@ -13,7 +13,7 @@ from time import monotonic
 
 import pycurl
 
-from zspider.errors import FetchError
+from zspider.errors import FetchError, is_shortage
 from zspider.fetch import results
 from zspider.fetch.addresses import is_private_host
 from zspider.fetch.handle import Handle
@@ -28,6 +28,7 @@ from zspider.settings import FetchSettings
 
 # What libcurl says, without an error number of the system, when it cannot open a socket.
 _WITHOUT_DESCRIPTOR = (pycurl.E_COULDNT_CONNECT, pycurl.E_COULDNT_RESOLVE_HOST)
+UNWATCHED_S = 0.05  # how often a socket is tried to be watched that could not be
 IDLE_CONNECTIONS_MAX = 1000  # kept open for the next request to the same server, unless more work at once
 
 _EPOLL_FLAGS = {
@@ -55,6 +56,7 @@ class FetchPool:
         self._multi.setopt(pycurl.M_MAXCONNECTS, max(concurrency, min(2 * concurrency, IDLE_CONNECTIONS_MAX)))
         self._timer: float | None = None  # monotonic; when libcurl wants to be called
         self._watched: set[int] = set()
+        self._unwatched: dict[int, int] = {}  # sockets and flags that epoll had no memory for
         self._free: list[Handle] = []
         self._busy: dict[pycurl.Curl, Transfer] = {}
         self._transfers: dict[int, Transfer] = {}
@@ -78,6 +80,8 @@ class FetchPool:
         dues = [transfer.deadline for waiting in self._parked.values() for transfer in waiting]
         if self._timer is not None:
             dues.append(self._timer)
+        if self._unwatched:
+            dues.append(monotonic() + UNWATCHED_S)
         return max(0.0, min(dues) - monotonic()) if dues else None
 
     @property
@@ -102,6 +106,9 @@ class FetchPool:
             self._timer = None
             self._multi.socket_action(pycurl.SOCKET_TIMEOUT, 0)
             self._on_timer(self._multi.timeout())  # it may have found its own clock a moment behind ours
+        for fd in list(self._unwatched):
+            if self._watch(fd, self._unwatched.pop(fd)):
+                self._multi.socket_action(fd, 0)  # libcurl looks for itself
         for fd, events in self._epoll.poll(0):
             if fd in self._watched:  # an earlier action of this round may have closed it
                 self._multi.socket_action(fd, _curl_events(events))
@@ -138,6 +145,7 @@ class FetchPool:
     def _on_socket(self, what: int, fd: int, _multi: object, _data: object) -> None:
         if what == pycurl.POLL_REMOVE:
             self._watched.discard(fd)
+            self._unwatched.pop(fd, None)
             try:
                 self._epoll.unregister(fd)
             except OSError:
@@ -145,8 +153,19 @@ class FetchPool:
         elif fd in self._watched:
             self._epoll.modify(fd, _EPOLL_FLAGS[what])
         else:
-            self._epoll.register(fd, _EPOLL_FLAGS[what])
-            self._watched.add(fd)
+            self._watch(fd, _EPOLL_FLAGS[what])
+
+    def _watch(self, fd: int, flags: int) -> bool:
+        """Wait for a socket. False: there is no memory for that; the next steps try again, for libcurl takes no no."""
+        try:
+            self._epoll.register(fd, flags)
+        except OSError as exc:
+            if not is_shortage(exc):
+                raise
+            self._unwatched[fd] = flags
+            return False
+        self._watched.add(fd)
+        return True
 
     def _on_timer(self, timeout_ms: int) -> None:
         self._timer = None if timeout_ms < 0 else monotonic() + timeout_ms / 1000

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from zspider.errors import ConfigError
+from zspider.errors import ConfigError, ShortageError, is_shortage
 from zspider.roles.limits import daemon_environment
 
 _PR_SET_PDEATHSIG = 1  # prctl(2)
@@ -28,24 +28,40 @@ class Child:
         extra_environment: Mapping[str, str] | None = None,
         keep_fds: Sequence[int] = (),
     ) -> None:
-        """arguments: the verb and its flags. keep_fds: descriptors that stay open in the child."""
+        """arguments: the verb and its flags. keep_fds: descriptors that stay open in the child.
+
+        Raises ConfigError when its log cannot be written, ShortageError when it cannot be started now.
+        """
         self.name = name
         self.log = log
         try:
             out = log.open("wb")
         except OSError as exc:
-            raise ConfigError(f"{log}: cannot be written: {exc.strerror}") from exc
-        with out:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "zspider.cli", *arguments],
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=out,
-                env={**daemon_environment(), **(extra_environment or {})},
-                pass_fds=keep_fds,
-                start_new_session=True,
-            )
-        self.pidfd = os.pidfd_open(self._process.pid)
+            kind = ShortageError if is_shortage(exc) else ConfigError
+            raise kind(f"{log}: cannot be written: {exc.strerror}") from exc
+        try:
+            with out:
+                self._process = subprocess.Popen(
+                    [sys.executable, "-m", "zspider.cli", *arguments],
+                    stdin=subprocess.DEVNULL,
+                    stdout=out,
+                    stderr=out,
+                    env={**daemon_environment(), **(extra_environment or {})},
+                    pass_fds=keep_fds,
+                    start_new_session=True,
+                )
+            self.pidfd = self._watched()
+        except OSError as exc:
+            raise ShortageError(f"the {name} cannot be started: {exc.strerror}") from exc
+
+    def _watched(self) -> int:
+        """A descriptor that tells of its end; without one, it is ended at once."""
+        try:
+            return os.pidfd_open(self._process.pid)
+        except OSError:
+            self._process.kill()
+            self._process.wait()
+            raise
 
     @property
     def exit_code(self) -> int | None:

@@ -11,6 +11,7 @@ from zspider.fetch import Fetched
 from zspider.roles.answers import UNKNOWN
 from zspider.roles.held import Lease
 from zspider.roles.merge import LateConfig
+from zspider.script.deadline import time_limit_of
 from zspider.task import GUARDED, End, Grant, Outcome, Status, is_message, usual_taskid
 
 TASK_PACK = 1  # pyspider's `type` of an ordinary task
@@ -134,9 +135,7 @@ def failed(lease: Lease, end: End, reason: str) -> bytes:
 
 def time_limit_s(page: Page, default_s: float) -> float:
     """How long the page's callback may run."""
-    process = page.task.get("process")
-    own = process.get("process_time_limit") if isinstance(process, dict) else None
-    return float(own) if isinstance(own, int | float) and own > 0 else default_s
+    return time_limit_of(page.task, default_s) or default_s
 
 
 def _part(body: dict[str, Any], name: str) -> dict[str, Any]:

@@ -5,6 +5,7 @@ import secrets
 import signal
 from pathlib import Path
 
+from zspider.errors import is_shortage
 from zspider.roles.limits import script_environment
 
 VARIABLE = "_ZSPIDER_PROCESSOR"
@@ -23,26 +24,42 @@ class Mark:
         name, _, value = self._entry.partition("=")
         return {**script_environment(), name: value}
 
-    def kill_all(self) -> None:
-        """Kill every process that has the mark."""
-        for _ in range(PASSES_MAX):
-            if not [pid for pid in _pids() if self._kill(pid)]:
-                return
+    def kill_all(self) -> bool:
+        """Kill every process that has the mark. Safe to repeat.
+
+        False: they could not all be looked at, as when no descriptor is left; call it again later.
+        """
+        try:
+            for _ in range(PASSES_MAX):
+                if not [pid for pid in _pids() if self._kill(pid)]:
+                    break
+        except OSError as exc:
+            if not is_shortage(exc):
+                raise
+            return False
+        return True
 
     def _kill(self, pid: int) -> bool:
         try:
             pidfd = os.pidfd_open(pid)  # first: what is read and killed after it is the same process
-        except OSError:
-            return False  # it has ended
+        except OSError as exc:
+            return _is_gone(exc)
         try:
             if self._entry.encode() not in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
                 return False
             signal.pidfd_send_signal(pidfd, signal.SIGKILL)
-        except OSError:
-            return False  # another user's, or it has ended
+        except OSError as exc:
+            return _is_gone(exc)
         finally:
             os.close(pidfd)
         return True
+
+
+def _is_gone(error: OSError) -> bool:
+    """False, for it was not killed: it has ended, or is another user's. Raises a shortage, which says nothing of it."""
+    if is_shortage(error):
+        raise error
+    return False
 
 
 def _pids() -> list[int]:

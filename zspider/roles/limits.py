@@ -11,6 +11,7 @@ _PR_SET_DUMPABLE = 4
 _PR_SET_NO_NEW_PRIVS = 38
 DESCRIPTORS_MAX = 1024  # of a process that runs scripts: select() can do no more, and the slave may have 65,536
 UMASK = 0o077
+ALLOCATION_PART = 8  # of all memory: what one ordinary allocation asks for at most; a list grows by so much at a time
 # Variables that are not for scripts: settings and tokens of ours, and what systemd tells its service.
 _FOR_THE_SERVICE_ALONE = ("NOTIFY_SOCKET", "WATCHDOG_", "LISTEN_")
 _NOT_FOR_SCRIPTS = ("ZSPIDER_", "CREDENTIALS_DIRECTORY", "JOURNAL_STREAM", *_FOR_THE_SERVICE_ALONE)
@@ -83,6 +84,18 @@ def limit_memory(more_bytes: int) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (most, hard))
 
 
+def has_met_memory_limit() -> bool:
+    """Whether the address space has been, ever, so large that an ordinary allocation may have failed."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    if soft == resource.RLIM_INFINITY:
+        return False
+    lift_memory_limit()  # or there is no memory to look with
+    try:
+        return _status_bytes("VmPeak") >= soft - soft // ALLOCATION_PART
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+
+
 def lift_memory_limit() -> None:
     """Undo `limit_memory`, for a process that has met its limit and shall say so before it ends."""
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
@@ -96,5 +109,9 @@ def resident_bytes() -> int:
 
 def peak_bytes() -> int:
     """The most memory this process has had in RAM. (getrusage counts what its parent had before exec, too.)"""
-    (line,) = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM:")]
+    return _status_bytes("VmHWM")
+
+
+def _status_bytes(name: str) -> int:
+    (line,) = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(f"{name}:")]
     return int(line.split()[1]) * 1024

@@ -117,6 +117,7 @@ class Master:
             return self._serve(hub, keys)
         finally:
             hub.close()
+            self._notify.close()
 
     def _serve(self, hub: Hub, keys: MasterKeys) -> ExitCode:
         rules = SchedulerRules(has_recrawl=not self._is_oneshot, waiting_max=self._settings.limits.waiting)
@@ -276,9 +277,17 @@ class _Loop:
         deletions.look()  # what the last master began to remove
 
     def run(self) -> ExitCode:
-        """Until a signal; raises OwnedElsewhere when another master took the database."""
-        while not self._master.stops:
-            self.step()
+        """Until a signal; raises OwnedElsewhere when another master took the database.
+
+        When memory runs out in the middle of a turn, what is in memory may be half done, so the master ends: what
+        arrived is committed, and a new one begins from the database.
+        """
+        try:
+            while not self._master.stops:
+                self.step()
+        except MemoryError:
+            log.error("out_of_memory", advice="it ends, and loses nothing when it is started again", exc_info=True)
+            return ExitCode.SHORTAGE if self._drain() == ExitCode.OK else ExitCode.FAILED
         return self._drain()
 
     def step(self, *, may_grant: bool = True) -> None:

@@ -64,6 +64,7 @@ class Processing:
         self.scripts = ScriptsKept()
         self.projects = ProjectsWanted()
         self._default_limit_s = settings.processor.process_time_limit_s
+        self._memory_bytes = settings.processor.memory_bytes
         self._held = held
         self._customer = customer
         self._processors = Processors(settings)
@@ -316,11 +317,13 @@ class Processing:
         lease.deaths += fallen.is_charged
         if lease.deaths >= DEATHS_MAX:
             self._dispatch.drop(lease.serial)
-            self._customer.on_outcome(lease, failed(lease, End.FATAL, _verdict(death)))
+            self._customer.on_outcome(lease, failed(lease, End.FATAL, self._verdict(death)))
         elif fallen.is_loose:
             self._dispatch.put(lease.serial, first=True, alone=True)
 
-
-def _verdict(death: Death) -> str:
-    said = f"; it last wrote: {death.last_words}" if death.last_words else ""
-    return f"killed its processor {DEATHS_MAX} times: {death.how}, peak memory {death.peak_bytes >> 20} MiB{said}"
+    def _verdict(self, death: Death) -> str:
+        said = f"; it last wrote: {death.last_words}" if death.last_words else ""
+        limit = self._memory_bytes >> 20
+        over = f" (over {limit:,} MiB, processor.memory_bytes)" if death.peak_bytes >= self._memory_bytes else ""
+        peak = f"{death.peak_bytes >> 20} MiB{over}"
+        return f"killed its processor {DEATHS_MAX} times: {death.how}, peak memory {peak}{said}"

@@ -37,6 +37,7 @@ from zspider.broker.pipe import Pipe
 from zspider.roles.limits import (
     die_with_parent,
     give_up_rights,
+    has_met_memory_limit,
     lift_memory_limit,
     limit_memory,
     own_session,
@@ -56,7 +57,7 @@ from zspider.roles.repeats import Repeats
 from zspider.roles.running import Running
 from zspider.script import shim
 from zspider.script.deadline import SLOW_S, Deadline, standing_still
-from zspider.script.errors import LoadError, ProjectImportError
+from zspider.script.errors import LoadError, ProjectImportError, is_of_memory
 from zspider.script.loader import LoadedScript, ProjectFacts, load
 from zspider.script.logs import captured
 from zspider.script.projects import ProjectFinder, ProjectText
@@ -197,8 +198,10 @@ class Processor:
             weight = self._weight = resident_bytes()
         return weight
 
-    def _on_memory_error(self) -> str:
-        """The memory limit was met: make room to say so, and end after this page."""
+    def _on_memory_error(self, error: BaseException) -> str:
+        """If an error means that the memory limit was met: make room to say so, and end after this page; else ""."""
+        if not isinstance(error, MemoryError) and not (is_of_memory(error) and has_met_memory_limit()):
+            return ""
         lift_memory_limit()
         self._is_exhausted = True
         limit = self._options.memory_bytes >> 20
@@ -280,10 +283,11 @@ class Processor:
         try:
             with captured(), deadline:
                 return load({"name": page.project_name, **_facts(page).as_project()}, text)
-        except (LoadError, MemoryError) as error:
-            if isinstance(error, MemoryError) or isinstance(error.__cause__, MemoryError):
-                return LoadError(f"MemoryError: {self._on_memory_error()}")
-            return error
+        except MemoryError as error:
+            return LoadError(f"MemoryError: {self._on_memory_error(error)}")
+        except LoadError as error:
+            said = self._on_memory_error(error.__cause__) if error.__cause__ is not None else ""
+            return LoadError(f"MemoryError: {said}") if said else error
         except TimeoutError as error:  # it struck between the script's end and ours
             return LoadError(f"TimeoutError: {error}")
         finally:

@@ -8,13 +8,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Collection, Iterator
+from contextlib import ExitStack
 from typing import NamedTuple
 
 import structlog
 
 from zspider.broker.messages import AnyMessage, Stop
 from zspider.broker.pipe import Pipe
-from zspider.errors import ProtocolError
+from zspider.errors import ProtocolError, is_shortage, reason_of
 from zspider.roles.leftovers import Mark
 from zspider.roles.output_log import OutputLog
 from zspider.roles.running import Running
@@ -23,6 +24,8 @@ from zspider.settings import SlaveFile
 log = structlog.get_logger(__name__)
 REAP_S = 0.02  # how often a process that was told to end is looked at
 RESTART_S = (0.5, 30.0)  # pause after one that died before it was up: first and longest, doubling
+SHORTAGE_S = (0.5, 4.0)  # the same after one that could not be started: to try again costs little
+SWEEP_S = 1.0  # how often what a dead process left is looked for again, when that was not possible
 BROKEN = 3  # so many deaths in a row before any was up: processors do not work on this machine
 STOP_S = 1.0  # from Stop, or from the end of its pipe, to SIGKILL: it may write why it ends
 READ_BYTES = 64 * 1024
@@ -45,25 +48,27 @@ class _Process:
     """One process and our ends of what connects us to it."""
 
     def __init__(self, command: list[str]) -> None:
-        self.pipe, theirs = Pipe.pair()
-        self.running, running_fd = Running.pair()
-        self.mark = Mark()
-        with theirs, os.fdopen(running_fd, "rb"):
-            self.popen = subprocess.Popen(
-                [*command, "--pipe", str(theirs.fileno()), "--running", str(running_fd)],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                bufsize=0,
-                env={**_ALLOCATOR, **self.mark.environment},
-                pass_fds=[theirs.fileno(), running_fd],
-            )
-        assert self.popen.stdout is not None
-        self.out = self.popen.stdout.fileno()
-        os.set_blocking(self.out, False)
-        self.pidfd = os.pidfd_open(self.popen.pid)
+        """Raises OSError or MemoryError when something that it needs cannot be had; nothing of it is left then."""
+        with ExitStack() as undo:
+            self.pipe, theirs = Pipe.pair()
+            undo.callback(self.pipe.close)
+            with theirs:
+                self.running, running_fd = Running.pair()
+                undo.callback(self.running.close)
+                self.mark = Mark()
+                try:
+                    self.popen = self._start(command, theirs.fileno(), running_fd)
+                finally:
+                    os.close(running_fd)
+            undo.callback(self._abandon)
+            assert self.popen.stdout is not None
+            self.out = self.popen.stdout.fileno()
+            os.set_blocking(self.out, False)
+            self.pidfd = os.pidfd_open(self.popen.pid)
+            undo.pop_all()
         self.output = OutputLog()
         self.is_up = False  # it has said something
+        self.is_swept = False  # it is dead, and so is all that it had started
         self.scripts: set[bytes] = set()  # it has the text
         self.loaded: set[bytes] = set()  # it has run pages of it
         self.is_retired = False
@@ -71,6 +76,22 @@ class _Process:
         self.has_ended = False
         self.how = ""
         self.peak_bytes = 0
+
+    def _start(self, command: list[str], pipe_fd: int, running_fd: int) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            [*command, "--pipe", str(pipe_fd), "--running", str(running_fd)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            bufsize=0,
+            env={**_ALLOCATOR, **self.mark.environment},
+            pass_fds=[pipe_fd, running_fd],
+        )
+
+    def _abandon(self) -> None:
+        """It runs, and cannot be watched: end it before it has done anything."""
+        with self.popen:
+            self.kill()
 
     @property
     def fds(self) -> set[int]:
@@ -92,7 +113,7 @@ class _Process:
         if ended is None:
             return False
         self.kill()  # its children, while the dead process still keeps the number of the group
-        self.mark.kill_all()  # and those that have left the group
+        self.is_swept = self.mark.kill_all()  # and those that have left the group
         _, status, usage = os.wait4(self.popen.pid, 0)
         self.popen.returncode = os.waitstatus_to_exitcode(status)
         self.how = _how(self.popen.returncode)
@@ -126,6 +147,8 @@ class Processors:
         self._start_at = dict.fromkeys(range(self.count), 0.0)  # those that do not run
         self._failures = dict.fromkeys(range(self.count), 0)  # deaths in a row before it was up
         self._by_pipe: dict[Pipe, int] = {}
+        self._unswept: list[Mark] = []  # of dead processes that may have left something behind
+        self._sweep_at = 0.0
         self.is_stopping = False
 
     @property
@@ -152,6 +175,7 @@ class Processors:
         """Seconds until `step` has something to do."""
         dues = [] if self.is_stopping else list(self._start_at.values())
         dues += [process.kill_at for process in self._processes.values() if process.kill_at < math.inf]
+        dues += [self._sweep_at] if self._unswept else []
         return max(0.0, min(dues) - now) if dues else None
 
     def step(self, now: float) -> None:
@@ -160,11 +184,13 @@ class Processors:
             if process.kill_at <= now:
                 process.kill()
                 process.kill_at = math.inf
+        if self._unswept and now >= self._sweep_at:
+            self._sweep_at = now + SWEEP_S
+            self._sweep()
         if self.is_stopping:
             return
         for index in [index for index, at in self._start_at.items() if at <= now]:
-            del self._start_at[index]
-            self._spawn(index)
+            self._spawn(index, now)
 
     def read(self, ready_fds: set[int], now: float) -> None:
         """Take in output and ends."""
@@ -243,11 +269,9 @@ class Processors:
         self._read_output(index, process, now)
         del self._by_pipe[process.pipe]
         process.close()
-        pause_s = 0.0
-        if not process.is_up:
-            self._failures[index] += 1
-            pause_s = min(RESTART_S[1], RESTART_S[0] * 2 ** (self._failures[index] - 1))
-        self._start_at[index] = now + pause_s
+        if not process.is_swept:
+            self._leave_unswept(process.mark)
+        self._start_at[index] = now if process.is_up else now + self._pause_s(index, RESTART_S)
         return Death(process.how, process.peak_bytes, process.output.last_words(), process.is_retired)
 
     def stop(self) -> None:
@@ -268,21 +292,48 @@ class Processors:
                     process.kill()
                 time.sleep(REAP_S)
             process.close()
+            if not process.is_swept:
+                self._leave_unswept(process.mark)
         self._processes.clear()
         self._by_pipe.clear()
+        self._sweep()  # with the descriptors that are free now
 
-    def _spawn(self, index: int) -> None:
+    def _spawn(self, index: int, now: float) -> None:
+        """Start a process; one that cannot be started counts as one that died before it was up."""
         command = [*self._command, "--index", str(index), "--parent", str(os.getpid())]
-        process = self._processes[index] = _Process(command)
+        try:
+            process = _Process(command)
+        except (OSError, MemoryError) as exc:
+            pause_s = self._pause_s(index, SHORTAGE_S)
+            self._start_at[index] = now + pause_s
+            log.error("processor_not_started", processor=index, reason=reason_of(exc), again_in_s=pause_s)
+            return
+        del self._start_at[index]
+        self._processes[index] = process
         self._by_pipe[process.pipe] = index
+
+    def _pause_s(self, index: int, limits: tuple[float, float]) -> float:
+        """Count one more that was never up; returns how long to wait with the next."""
+        self._failures[index] += 1
+        return float(min(limits[1], limits[0] * 2 ** min(self._failures[index] - 1, 10)))
+
+    def _leave_unswept(self, mark: Mark) -> None:
+        log.warning("leftovers_not_looked_for", advice="no descriptor or memory is left; tried again until there is")
+        self._unswept.append(mark)
+
+    def _sweep(self) -> None:
+        """End what dead processes have left, if it was not possible at their death."""
+        self._unswept = [mark for mark in self._unswept if not mark.kill_all()]
 
     def _read_output(self, index: int, process: _Process, now: float) -> None:
         if process.out < 0:
             return
         try:
             data = os.read(process.out, READ_BYTES)
-        except BlockingIOError:
-            return
+        except OSError as exc:
+            if is_shortage(exc):  # or there is nothing
+                return
+            raise
         if not data:
             process.out = -1  # closed; its end is told by the pidfd
             return

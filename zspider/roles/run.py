@@ -163,7 +163,8 @@ class _Run:
             if self._stop.wait(0.02):
                 raise KeyboardInterrupt
             _check(master)
-        raise MasterUnavailable(f"the master did not start within {START_S:g} s; its log is {master.log}")
+        why = f": {said}" if (said := master.last_words()) else ""
+        raise MasterUnavailable(f"the master did not start within {START_S:g} s{why} (its log is {master.log})")
 
     # --- the project ------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO
 
-from zspider.errors import ConfigError, OwnedElsewhere
+from zspider.errors import ConfigError, OwnedElsewhere, ShortageError, is_shortage
 
 MARK = "run.json"  # says that `zspiderd run` made this directory
 RUN_LOCK = "run.lock"  # held by a run
@@ -50,7 +50,7 @@ def opened(
     fresh: delete what an earlier run left. wait: sleeps so many seconds; true ends the waiting for children of
     a run that was killed. say: is told that we wait.
     Raises ConfigError for a directory that `zspiderd run` did not make, so that no other crawl is touched,
-    and OwnedElsewhere while another run uses it.
+    OwnedElsewhere while another run uses it, and ShortageError when the disk is full or no descriptor is left.
     """
     with ExitStack() as stack:
         try:
@@ -61,15 +61,22 @@ def opened(
             run_lock = stack.enter_context((directory / RUN_LOCK).open("a"))
             child_lock = stack.enter_context((directory / CHILD_LOCK).open("a"))
         except OSError as exc:
-            raise ConfigError(f"{directory}: {exc.strerror}") from exc
+            raise _refusal(directory, exc) from exc
         if not _is_locked(run_lock):
             raise OwnedElsewhere(f"{directory}: another `zspiderd run` works here")
         _wait_for_children(directory, child_lock, wait, say)
-        (directory / MARK).write_text(json.dumps({"script": str(script.resolve())}) + "\n")
-        if fresh:
-            for name in OURS:
+        try:
+            (directory / MARK).write_text(json.dumps({"script": str(script.resolve())}) + "\n")
+            for name in OURS if fresh else ():
                 (directory / name).unlink(missing_ok=True)
+        except OSError as exc:
+            raise _refusal(directory, exc) from exc
         yield child_lock.fileno()
+
+
+def _refusal(directory: Path, error: OSError) -> ConfigError | ShortageError:
+    kind = ShortageError if is_shortage(error) else ConfigError
+    return kind(f"{directory}: {error.strerror}")
 
 
 def _wait_for_children(

@@ -23,10 +23,17 @@ class Running:
 
     @classmethod
     def pair(cls) -> tuple[Self, int]:
-        """Our end, and a descriptor for a child to inherit: close it here once the child has it."""
+        """Our end, and a descriptor for a child to inherit: close it here once the child has it.
+
+        Raises OSError when there is no descriptor or memory for them.
+        """
         fd = os.memfd_create("zspider-running")
-        os.truncate(fd, _BYTES)
-        return cls(os.dup(fd)), fd
+        try:
+            os.truncate(fd, _BYTES)
+            return cls(os.dup(fd)), fd
+        except BaseException:
+            os.close(fd)
+            raise
 
     @property
     def page(self) -> int:

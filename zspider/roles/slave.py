@@ -16,7 +16,7 @@ from zspider.broker import messages as m
 from zspider.broker.address import Address
 from zspider.broker.link import Link, Polled, Refusal
 from zspider.broker.token import Token
-from zspider.errors import ExitCode
+from zspider.errors import ExitCode, ShortageError
 from zspider.roles import garbage
 from zspider.roles.clock import SYSTEM_CLOCK, Clock
 from zspider.roles.delivery import LOOK_S, Delivery
@@ -81,6 +81,7 @@ class Slave:
         self._drain: Drain | None = None
         self._is_up = False  # Welcome was received on these sockets
         self._has_push_room = True  # the outcomes socket has room
+        self._has_no_memory = False
         self._announced = 0  # the window, in the last Hello or heartbeat
         self._status_at = 0.0
         self._look_at = 0.0  # when the ways to the master are looked at
@@ -95,11 +96,14 @@ class Slave:
                 self.start()
                 garbage.look_seldom()
                 while not self.is_done:
-                    self.step()
+                    try:
+                        self.step()
+                    except MemoryError:
+                        self._out_of_memory()
             finally:
                 self.close()
         log.info("slave_ended", fetched=self.work.fetched, processed=self.work.processed)
-        return ExitCode.OK
+        return ExitCode.SHORTAGE if self._has_no_memory else ExitCode.OK
 
     def start(self) -> None:
         """Open the connection, if there is a token. Raises ConfigError for a malformed one."""
@@ -108,6 +112,18 @@ class Slave:
         if token is not None or not self._has_token:
             self._link = self._connect(self._address, token)
         self._notify.ready()
+
+    def _out_of_memory(self) -> None:
+        """A turn ended in the middle, and may have left something half done: give back what is held, and end."""
+        if self._has_no_memory:
+            raise MemoryError
+        self._has_no_memory = True
+        log.error("out_of_memory", advice="it gives back what it holds and ends", exc_info=True)
+        now = self._clock.monotonic()
+        if self._drain is None:
+            self.stop(now)
+        if self._drain is not None:
+            self._drain.now()
 
     @property
     def is_done(self) -> bool:
@@ -148,6 +164,7 @@ class Slave:
             self._link.close()
             self._link = None
         self._signals.close()
+        self._notify.close()
 
     # --- Work's voice ---------------------------------------------------------------------------
 
@@ -169,8 +186,12 @@ class Slave:
         if self._drain is None and now >= self._open_at:
             self._open_at = now + NO_TOKEN_RETRY_S
             if (token := self._tokens.again()) is not None:
-                self._link = self._connect(self._address, token)
-                self.membership.rebuilt(self._clock.boottime())
+                try:
+                    self._link = self._connect(self._address, token)
+                except ShortageError as exc:
+                    log.warning("no_socket", reason=str(exc))
+                else:
+                    self.membership.rebuilt(self._clock.boottime())
         self._report(now)
 
     def _wait_s(self, link: Link, most: float) -> float:

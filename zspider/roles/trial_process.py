@@ -29,7 +29,7 @@ from zspider.roles.trial_child import (
     Stepped,
     Unloadable,
 )
-from zspider.script.runner import time_limit_of
+from zspider.script.deadline import time_limit_of
 from zspider.script.trial import UnusableTask
 from zspider.settings import SlaveFile
 from zspider.task import End

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 
 import structlog
 
-from zspider.errors import StorageUnavailable, ZspiderError
+from zspider.errors import StorageUnavailable, ZspiderError, reason_of
 from zspider.roles.clock import SYSTEM_CLOCK, Clock
 from zspider.roles.unforeseen import unforeseen
 from zspider.settings import StorageSettings
@@ -192,7 +192,7 @@ class Writer:
         while True:
             try:
                 return self._once(work)
-            except StorageUnavailable:
+            except (StorageUnavailable, MemoryError):  # the transaction was rolled back: it may be made again
                 if self._stop.wait(pause_s):
                     raise _Stopped from None
             pause_s = min(2 * pause_s, RETRY_S[1])
@@ -201,9 +201,9 @@ class Writer:
         """Run, and note whether the database is there."""
         try:
             value = work()
-        except StorageUnavailable as exc:
+        except (StorageUnavailable, MemoryError) as exc:
             if not self.is_away:
-                log.error("database_away", reason=str(exc))
+                log.error("database_away", reason=reason_of(exc))
             self.is_away = True
             raise
         if self.is_away:

@@ -5,11 +5,13 @@ Code that never comes back to the interpreter cannot be stopped so; the slave en
 
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from time import monotonic  # by itself: a script may replace what `time` holds
 from types import FrameType, TracebackType
+from typing import Any
 
+TIME_LIMIT_MAX_S = 86_400  # as of processor.process_time_limit_s; a timer of the system knows no more than 2**63 ns
 SLOW_S = 0.004  # user code that runs longer is slow
 REPEAT_S = 1.0  # raised again this long after, for code that swallows it: `except: pass` in a loop
 
@@ -104,6 +106,18 @@ def _handle_alarms() -> None:
 def _on_alarm(number: int, frame: FrameType | None) -> None:
     if _running:
         _running[-1].strike()
+
+
+def time_limit_of(task: Mapping[str, Any], default_s: float | None) -> float | None:
+    """How many seconds a task's callback may run: its own `process_time_limit`, at most a day, else the default.
+
+    What is no number above 0 (True, NaN, text) counts as none.
+    """
+    process = task.get("process")
+    own = process.get("process_time_limit") if isinstance(process, dict) else None
+    if isinstance(own, bool) or not isinstance(own, int | float) or not own > 0:
+        return default_s
+    return float(min(own, TIME_LIMIT_MAX_S))
 
 
 def standing_still() -> AbstractContextManager[None]:

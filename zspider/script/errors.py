@@ -4,9 +4,11 @@ import traceback
 from pathlib import Path
 from types import TracebackType
 
-from zspider.errors import ScriptError
+from zspider.errors import ScriptError, is_shortage
 
 REASON_CHARS = 2000
+_LIBRARIES = frozenset({"lxml", "zlib", "_lzma", "sqlite3"})  # in C: without memory, their errors may say anything
+_OF_MEMORY = ("memory", "alloc", "cannot map", "failed to map")  # in what C libraries say
 FRAMES_MAX = 100  # of a traceback, the last ones: endless recursion has a million
 _OURS = (str(Path(__file__).parent.parent) + "/", "<frozen importlib")
 _ASYNCIO = str(Path(traceback.__file__).parent / "asyncio") + "/"
@@ -49,6 +51,19 @@ def reason_of(error: BaseException) -> str:
             said = "(its text cannot be made)"
         text = f"{type(error).__name__}: {said}" if said else type(error).__name__
     return " ".join(text.split())[:REASON_CHARS].encode("utf-8", "replace").decode()
+
+
+def is_of_memory(error: BaseException) -> bool:
+    """Whether an error may mean that memory ran out: Python itself and C libraries do not always say MemoryError."""
+    if isinstance(error, MemoryError | SystemError) or is_shortage(error):
+        return True
+    if type(error).__module__.partition(".")[0] in _LIBRARIES:
+        return True
+    try:
+        said = str(error).lower()
+    except Exception:  # a user's class may do anything
+        return False
+    return any(word in said for word in _OF_MEMORY)
 
 
 def user_traceback(error: BaseException) -> str:

@@ -11,7 +11,7 @@ import msgspec
 
 from zspider.script.arity import OF_A_RESULT, call
 from zspider.script.collector import FOLLOWS_MAX, OUTCOME_BYTES_MAX, Collector
-from zspider.script.deadline import Deadline, standing_still
+from zspider.script.deadline import Deadline, standing_still, time_limit_of
 from zspider.script.errors import reason_of, user_traceback
 from zspider.script.follow import new_schedule
 from zspider.script.interpreter import kept
@@ -67,7 +67,7 @@ def run(
     outcome_bytes_max: int = OUTCOME_BYTES_MAX,
     log_chars: int = LOG_CHARS,
     known: Known | None = None,
-    on_memory_error: Callable[[], str] | None = None,
+    on_memory_error: Callable[[BaseException], str] | None = None,
     on_slow: Callable[[], None] | None = None,
 ) -> Ran:
     """Run the task's callback with the page. Never raises for what user code does.
@@ -76,7 +76,8 @@ def run(
     time_limit_s: for the callback with its on_result calls, unless the task has its own `process_time_limit`.
     log_chars: of the end of its log that are given back; the track keeps LOG_CHARS at most.
     known: URLs whose tasks have rows: they are not submitted unless that would change something.
-    on_memory_error: called when memory has run out, before anything else; makes room and returns what to say.
+    on_memory_error: called with what user code raised, before anything else; when it means that memory has run out,
+        it makes room and returns what to say, else "".
     on_slow: called during the run, with time standing still, once it has taken longer than deadline.SLOW_S.
     """
     handler = loaded.handler
@@ -99,8 +100,8 @@ def run(
             error = exc
         deadline.stop()
         process_s = perf_counter() - started
-        if isinstance(error, MemoryError) and on_memory_error is not None:
-            error = MemoryError(on_memory_error()).with_traceback(error.__traceback__)
+        if error is not None and on_memory_error is not None and (said := on_memory_error(error)):
+            error = MemoryError(said).with_traceback(error.__traceback__)
         if error is not None:
             _log(handler, tail, error)
         edited = _edited(handler, tail, task, schedule)
@@ -172,12 +173,6 @@ def _callback_name(task: Mapping[str, Any]) -> str:
 def _callback(handler: Any, task: Mapping[str, Any]) -> Any:
     callback = getattr(handler, _callback_name(task), None)
     return callback if callable(callback) else None
-
-
-def time_limit_of(task: Mapping[str, Any], default_s: float | None) -> float | None:
-    """How many seconds a task's callback may run: its own `process_time_limit`, else the default."""
-    own = (task.get("process") or {}).get("process_time_limit")
-    return float(own) if isinstance(own, int | float) and own > 0 else default_s
 
 
 def _pausing(on_follows: Callable[[list[Follow]], None] | None) -> Callable[[list[Follow]], None] | None:

@@ -13,6 +13,16 @@ from zspider.roles.relay_pages import RESEND_S, RelayPages
 from zspider.roles.scripts_kept import ASK_AGAIN_S, GIVE_UP_S, ScriptsKept
 from zspider.task import End, Grant
 
+ODD_LIMITS = [  # a `process_time_limit` of a task, and what it comes to
+    (float("inf"), 86_400.0),
+    (9.3e9, 86_400.0),
+    (10**30, 86_400.0),
+    (float("nan"), 30.0),
+    (True, 30.0),
+    (-1, 30.0),
+    (-float("inf"), 30.0),
+]
+
 SCRIPT = b"s" * 32
 INFO = m.ProjectInfo(7, "demo", "news", "RUNNING", 1.0, 3.0, 1_500, SCRIPT, msgspec.msgpack.encode({"timeout": 9}))
 
@@ -264,7 +274,9 @@ class TestJobs:
             outcome = msgspec.msgpack.decode(failed(lease, End.FATAL, reason))
             assert outcome[:5] == [7, "t", 3, 1, b"p" * 16]
 
-    @pytest.mark.parametrize(("own", "limit"), [(3, 3.0), (0, 30.0), (None, 30.0), ("x", 30.0), (2.5, 2.5)])
+    @pytest.mark.parametrize(
+        ("own", "limit"), [(3, 3.0), (0, 30.0), (None, 30.0), ("x", 30.0), (2.5, 2.5), *ODD_LIMITS]
+    )
     def test_a_tasks_own_time_limit_counts(self, own, limit):
         one = msgspec.structs.replace(page(), task={"process": {"process_time_limit": own}})
         assert time_limit_s(one, 30.0) == limit
@@ -284,6 +296,7 @@ class TestNotifier:
             for now in (100.0, 104.9, 105.0):
                 notifier.watchdog(now)
             notifier.stopping()
+            notifier.close()
             said = [manager.recv(100) for _ in range(5)]
         assert said == [b"READY=1", b"STATUS=two lines", b"WATCHDOG=1", b"WATCHDOG=1", b"STOPPING=1"]
 
@@ -295,4 +308,5 @@ class TestNotifier:
     def test_a_watchdog_for_another_process_is_none_of_ours(self, tmp_path):
         notifier = Notifier({"NOTIFY_SOCKET": str(tmp_path / "x"), "WATCHDOG_USEC": "1", "WATCHDOG_PID": "1"})
         notifier.watchdog(0.0)
+        notifier.close()
         assert notifier._period_s == 0.0

@@ -353,6 +353,12 @@ def test_a_task_may_have_its_own_limit():
     assert outcome.reason == "TimeoutError: process timeout"
 
 
+@pytest.mark.parametrize("own", [float("inf"), 9.3e9, 10**30, float("nan"), True, -1, 0, "soon", None])
+def test_an_odd_limit_of_a_task_fails_no_page(own):
+    outcome = ran("def page(self):\n    return 1", process={"process_time_limit": own})
+    assert (outcome.end, outcome.reason) == (End.SUCCESS, "")
+
+
 def test_an_error_that_is_swallowed_is_raised_again():
     body = """
     def page(self):

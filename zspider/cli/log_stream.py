@@ -1,0 +1,94 @@
+"""Where the log goes: a stream that never fails and never waits for whoever reads it."""
+
+import os
+import select
+from typing import TextIO
+
+from zspider.errors import is_shortage
+
+CHUNK_BYTES = 4096  # PIPE_BUF: so much fits into a pipe that poll(2) calls writable
+WAIT_MS = 100  # for a reader that is behind; while it stays so, nothing is waited for
+
+
+class LogStream:
+    """Writes lines to a stream's descriptor. A line that cannot be written is left out and counted.
+
+    A full disk, a full pipe, a closed terminal end no daemon and hold up none; when lines can be written again, the
+    first one says how many are missing.
+    """
+
+    def __init__(self, out: TextIO | None) -> None:
+        """out: None when there is none (`2>&-`): everything is left out."""
+        self._out = out
+        self._fd = _descriptor(out)
+        self._left_out = 0
+        self._is_cut = False  # a line was written in part
+
+    @property
+    def encoding(self) -> str:
+        """Of what is written."""
+        return "utf-8"
+
+    def fileno(self) -> int:
+        """Raises OSError when it is no file of the system."""
+        if self._fd is None:
+            raise OSError("not a file of the system")
+        return self._fd
+
+    def isatty(self) -> bool:
+        """Whether people look at it."""
+        try:
+            return self._out is not None and self._out.isatty()
+        except ValueError:  # it is closed
+            return False
+
+    def write(self, text: str) -> None:
+        """One line or more, with its end."""
+        if self._left_out:
+            said = f"{self._left_out} lines of the log could not be written\n"
+            if not self._put("\n" + said if self._is_cut else said):
+                self._left_out += 1
+                return
+            self._left_out = 0
+        if not self._put(text):
+            self._left_out += 1
+
+    def flush(self) -> None:
+        """Everything was written already."""
+
+    def _put(self, text: str) -> bool:
+        if self._out is None:
+            return False
+        try:
+            if self._fd is None:
+                self._out.write(text)
+                self._out.flush()
+                return True
+            return self._put_bytes(self._fd, text.encode("utf-8", "backslashreplace"))
+        except (OSError, ValueError):  # ValueError: the stream is closed
+            return False
+
+    def _put_bytes(self, fd: int, data: bytes) -> bool:
+        at = 0
+        while at < len(data):
+            poller = select.poll()
+            poller.register(fd, select.POLLOUT)
+            try:
+                if not poller.poll(0 if self._left_out else WAIT_MS):
+                    break
+                at += os.write(fd, data[at : at + CHUNK_BYTES])
+            except OSError as exc:
+                if not is_shortage(exc):
+                    self._is_cut = at > 0
+                    raise
+                break
+        self._is_cut = at < len(data) and (at > 0 or self._is_cut)
+        return at == len(data)
+
+
+def _descriptor(out: TextIO | None) -> int | None:
+    """None for a stream that is no file of the system."""
+    try:
+        return None if out is None else out.fileno()
+    except (OSError, ValueError):
+        return None
