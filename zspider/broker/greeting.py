@@ -9,8 +9,8 @@ Verdict = Literal["curve", "null", "foreign", "closed", "silent"]
 WAIT_S = 3.0  # for each step
 GREETING_BYTES = 64
 _MECHANISM = slice(12, 32)
-# Signature and version 3.0, for which the other side sends its whole greeting. Without our mechanism: one that it does not
-# like would make it hang up, perhaps before its own is on its way.
+# Signature and version 3.0, for which the other side sends its whole greeting. Without our mechanism: one that it does
+# not like would make it hang up, perhaps before its own is on its way.
 _OURS = b"\xff" + bytes(8) + b"\x7f" + b"\x03\x00"
 
 
