@@ -1,0 +1,188 @@
+"""What one transfer receives: header lines and body, counted as they come. Knows no libcurl but three answers to it.
+
+A server decides how its bytes are cut, and each piece costs a call. So pieces are counted too: a body whose pieces are
+small beyond reason ends, and so do headers of very many lines. What comes faster than it may waits in libcurl.
+"""
+
+from collections.abc import Callable
+from enum import Enum
+from io import BytesIO
+
+import pycurl
+
+from zspider.fetch.room import Room, Share
+from zspider.settings import FetchSettings
+
+LINES_MAX = 4000  # of headers in one answer, 1xx and trailers included
+PIECES_FREE = 64 * 1024  # pieces that any body may come in: some 30 ms of work
+PIECE_BYTES_MIN = 16  # which more pieces than that have on average, at least
+_HEADER_GRAIN = 16 * 1024  # header bytes that are not counted in the room
+_PAUSE: int = pycurl.WRITEFUNC_PAUSE
+_END = -1  # libcurl ends the transfer
+
+
+class Stop(Enum):
+    """Why we ended a transfer in the middle."""
+
+    BODY = "body"  # larger than allowed
+    HEADERS = "headers"  # larger than allowed
+    LINES = "lines"
+    PIECES = "pieces"
+    CODINGS = "codings"  # packed more than once
+    NO_ROOM = "no room"  # it is packed, and may be sent again
+
+
+class Receiver(Share):
+    """The callbacks of an easy handle. `begin` before each hop.
+
+    `lines` are the header lines; `stop` says why it was ended, `was_held` that it had to wait for memory.
+    """
+
+    __slots__ = (
+        "_body",
+        "_header_bytes",
+        "_header_bytes_ok",
+        "_is_packed",
+        "_may_repeat",
+        "_on_pause",
+        "_pieces",
+        "_pieces_ok",
+        "_room",
+        "_settings",
+        "_size",
+        "_size_ok",
+        "is_crowded",
+        "lines",
+        "stop",
+        "was_held",
+    )
+
+    def __init__(self, settings: FetchSettings, room: Room, on_pause: Callable[[], None]) -> None:
+        """on_pause: told when libcurl was told to pause. `is_crowded`: it waits for memory, not for its turn."""
+        super().__init__()
+        self._settings = settings
+        self._room = room
+        self._on_pause = on_pause
+        self.lines: list[bytes] = []
+        self.begin(may_repeat=False)
+
+    def begin(self, *, may_repeat: bool) -> None:
+        """Nothing has come yet. may_repeat: the request may be sent again if that helps."""
+        self.forget()
+        self._may_repeat = may_repeat
+        self._header_bytes = 0
+        self._header_bytes_ok = min(_HEADER_GRAIN, self._settings.header_bytes_max)
+        self._is_packed = False
+        self._pieces = 0
+        self._pieces_ok = PIECES_FREE
+        self._size_ok = min(self._room.grain, self._settings.body_bytes_max)
+        self.stop: Stop | None = None
+        self.was_held = False
+        self.is_crowded = False
+
+    def forget(self) -> None:
+        """Let go of all that came. Safe to repeat."""
+        self.lines.clear()
+        self._body = BytesIO()
+        self._size = 0
+        self._room.give_back(self)
+
+    @property
+    def content(self) -> bytes:
+        """The decoded body, without a copy of it."""
+        return self._body.getvalue()
+
+    def reason(self, stop: Stop) -> str:
+        """What a user is told."""
+        return {
+            Stop.BODY: f"body larger than {self._settings.body_bytes_max} bytes",
+            Stop.HEADERS: f"headers larger than {self._settings.header_bytes_max} bytes",
+            Stop.LINES: f"more than {LINES_MAX} header lines",
+            Stop.PIECES: f"body in too many pieces of less than {PIECE_BYTES_MIN} bytes",
+            Stop.CODINGS: "body packed more than once: Content-Encoding names several codings",
+            Stop.NO_ROOM: "no memory for the body",
+        }[stop]
+
+    # --- called by libcurl
+
+    def on_header(self, line: bytes) -> int | None:
+        """One line of headers."""
+        self._header_bytes += len(line)
+        self.lines.append(line)
+        if self._header_bytes > self._header_bytes_ok or len(self.lines) > LINES_MAX:
+            return self._weigh_headers()
+        if line[:17].lower() == b"content-encoding:" and (codings := _codings(line[17:])):
+            if codings + self._is_packed > 1:
+                return self._end(Stop.CODINGS)
+            self._is_packed = True
+        elif line[:5] == b"HTTP/":
+            self._is_packed = False  # what came before was another answer
+        return None
+
+    def on_body(self, piece: bytes) -> int | None:
+        """Some bytes of the body, decoded. Paused: they come again."""
+        room = self._room
+        if room.pieces <= 0:
+            return self._wait(is_crowded=False)
+        room.pieces -= 1
+        size = self._size + len(piece)
+        self._pieces += 1
+        if (size > self._size_ok or self._pieces > self._pieces_ok) and (answer := self._weigh_body(size)) is not None:
+            return answer
+        self._size = size
+        self._body.write(piece)
+        return None
+
+    # --- inside
+
+    def _weigh_headers(self) -> int | None:
+        if self._header_bytes > self._settings.header_bytes_max:
+            return self._end(Stop.HEADERS)
+        if len(self.lines) > LINES_MAX:
+            return self._end(Stop.LINES)
+        self._room.grow(self, _HEADER_GRAIN)
+        self._header_bytes_ok = min(self._header_bytes + _HEADER_GRAIN, self._settings.header_bytes_max)
+        return None
+
+    def _weigh_body(self, size: int) -> int | None:
+        """Whether a body of this size and of so many pieces may be; None: it may."""
+        if size > self._settings.body_bytes_max:
+            return self._end(Stop.BODY)
+        self._pieces_ok = PIECES_FREE + size // PIECE_BYTES_MIN
+        if self._pieces > self._pieces_ok:
+            return self._end(Stop.PIECES)
+        if size <= self._size_ok:
+            return None
+        wanted = size - self._size_ok + self._room.grain
+        if not self.counted and not self._is_packed:
+            wanted = max(wanted, self._announced())
+        if not self._room.may_grow(self, wanted):
+            self.was_held = True
+            if self._is_packed and self._may_repeat:  # libcurl would unpack, and keep, a thousand times its buffer
+                return self._end(Stop.NO_ROOM)
+            return self._wait(is_crowded=True)
+        self._room.grow(self, wanted)
+        self._size_ok = min(self._size_ok + wanted, self._settings.body_bytes_max)
+        return None
+
+    def _announced(self) -> int:
+        """Content-Length, as far as it is allowed; 0 if there is none."""
+        for line in reversed(self.lines):
+            if line[:15].lower() == b"content-length:" and (said := line[15:].strip()).isdigit():
+                return min(int(said[:20]), self._settings.body_bytes_max)
+        return 0
+
+    def _wait(self, *, is_crowded: bool) -> int:
+        self.is_crowded = is_crowded
+        self._on_pause()
+        return _PAUSE
+
+    def _end(self, stop: Stop) -> int:
+        self.stop = stop
+        self._body = BytesIO()
+        return _END
+
+
+def _codings(value: bytes) -> int:
+    """How many codings a Content-Encoding names that libcurl would undo."""
+    return sum(one.strip().lower() not in (b"", b"identity") for one in value.split(b","))
