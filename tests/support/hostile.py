@@ -202,6 +202,7 @@ class SmallServer:
         small = self
         self.accepted = 0  # connections
         self.asked: list[str] = []  # paths, in order
+        self.times: list[float] = []  # when each was answered, in monotonic seconds
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = protocol
@@ -214,6 +215,7 @@ class SmallServer:
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
                 self.wfile.write(body)
+                small.times.append(time.monotonic())
 
             def log_message(self, *_: Any) -> None:
                 pass

@@ -12,7 +12,7 @@ from typing import Generic, Protocol, TypeVar
 from zspider.fetch.handle import Reach
 
 OPEN_AT_FIRST = 4  # connections that are being opened to a server of which nothing is known
-OPEN_MIN = 2
+OPEN_MIN = 4
 LOOK_S = 0.05  # how often connections without an answer are looked at
 GIVE_UP_S = 1.0  # one that nobody confirms holds up no others for longer
 HEARD_S = 3.0  # a connection is asked for so long whether what it carries arrives
@@ -105,10 +105,10 @@ class Gate(Generic[P]):
         self.used_at = now
         if passer.has_answer:
             self._answered_at = now
-        if self._opening.pop(passer, None) is not None:
-            if passer.has_answer:
-                self._prove(passer)
-        elif self._silent.pop(passer, None) is None and was_new:
+        opened = self._opening.pop(passer, None) is not None or self._silent.pop(passer, None) is not None
+        if opened and passer.has_answer:
+            self._prove(passer)
+        elif not opened and was_new:
             self._spare = 0  # those that were believed to be open are not
         if is_kept:
             self._spare += 1
@@ -117,8 +117,11 @@ class Gate(Generic[P]):
         """The server takes all requests on one connection."""
         self._is_free = True
 
-    def look(self, now: float) -> list[P]:
-        """Learn of connections that have no answer yet; returns the requests that are to be sent again."""
+    def look(self, now: float, *, is_up_to_date: bool) -> list[P]:
+        """Learn of connections that have no answer yet; returns the requests that are to be sent again.
+
+        is_up_to_date: all that has arrived here was seen to, so what is still connecting waits for the server.
+        """
         lost = []
         for passer, since in list(self._opening.items()):
             if passer.has_answer:
@@ -132,7 +135,7 @@ class Gate(Generic[P]):
                     self._leave_alone(passer, since)
                 case Reach.LOST if others_answer:
                     lost.append(passer)
-                case Reach.CONNECTING if others_answer and now - since > self._connect_limit_s:
+                case Reach.CONNECTING if is_up_to_date and others_answer and now - since > self._connect_limit_s:
                     lost.append(passer)
                 case _ if now - since > GIVE_UP_S:
                     self._leave_alone(passer, since)
@@ -164,6 +167,7 @@ class Gate(Generic[P]):
             if passer.has_answer:
                 del self._silent[passer]
                 self._answered_at = now
+                self._prove(passer)
                 continue
             age_s = now - since
             if self._answered_at <= since or not passer.is_safe:

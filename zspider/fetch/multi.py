@@ -33,6 +33,7 @@ class Multi:
         self._multi.setopt(pycurl.M_MAXCONNECTS, max(concurrency, min(2 * concurrency, IDLE_CONNECTIONS_MAX)))
         self.timer: float | None = None  # when libcurl wants to be called
         self._watched: set[int] = set()
+        self.is_up_to_date = False  # the last `act` has served all that was ready
         self._ready: deque[tuple[int, int]] = deque()  # sockets there was no time for, and what they are ready for
 
     def fileno(self) -> int:
@@ -56,14 +57,18 @@ class Multi:
             self.timer = None
             self._multi.socket_action(pycurl.SOCKET_TIMEOUT, 0)
             self._on_timer(self._multi.timeout())  # it may have found its own clock a moment behind ours
+        self.is_up_to_date = False
         if not self._ready:
-            self._ready.extend(self._epoll.poll(0, EVENTS_MAX))
+            events_now = self._epoll.poll(0, EVENTS_MAX)
+            self._ready.extend(events_now)
+            self.is_up_to_date = len(events_now) < EVENTS_MAX
         while self._ready:
             fd, events = self._ready.popleft()
             if fd in self._watched:  # an earlier action may have closed it
                 self._multi.socket_action(fd, _curl_events(events))
             if monotonic() >= end:
                 break
+        self.is_up_to_date = self.is_up_to_date and not self._ready
 
     def finished(self) -> list[tuple[pycurl.Curl, int, str]]:
         """A few transfers that have ended, with libcurl's error code and its words, 0 and "" if there is none.

@@ -21,7 +21,7 @@ from zspider.fetch.redirects import is_redirect, next_hop
 from zspider.fetch.request import Request
 from zspider.fetch.results import Fetched
 from zspider.fetch.robots import Origin, RobotsCache, origin_for, robots_request
-from zspider.fetch.room import PIECES_PER_STEP, Room
+from zspider.fetch.room import STEP_BYTES, Room
 from zspider.fetch.transfer import Transfer, answer_at_once
 from zspider.fetch.urls import host_of
 from zspider.settings import FetchSettings
@@ -29,7 +29,7 @@ from zspider.settings import FetchSettings
 # What libcurl says, without an error number of the system, when it cannot open a socket.
 _WITHOUT_DESCRIPTOR = (pycurl.E_COULDNT_CONNECT, pycurl.E_COULDNT_RESOLVE_HOST)
 STEP_S = 0.02  # after which a step begins nothing more; what one socket brings takes a few milliseconds
-PIECES_RESUMED = 256  # for one transfer that waited, when all others have used up the step's
+RESUMED_BYTES = 512 * 1024  # for one transfer that waited, when others have used up the step's
 
 
 class FetchPool:
@@ -111,7 +111,7 @@ class FetchPool:
         """Act on ready sockets and due timers for some milliseconds; returns what is finished. Never blocks."""
         now = monotonic()
         end = now + STEP_S
-        self._room.pieces = PIECES_PER_STEP
+        self._room.step_bytes = STEP_BYTES
         self._multi.act(now, end)
         if self._paused or self._put_off:
             self._go_on(end)
@@ -158,7 +158,7 @@ class FetchPool:
         return any(self._may_resume(handle) for handle in self._paused)
 
     def _may_resume(self, handle: Handle) -> bool:
-        return not handle.got.is_crowded or self._room.may_grow(handle.got, self._room.grain)
+        return self._room.may_grow(handle.got, handle.got.wanted_bytes)
 
     def _has_space(self) -> bool:
         """Whether a body of any size may be asked for."""
@@ -171,13 +171,13 @@ class FetchPool:
             if not self._may_resume(handle):
                 self._paused.append(handle)
                 continue
-            self._room.pieces = max(self._room.pieces, PIECES_RESUMED)
+            self._room.step_bytes = max(self._room.step_bytes, RESUMED_BYTES)
             try:
                 handle.resume()
             except pycurl.error as exc:
                 self._multi.remove(handle.easy)
                 self._on_error(self._busy.pop(handle.easy), *exc.args[:2])
-            if self._room.pieces <= 0 or monotonic() >= end:
+            if self._room.step_bytes <= 0 or monotonic() >= end:
                 break
         if self._put_off and self._has_space():
             self._send(self._put_off.popleft())
@@ -189,7 +189,7 @@ class FetchPool:
             if not gate.is_opening:
                 self._opening.discard(gate)
             elif gate.is_watched:
-                for transfer in gate.look(now):
+                for transfer in gate.look(now, is_up_to_date=self._multi.is_up_to_date):
                     self._repeat(transfer)
                 self._freed.append(gate)
 

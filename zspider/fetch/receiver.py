@@ -10,12 +10,13 @@ from io import BytesIO
 
 import pycurl
 
-from zspider.fetch.room import Room, Share
+from zspider.fetch.room import PIECE_COST_BYTES, Room, Share
 from zspider.settings import FetchSettings
 
 LINES_MAX = 4000  # of headers in one answer, 1xx and trailers included
-PIECES_FREE = 64 * 1024  # pieces that any body may come in: some 30 ms of work
-PIECE_BYTES_MIN = 16  # which more pieces than that have on average, at least
+PIECES_FREE = 16 * 1024  # that any body may come in: some 10 ms of work
+PIECE_BYTES_MIN = 8  # that more pieces than those have on average; a server that flushes each line sends more
+PIECES_LIGHT = 32  # the first ones of a body wait for nobody: a small page passes those that make much work
 _HEADER_GRAIN = 16 * 1024  # header bytes that are not counted in the room
 _PAUSE: int = pycurl.WRITEFUNC_PAUSE
 _END = -1  # libcurl ends the transfer
@@ -51,14 +52,14 @@ class Receiver(Share):
         "_settings",
         "_size",
         "_size_ok",
-        "is_crowded",
         "lines",
         "stop",
+        "wanted_bytes",
         "was_held",
     )
 
     def __init__(self, settings: FetchSettings, room: Room, on_pause: Callable[[], None]) -> None:
-        """on_pause: told when libcurl was told to pause. `is_crowded`: it waits for memory, not for its turn."""
+        """on_pause: called when libcurl is told to pause; `wanted_bytes` then say how much memory it waits for."""
         super().__init__()
         self._settings = settings
         self._room = room
@@ -78,7 +79,7 @@ class Receiver(Share):
         self._size_ok = min(self._room.grain, self._settings.body_bytes_max)
         self.stop: Stop | None = None
         self.was_held = False
-        self.is_crowded = False
+        self.wanted_bytes = 0
 
     def forget(self) -> None:
         """Let go of all that came. Safe to repeat."""
@@ -122,9 +123,9 @@ class Receiver(Share):
     def on_body(self, piece: bytes) -> int | None:
         """Some bytes of the body, decoded. Paused: they come again."""
         room = self._room
-        if room.pieces <= 0:
-            return self._wait(is_crowded=False)
-        room.pieces -= 1
+        if room.step_bytes <= 0 and self._pieces >= PIECES_LIGHT:
+            return self._wait(0)
+        room.step_bytes -= PIECE_COST_BYTES + len(piece)
         size = self._size + len(piece)
         self._pieces += 1
         if (size > self._size_ok or self._pieces > self._pieces_ok) and (answer := self._weigh_body(size)) is not None:
@@ -160,7 +161,7 @@ class Receiver(Share):
             self.was_held = True
             if self._is_packed and self._may_repeat:  # libcurl would unpack, and keep, a thousand times its buffer
                 return self._end(Stop.NO_ROOM)
-            return self._wait(is_crowded=True)
+            return self._wait(wanted)
         self._room.grow(self, wanted)
         self._size_ok = min(self._size_ok + wanted, self._settings.body_bytes_max)
         return None
@@ -172,8 +173,8 @@ class Receiver(Share):
                 return min(int(said[:20]), self._settings.body_bytes_max)
         return 0
 
-    def _wait(self, *, is_crowded: bool) -> int:
-        self.is_crowded = is_crowded
+    def _wait(self, wanted: int) -> int:
+        self.wanted_bytes = wanted
         self._on_pause()
         return _PAUSE
 

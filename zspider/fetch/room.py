@@ -5,7 +5,8 @@ Memory is counted in grains, before it is filled: what a body takes below its fi
 
 from typing import Final
 
-PIECES_PER_STEP = 2048  # of body that libcurl hands over: half a millisecond when tiny, some 15 ms when full
+STEP_BYTES = 4 * 1024 * 1024  # of bodies that libcurl hands over in one step: a few milliseconds of work
+PIECE_COST_BYTES = 2048  # what taking in a piece costs besides, so no more than 2,048 pieces are taken in
 GROW_BYTES_MAX = 320 * 1024 * 1024  # bodies and pages in memory; above it bodies do not grow ...
 FIRST_BYTES_MAX = 128 * 1024 * 1024  # ... but for the first in line, unless so much is in pages that are whole
 GRAIN_BYTES_MAX = 256 * 1024
@@ -34,7 +35,7 @@ class Room:
         """concurrency: transfers at once."""
         most = min(GRAIN_BYTES_MAX, UNCOUNTED_BYTES // max(1, concurrency))
         self.grain: Final = max(GRAIN_BYTES_MIN, most)
-        self.pieces = PIECES_PER_STEP  # that may still be handed over in this step
+        self.step_bytes = STEP_BYTES  # that may still be handed over in this step
         self.held_bytes = 0
         self.pages_bytes = 0
         self._line: dict[Share, None] = {}  # those that hold something, in the order in which they began to
@@ -45,7 +46,7 @@ class Room:
 
     def may_grow(self, share: Share, wanted_bytes: int) -> bool:
         """Whether this transfer may have so many bytes more now."""
-        if self.has_space(wanted_bytes):
+        if not wanted_bytes or self.has_space(wanted_bytes):
             return True
         is_first = not self._line or next(iter(self._line)) is share
         return is_first and self.pages_bytes < FIRST_BYTES_MAX
