@@ -21,7 +21,7 @@ from zspider.fetch.request import Request
 from zspider.fetch.room import Room
 from zspider.settings import FetchSettings
 
-_BUFFER_BYTES = 8 * 1024  # packed, it may hold a thousand times as much, which libcurl unpacks at one go
+_BUFFER_BYTES = 16 * 1024  # packed, it may hold a thousand times as much, which libcurl unpacks at one go
 _DNS_TTL_S = 300
 _CA_FILE = curl.ca_file()
 _TCP_INFO = struct.Struct("=2xB21xI")  # retransmits in a row, and segments that nobody has confirmed

@@ -17,7 +17,8 @@ LINES_MAX = 4000  # of headers in one answer, 1xx and trailers included
 PIECES_FREE = 16 * 1024  # that any body may come in: some 10 ms of work
 PIECE_BYTES_MIN = 8  # that more pieces than those have on average; a server that flushes each line sends more
 PIECES_LIGHT = 32  # the first ones of a body wait for nobody: a small page passes those that make much work
-_HEADER_GRAIN = 16 * 1024  # header bytes that are not counted in the room
+_HEADER_GRAIN = 16 * 1024  # of headers: so much is not counted in the room, and limits are looked at each time
+_LINE_BYTES = 64  # what a line takes besides its text
 _PAUSE: int = pycurl.WRITEFUNC_PAUSE
 _END = -1  # libcurl ends the transfer
 
@@ -41,9 +42,8 @@ class Receiver(Share):
 
     __slots__ = (
         "_body",
-        "_header_bytes",
-        "_header_bytes_ok",
-        "_is_packed",
+        "_codings",
+        "_header_left",
         "_may_repeat",
         "_on_pause",
         "_pieces",
@@ -71,9 +71,8 @@ class Receiver(Share):
         """Nothing has come yet. may_repeat: the request may be sent again if that helps."""
         self.forget()
         self._may_repeat = may_repeat
-        self._header_bytes = 0
-        self._header_bytes_ok = min(_HEADER_GRAIN, self._settings.header_bytes_max)
-        self._is_packed = False
+        self._header_left = min(_HEADER_GRAIN, self._settings.header_bytes_max)
+        self._codings = 0
         self._pieces = 0
         self._pieces_ok = PIECES_FREE
         self._size_ok = min(self._room.grain, self._settings.body_bytes_max)
@@ -108,16 +107,14 @@ class Receiver(Share):
 
     def on_header(self, line: bytes) -> int | None:
         """One line of headers."""
-        self._header_bytes += len(line)
         self.lines.append(line)
-        if self._header_bytes > self._header_bytes_ok or len(self.lines) > LINES_MAX:
+        self._header_left -= _LINE_BYTES + len(line)
+        if self._header_left < 0:
             return self._weigh_headers()
-        if line[:17].lower() == b"content-encoding:" and (codings := _codings(line[17:])):
-            if codings + self._is_packed > 1:
+        if line[8:9] in b"Ee" and line[:17].lower() == b"content-encoding:":
+            self._codings += _codings(line[17:])
+            if self._codings > 1:
                 return self._end(Stop.CODINGS)
-            self._is_packed = True
-        elif line[:5] == b"HTTP/":
-            self._is_packed = False  # what came before was another answer
         return None
 
     def on_body(self, piece: bytes) -> int | None:
@@ -137,12 +134,13 @@ class Receiver(Share):
     # --- inside
 
     def _weigh_headers(self) -> int | None:
-        if self._header_bytes > self._settings.header_bytes_max:
+        allowed = self._settings.header_bytes_max - sum(map(len, self.lines))
+        if allowed < 0:
             return self._end(Stop.HEADERS)
         if len(self.lines) > LINES_MAX:
             return self._end(Stop.LINES)
-        self._room.grow(self, _HEADER_GRAIN)
-        self._header_bytes_ok = min(self._header_bytes + _HEADER_GRAIN, self._settings.header_bytes_max)
+        self._room.grow(self, min(_HEADER_GRAIN, allowed))
+        self._header_left = min(_HEADER_GRAIN, allowed)
         return None
 
     def _weigh_body(self, size: int) -> int | None:
@@ -155,11 +153,11 @@ class Receiver(Share):
         if size <= self._size_ok:
             return None
         wanted = size - self._size_ok + self._room.grain
-        if not self.counted and not self._is_packed:
+        if not self.counted and not self._codings:
             wanted = max(wanted, self._announced())
         if not self._room.may_grow(self, wanted):
             self.was_held = True
-            if self._is_packed and self._may_repeat:  # libcurl would unpack, and keep, a thousand times its buffer
+            if self._codings and self._may_repeat:  # libcurl would unpack, and keep, a thousand times its buffer
                 return self._end(Stop.NO_ROOM)
             return self._wait(wanted)
         self._room.grow(self, wanted)
