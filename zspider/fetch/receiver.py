@@ -18,6 +18,7 @@ PIECES_FREE = 16 * 1024  # that any body may come in: some 10 ms of work
 PIECE_BYTES_MIN = 8  # that more pieces than those have on average; a server that flushes each line sends more
 PIECES_LIGHT = 32  # the first ones of a body wait for nobody: a small page passes those that make much work
 _HEADER_GRAIN = 16 * 1024  # of headers: so much is not counted in the room, and limits are looked at each time
+_UNPACKED = 4096  # a packed body that gives larger pieces goes on: libcurl would unpack the rest, and keep it besides
 _LINE_BYTES = 64  # what a line takes besides its text
 _PAUSE: int = pycurl.WRITEFUNC_PAUSE
 _END = -1  # libcurl ends the transfer
@@ -120,7 +121,7 @@ class Receiver(Share):
     def on_body(self, piece: bytes) -> int | None:
         """Some bytes of the body, decoded. Paused: they come again."""
         room = self._room
-        if room.step_bytes <= 0 and self._pieces >= PIECES_LIGHT:
+        if room.step_bytes <= 0 and self._pieces >= PIECES_LIGHT and not (self._codings and len(piece) > _UNPACKED):
             return self._wait(0)
         room.step_bytes -= PIECE_COST_BYTES + len(piece)
         size = self._size + len(piece)
