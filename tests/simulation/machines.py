@@ -139,6 +139,8 @@ class MasterMachine(Machine):
 class Pool:
     """Stands for FetchPool: asks the site, which counts."""
 
+    held_bytes = 0
+
     def __init__(self, machine: "SlaveMachine") -> None:
         self._machine = machine
         self._running: dict[int, tuple[float, Fetched]] = {}
@@ -153,6 +155,9 @@ class Pool:
         now = self._machine.clock.boottime()  # servers answer while we sleep
         dues = [due for due, _ in self._running.values()]
         return max(0.0, min(dues) - now) if dues else None
+
+    def set_pages_bytes(self, pages_bytes: int) -> None:
+        pass
 
     def start(self, request: Any) -> None:
         world = self._machine.world

@@ -4,7 +4,11 @@ Handles are used again and again. An option is set only when it differs from wha
 a handle that was told anything out of the ordinary is reset before its next use.
 """
 
+import os
 import socket
+import struct
+from collections import deque
+from enum import Enum
 from typing import Any
 
 import pycurl
@@ -12,12 +16,30 @@ import pycurl
 from zspider.fetch import curl
 from zspider.fetch.addresses import is_private
 from zspider.fetch.headers import cookie_line
+from zspider.fetch.receiver import Receiver
 from zspider.fetch.request import Request
+from zspider.fetch.room import Room
 from zspider.settings import FetchSettings
 
-_BUFFER_BYTES = 64 * 1024  # one callback for most pages instead of one per 16 KiB
+_BUFFER_BYTES = 16 * 1024  # packed, it may hold a thousand times as much, which libcurl unpacks at one go
 _DNS_TTL_S = 300
 _CA_FILE = curl.ca_file()
+_TCP_INFO = struct.Struct("=2xB21xI")  # retransmits in a row, and segments that nobody has confirmed
+_SAFE = frozenset({"GET", "HEAD"})  # may be sent again: RFC 9110 section 9.2.1
+
+
+class Reach(Enum):
+    """What the kernel knows of a request that has no answer yet."""
+
+    UNKNOWN = "unknown"  # it is on its way, or the name is looked up
+    CONNECTING = "connecting"  # nobody has answered the first packet
+    ARRIVED = "arrived"  # the server's machine has confirmed all that was sent
+    LOST = "lost"  # nobody has confirmed it in time, and it was sent again
+
+
+def is_safe(hop: Request) -> bool:
+    """Whether it harms nothing to send this request twice."""
+    return hop.method in _SAFE and hop.body is None
 
 
 class _Lent:
@@ -34,36 +56,37 @@ class _Lent:
 
 
 class Handle:
-    """An easy handle and what came through it since `prepare`.
+    """An easy handle; `got` is what came through it since `prepare`.
 
-    `lines` are the header lines and `chunks` the decoded body; `refused` is the private address it
-    would have talked to, if that was forbidden. What counts is the address that libcurl has found and is about to
-    use, for each connection and each request: no name that is looked up again, nor an open connection, gets around it.
+    `refused` is the private address it would have talked to, if that was forbidden. What counts is the address that
+    libcurl has found and is about to use, for each connection and each request: no name that is looked up again, nor an
+    open connection, gets around it.
     """
 
     __slots__ = (
-        "_body_bytes_max",
         "_can_guard",
         "_connect_timeout_ms",
         "_guarded",
         "_headers",
-        "_size",
+        "_paused",
+        "_settings",
         "_special",
         "_timeout_ms",
-        "chunks",
         "easy",
-        "lines",
-        "overflowed",
+        "got",
+        "is_paused",
         "refused",
     )
 
-    def __init__(self, settings: FetchSettings) -> None:
+    def __init__(self, settings: FetchSettings, room: Room, paused: "deque[Handle]") -> None:
+        """paused: where this handle is added to when libcurl is told to wait with the rest of a body."""
         self.easy = pycurl.Curl()
-        self._body_bytes_max = settings.body_bytes_max
+        self._settings = settings
         self._can_guard = settings.private_networks == "deny"
         self._guarded = False
-        self.lines: list[bytes] = []
-        self.chunks: list[bytes] = []
+        self.is_paused = False  # and one of `paused`
+        self.got = Receiver(settings, room, self._on_pause)
+        self._paused = paused
         self._configure()
         self.forget()
 
@@ -80,26 +103,17 @@ class Handle:
         easy.setopt(pycurl.NOPROXY, "")
         easy.setopt(pycurl.ACCEPT_ENCODING, curl.ACCEPT_ENCODING)
         easy.setopt(pycurl.COOKIEFILE, "")  # cookies of this fetch only: kept in memory, cleared by `forget`
-        easy.setopt(pycurl.MAXFILESIZE_LARGE, self._body_bytes_max)  # by Content-Length, before a byte came
+        easy.setopt(pycurl.MAXFILESIZE_LARGE, self._settings.body_bytes_max)  # by Content-Length, before a byte came
         if _CA_FILE:
             easy.setopt(pycurl.CAINFO, _CA_FILE)
-        easy.setopt(pycurl.HEADERFUNCTION, self.lines.append)
-        easy.setopt(pycurl.WRITEFUNCTION, self._on_body)
+        easy.setopt(pycurl.HEADERFUNCTION, self.got.on_header)
+        easy.setopt(pycurl.WRITEFUNCTION, self.got.on_body)
         if self._can_guard:
             easy.setopt(pycurl.OPENSOCKETFUNCTION, self._open_socket)
             easy.setopt(pycurl.PREREQFUNCTION, self._before_request)
         self._special = False
         self._headers: tuple[bytes, ...] = ()
         self._timeout_ms = self._connect_timeout_ms = -1
-
-    def _on_body(self, chunk: bytes) -> int | None:
-        self._size += len(chunk)
-        if self._size > self._body_bytes_max:
-            self.overflowed = True
-            self.chunks.clear()
-            return -1  # libcurl ends the transfer
-        self.chunks.append(chunk)
-        return None
 
     def prepare(self, hop: Request, timeout_s: float, *, guarded: bool) -> None:
         """Get ready to send `hop`. guarded: do not talk to private addresses, or to a proxy that would: its caller sees
@@ -111,10 +125,7 @@ class Handle:
         if self._special:
             self.easy.reset()
             self._configure()
-        self.lines.clear()
-        self.chunks.clear()
-        self._size = 0
-        self.overflowed = False
+        self.got.begin(may_repeat=is_safe(hop))
         self.refused = ""
         easy = self.easy
         easy.setopt(pycurl.URL, hop.url)
@@ -187,14 +198,42 @@ class Handle:
         return is_private(self.easy.getinfo(pycurl.PRIMARY_IP))
 
     @property
-    def header_bytes(self) -> int:
-        """How many bytes of headers came."""
-        return sum(map(len, self.lines))
+    def was_connected(self) -> bool:
+        """Whether the transfer, which has ended, made a connection of its own."""
+        return bool(self.easy.getinfo(pycurl.NUM_CONNECTS))
+
+    def _on_pause(self) -> None:
+        if not self.is_paused:
+            self.is_paused = True
+            self._paused.append(self)
 
     @property
-    def content(self) -> bytes:
-        """The decoded body."""
-        return self.chunks[0] if len(self.chunks) == 1 else b"".join(self.chunks)
+    def connect_s(self) -> float:
+        """How long the transfer's connection took to be made; 0 if it was there."""
+        return float(self.easy.getinfo(pycurl.CONNECT_TIME))
+
+    def resume(self) -> None:
+        """Go on after a pause: what waited comes now, and more. The caller has taken it from `paused`.
+
+        Raises pycurl.error when that ends the transfer.
+        """
+        self.is_paused = False
+        self.easy.pause(pycurl.PAUSE_CONT)
+
+    def reach(self) -> Reach:
+        """Whether what was sent has arrived at the server's machine, by what the kernel knows of the connection."""
+        fd = self.easy.getinfo(pycurl.ACTIVESOCKET)
+        if fd < 0:  # libcurl tells it when it is connected
+            return Reach.CONNECTING if self.easy.getinfo(pycurl.NAMELOOKUP_TIME) else Reach.UNKNOWN
+        try:
+            with socket.socket(fileno=os.dup(fd)) as copy:
+                packed = copy.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO.size)
+        except OSError:
+            return Reach.UNKNOWN
+        retransmits, unconfirmed = _TCP_INFO.unpack(packed)
+        if retransmits:
+            return Reach.LOST
+        return Reach.UNKNOWN if unconfirmed else Reach.ARRIVED
 
     def cookies(self) -> dict[str, str]:
         """Name and value of every cookie that servers set and libcurl's rules let in, since `forget`."""
@@ -204,10 +243,16 @@ class Handle:
             found[name.decode("latin-1")] = value.decode("latin-1")
         return found
 
+    def unpause(self) -> None:
+        """It waits no more: its transfer has ended."""
+        if self.is_paused:
+            self.is_paused = False
+            self._paused.remove(self)
+
     def forget(self) -> None:
         """Let go of all that a fetch left behind, before the handle serves another one."""
-        self.lines.clear()
-        self.chunks.clear()
+        self.unpause()
+        self.got.forget()
         self.easy.setopt(pycurl.COOKIELIST, "ALL")
 
     def close(self) -> None:

@@ -1,41 +1,35 @@
-"""Many fetches at once over libcurl's multi interface, driven from outside: it never blocks and has no thread.
-
-libcurl says which sockets and which timer it waits for; the sockets are in an epoll set of our own,
-whose descriptor can be waited for together with anything else.
-"""
+"""Many fetches at once over libcurl's multi interface, driven from outside: it never blocks and has no thread."""
 
 import errno
 import os
-import select
+from collections import deque
 from collections.abc import Collection
 from functools import partial
 from time import monotonic
 
 import pycurl
 
-from zspider.errors import FetchError, is_shortage
+from zspider.errors import FetchError
 from zspider.fetch import results
 from zspider.fetch.addresses import is_private_host
+from zspider.fetch.gates import LOOK_S, Gate, Gates
 from zspider.fetch.handle import Handle
 from zspider.fetch.headers import header_set
+from zspider.fetch.multi import Multi
+from zspider.fetch.receiver import Stop
 from zspider.fetch.redirects import is_redirect, next_hop
 from zspider.fetch.request import Request
 from zspider.fetch.results import Fetched
 from zspider.fetch.robots import Origin, RobotsCache, origin_for, robots_request
+from zspider.fetch.room import STEP_BYTES, Room
 from zspider.fetch.transfer import Transfer, answer_at_once
 from zspider.fetch.urls import host_of
 from zspider.settings import FetchSettings
 
 # What libcurl says, without an error number of the system, when it cannot open a socket.
 _WITHOUT_DESCRIPTOR = (pycurl.E_COULDNT_CONNECT, pycurl.E_COULDNT_RESOLVE_HOST)
-UNWATCHED_S = 0.05  # how often a socket is tried to be watched that could not be
-IDLE_CONNECTIONS_MAX = 1000  # kept open for the next request to the same server, unless more work at once
-
-_EPOLL_FLAGS = {
-    pycurl.POLL_IN: select.EPOLLIN,
-    pycurl.POLL_OUT: select.EPOLLOUT,
-    pycurl.POLL_INOUT: select.EPOLLIN | select.EPOLLOUT,
-}
+STEP_S = 0.02  # after which a step begins nothing more; what one socket brings takes a few milliseconds
+RESUMED_BYTES = 512 * 1024  # for one transfer that waited, when others have used up the step's
 
 
 class FetchPool:
@@ -43,20 +37,24 @@ class FetchPool:
 
     The caller waits for `fileno()` to be readable, at most `wait_s()`, then calls `step()`. How many
     requests run at once is the caller's decision; `concurrency` is what connections are kept for.
+
+    A step is bounded in time and in pieces of body, whatever servers send: who has made much work waits, paused, until
+    those are served who have not. Bodies wait as well while too much is in memory, and requests until their server
+    has answered on enough connections.
     """
 
     def __init__(self, settings: FetchSettings, concurrency: int) -> None:
         self.settings = settings
         self._concurrency = concurrency
-        self._epoll = select.epoll()
-        self._multi = pycurl.CurlMulti()
-        self._multi.setopt(pycurl.M_SOCKETFUNCTION, self._on_socket)
-        self._multi.setopt(pycurl.M_TIMERFUNCTION, self._on_timer)
-        self._multi.setopt(pycurl.M_PIPELINING, pycurl.PIPE_MULTIPLEX)
-        self._multi.setopt(pycurl.M_MAXCONNECTS, max(concurrency, min(2 * concurrency, IDLE_CONNECTIONS_MAX)))
-        self._timer: float | None = None  # monotonic; when libcurl wants to be called
-        self._watched: set[int] = set()
-        self._unwatched: dict[int, int] = {}  # sockets and flags that epoll had no memory for
+        self._multi = Multi(concurrency)
+        self._room = Room(concurrency)
+        self._paused: deque[Handle] = deque()  # in the middle of a body: others come first, or there is no memory
+        self._put_off: deque[Transfer] = deque()  # sent again when there is memory
+        self._gates = Gates[Transfer]()
+        self._freed: deque[Gate[Transfer]] = deque()  # where waiting requests may be sent
+        self._opening: set[Gate[Transfer]] = set()  # to be looked at
+        self._look_at = 0.0
+        self._has_finished = False  # transfers that a step had no time for
         self._free: list[Handle] = []
         self._busy: dict[pycurl.Curl, Transfer] = {}
         self._transfers: dict[int, Transfer] = {}
@@ -71,18 +69,27 @@ class FetchPool:
 
     def fileno(self) -> int:
         """A descriptor that is readable when `step` has something to do."""
-        return self._epoll.fileno()
+        return self._multi.fileno()
 
     def wait_s(self) -> float | None:
         """In how many seconds `step` must be called even if nothing is readable; None: never."""
-        if self._answered:
+        if self._answered or self._multi.has_ready or self._freed or self._has_finished or self._may_go_on():
             return 0.0
         dues = [transfer.deadline for waiting in self._parked.values() for transfer in waiting]
-        if self._timer is not None:
-            dues.append(self._timer)
-        if self._unwatched:
-            dues.append(monotonic() + UNWATCHED_S)
+        if (due := self._multi.due) is not None:
+            dues.append(due)
+        if self._opening:
+            dues.append(self._look_at)
         return max(0.0, min(dues) - monotonic()) if dues else None
+
+    @property
+    def held_bytes(self) -> int:
+        """What is received and not answered yet takes so much memory; small bodies are not counted."""
+        return self._room.held_bytes
+
+    def set_pages_bytes(self, pages_bytes: int) -> None:
+        """So much memory do the pages take that the caller keeps: what is received shares its bound with them."""
+        self._room.pages_bytes = pages_bytes
 
     @property
     def in_flight(self) -> int:
@@ -101,18 +108,20 @@ class FetchPool:
         self._enter(transfer)
 
     def step(self) -> list[Fetched]:
-        """Act on ready sockets and due timers; returns what is finished. Never blocks."""
-        if self._timer is not None and self._timer <= monotonic():
-            self._timer = None
-            self._multi.socket_action(pycurl.SOCKET_TIMEOUT, 0)
-            self._on_timer(self._multi.timeout())  # it may have found its own clock a moment behind ours
-        for fd in list(self._unwatched):
-            if self._watch(fd, self._unwatched.pop(fd)):
-                self._multi.socket_action(fd, 0)  # libcurl looks for itself
-        for fd, events in self._epoll.poll(0):
-            if fd in self._watched:  # an earlier action of this round may have closed it
-                self._multi.socket_action(fd, _curl_events(events))
-        self._collect()
+        """Act on ready sockets and due timers for some milliseconds; returns what is finished. Never blocks."""
+        now = monotonic()
+        end = now + STEP_S
+        self._room.step_bytes = STEP_BYTES
+        self._multi.act(now, end)
+        if self._paused or self._put_off:
+            self._go_on(end)
+        self._collect(end)
+        if self._opening and now >= self._look_at:
+            self._look(now)
+        while self._freed:
+            gate = self._freed.popleft()
+            for transfer in gate.next(now):
+                self._begin(transfer, gate)
         if self._parked:
             self._end_overdue(monotonic())
         answered, self._answered = self._answered, []
@@ -122,6 +131,7 @@ class FetchPool:
         """Forget these requests; they get no answer. Tags that are not running are passed over."""
         for tag in tags:
             if transfer := self._transfers.pop(tag, None):
+                self._withdraw(transfer)
                 self._release(transfer)
                 for waiting in self._parked.values():
                     if transfer in waiting:
@@ -138,37 +148,62 @@ class FetchPool:
         self._free.clear()
         self._transfers.clear()
         self._parked.clear()
-        self._epoll.close()
 
-    # -- what libcurl asks for
+    # -- a step's parts
 
-    def _on_socket(self, what: int, fd: int, _multi: object, _data: object) -> None:
-        if what == pycurl.POLL_REMOVE:
-            self._watched.discard(fd)
-            self._unwatched.pop(fd, None)
+    def _may_go_on(self) -> bool:
+        """Whether something that waited for its turn or for memory need not wait any longer."""
+        if self._put_off and self._has_space():
+            return True
+        return any(self._may_resume(handle) for handle in self._paused)
+
+    def _may_resume(self, handle: Handle) -> bool:
+        return self._room.may_grow(handle.got, handle.got.wanted_bytes)
+
+    def _has_space(self) -> bool:
+        """Whether a body of any size may be asked for."""
+        return self._room.has_space(self.settings.body_bytes_max) or not self._room.held_bytes
+
+    def _go_on(self, end: float) -> None:
+        """Let those go on that waited, in the order in which they began to; at least one of them."""
+        for _ in range(len(self._paused)):
+            handle = self._paused.popleft()
+            if not self._may_resume(handle):
+                self._paused.append(handle)
+                continue
+            self._room.step_bytes = max(self._room.step_bytes, RESUMED_BYTES)
             try:
-                self._epoll.unregister(fd)
-            except OSError:
-                pass  # closed before we were told: epoll has forgotten it by itself
-        elif fd in self._watched:
-            self._epoll.modify(fd, _EPOLL_FLAGS[what])
-        else:
-            self._watch(fd, _EPOLL_FLAGS[what])
+                handle.resume()
+            except pycurl.error as exc:
+                self._multi.remove(handle.easy)
+                self._on_error(self._busy.pop(handle.easy), *exc.args[:2])
+            if self._room.step_bytes <= 0 or monotonic() >= end:
+                break
+        if self._put_off and self._has_space():
+            self._send(self._put_off.popleft())
 
-    def _watch(self, fd: int, flags: int) -> bool:
-        """Wait for a socket. False: there is no memory for that; the next steps try again, for libcurl takes no no."""
-        try:
-            self._epoll.register(fd, flags)
-        except OSError as exc:
-            if not is_shortage(exc):
-                raise
-            self._unwatched[fd] = flags
-            return False
-        self._watched.add(fd)
-        return True
+    def _look(self, now: float) -> None:
+        """Look at connections without an answer; what nobody hears is sent again."""
+        self._look_at = now + LOOK_S
+        for gate in list(self._opening):
+            if not gate.is_opening:
+                self._opening.discard(gate)
+            elif gate.is_watched:
+                for transfer in gate.look(now, is_up_to_date=self._multi.is_up_to_date):
+                    self._repeat(transfer)
+                self._freed.append(gate)
 
-    def _on_timer(self, timeout_ms: int) -> None:
-        self._timer = None if timeout_ms < 0 else monotonic() + timeout_ms / 1000
+    def _repeat(self, transfer: Transfer) -> None:
+        """Send a hop again, before others, on another connection."""
+        handle, gate = transfer.handle, transfer.gate
+        assert handle is not None
+        assert gate is not None
+        del self._busy[handle.easy]
+        self._multi.remove(handle.easy)
+        transfer.gate = None
+        gate.leave(transfer, monotonic())
+        transfer.repeats += 1
+        gate.waiting.appendleft(transfer)
 
     # -- a hop: robots.txt, sending, the answer
 
@@ -190,43 +225,68 @@ class FetchPool:
                 self._park(transfer, origin)
 
     def _send(self, transfer: Transfer) -> None:
+        """Send the transfer's hop when its server can take it."""
+        hop, now = transfer.hop, monotonic()
+        if hop.proxy and not transfer.inside and is_private_host(host_of(hop.url)):
+            self._fail(transfer, _refusal(host_of(hop.url)))
+            return
+        gate = self._gates.get(transfer.server, now)
+        if gate.waiting or not gate.admit(transfer, now):
+            transfer.wait(now)
+            gate.waiting.append(transfer)
+            return
+        self._begin(transfer, gate)
+
+    def _begin(self, transfer: Transfer, gate: Gate[Transfer]) -> None:
+        """Hand a hop that its gate has admitted to libcurl."""
+        transfer.go_on(monotonic())
+        transfer.gate = gate
+        if gate.is_opening:
+            self._opening.add(gate)
         left_s = transfer.left_s()
         if left_s <= 0:
             self._fail(transfer, transfer.timeout_text())
             return
-        hop = transfer.hop
-        if hop.proxy and not transfer.inside and is_private_host(host_of(hop.url)):
-            self._fail(transfer, _refusal(host_of(hop.url)))
-            return
         handle = transfer.handle or self._take_handle()
         transfer.handle = handle
         try:
-            handle.prepare(hop, left_s, guarded=not transfer.inside)
-            self._multi.add_handle(handle.easy)
+            handle.prepare(transfer.hop, left_s, guarded=not transfer.inside)
+            self._multi.add(handle.easy)
         except pycurl.error as exc:
             self._fail(transfer, str(exc.args[-1]))
         else:
             self._busy[handle.easy] = transfer
 
-    def _collect(self) -> None:
+    def _collect(self, end: float) -> None:
         """Read what libcurl has finished, and answer it or send the next hop."""
-        queued = 1
-        while queued:
-            queued, done, failed = self._multi.info_read()
-            for easy in done:
-                self._multi.remove_handle(easy)
-                self._on_response(self._busy.pop(easy))
-            for easy, code, text in failed:
-                self._multi.remove_handle(easy)
-                self._on_error(self._busy.pop(easy), code, text)
+        self._has_finished = False
+        while ended := self._multi.finished():
+            for easy, code, text in ended:
+                if code:
+                    self._on_error(self._busy.pop(easy), code, text)
+                else:
+                    self._on_response(self._busy.pop(easy))
+            if monotonic() >= end:
+                self._has_finished = True
+                return
+
+    def _leave(self, transfer: Transfer, *, is_kept: bool = False) -> None:
+        """The hop has ended: its connection, or its place among those being opened, is for the next."""
+        if (gate := transfer.gate) is not None:
+            handle = transfer.handle
+            transfer.gate = None
+            gate.leave(transfer, monotonic(), is_kept=is_kept, was_new=handle is not None and handle.was_connected)
+            if gate.waiting:
+                self._freed.append(gate)
 
     def _on_response(self, transfer: Transfer) -> None:
         handle = transfer.handle
         assert handle is not None
-        if handle.header_bytes > self.settings.header_bytes_max:
-            self._fail(transfer, f"headers larger than {self.settings.header_bytes_max} bytes")
-            return
-        head, status = results.parse_head(handle.lines), handle.status
+        lines = handle.got.lines
+        head, status = results.parse_head(lines), handle.status
+        if transfer.gate is not None and lines and lines[0][:7] == b"HTTP/2 ":
+            transfer.gate.open_wide()
+        self._leave(transfer, is_kept=bool(lines) and _is_kept(lines[0], head))
         if is_redirect(transfer.request, status, head):
             self._redirect(transfer, status, head)
             return
@@ -234,7 +294,7 @@ class FetchPool:
         if transfer.hops or "Set-Cookie" in head.headers:
             cookies = cookies | handle.cookies()
         fetched = results.page(
-            transfer.request, transfer.hop.url, status, head, cookies, transfer.seconds(), handle.content
+            transfer.request, transfer.hop.url, status, head, cookies, transfer.seconds(), handle.got.content
         )
         if self._is_public(transfer.hop, handle):
             fetched = fetched._replace(is_public=True)
@@ -267,20 +327,33 @@ class FetchPool:
     def _on_error(self, transfer: Transfer, code: int, text: str) -> None:
         handle = transfer.handle
         assert handle is not None
+        self._leave(transfer)
+        if handle.got.stop is Stop.NO_ROOM:
+            handle.got.forget()
+            transfer.repeats += 1
+            transfer.wait(monotonic())
+            self._put_off.append(transfer)
+            return
         if handle.refused:
             text = _refusal(handle.refused)
-        elif handle.overflowed or code == pycurl.E_FILESIZE_EXCEEDED:
-            text = f"body larger than {self.settings.body_bytes_max} bytes"
-        elif code == pycurl.E_OPERATION_TIMEDOUT and transfer.hops:  # libcurl knows the last hop only
+        elif handle.got.stop is not None or code == pycurl.E_FILESIZE_EXCEEDED:
+            text = handle.got.reason(handle.got.stop or Stop.BODY)
+        elif code == pycurl.E_OPERATION_TIMEDOUT and (transfer.hops or transfer.repeats):  # it knows the last hop only
             text = transfer.timeout_text(int(handle.easy.getinfo(pycurl.SIZE_DOWNLOAD_T)))
         is_ours = code in _WITHOUT_DESCRIPTOR and not handle.easy.getinfo(pycurl.OS_ERRNO) and not _has_descriptor()
-        self._fail(transfer, text or f"libcurl error {code}", is_ours=is_ours)
+        was_held = handle.got.was_held and handle.got.stop is None
+        self._fail(transfer, text or f"libcurl error {code}", is_ours=is_ours, was_held=was_held)
 
-    def _fail(self, transfer: Transfer, text: str, status: int = 599, *, is_ours: bool = False) -> None:
+    def _fail(
+        self, transfer: Transfer, text: str, status: int = 599, *, is_ours: bool = False, was_held: bool = False
+    ) -> None:
+        self._leave(transfer)
         self._release(transfer)
         request = transfer.request
         fetched = results.failure(request.tag, request.orig_url, text, transfer.seconds(), status)
-        transfer.done(transfer, fetched._replace(is_ours=True) if is_ours else fetched)
+        if is_ours or was_held:
+            fetched = fetched._replace(is_ours=is_ours, was_held=was_held)
+        transfer.done(transfer, fetched)
 
     def _answer(self, transfer: Transfer, fetched: Fetched) -> None:
         del self._transfers[transfer.request.tag]
@@ -324,7 +397,16 @@ class FetchPool:
     # -- handles
 
     def _take_handle(self) -> Handle:
-        return self._free.pop() if self._free else Handle(self.settings)
+        return self._free.pop() if self._free else Handle(self.settings, self._room, self._paused)
+
+    def _withdraw(self, transfer: Transfer) -> None:
+        """It is sent no more: take it out of what it passes or waits for."""
+        self._leave(transfer)
+        if transfer.waits_since is not None:
+            if transfer in self._put_off:
+                self._put_off.remove(transfer)
+            elif transfer in (waiting := self._gates.get(transfer.server, monotonic()).waiting):
+                waiting.remove(transfer)
 
     def _release(self, transfer: Transfer) -> None:
         """Take the transfer's handle back, in whatever state it is."""
@@ -332,7 +414,7 @@ class FetchPool:
         if handle is None:
             return
         if self._busy.pop(handle.easy, None) is not None:
-            self._multi.remove_handle(handle.easy)
+            self._multi.remove(handle.easy)
         handle.forget()
         if len(self._free) < self._concurrency:
             self._free.append(handle)
@@ -349,14 +431,12 @@ def _has_descriptor() -> bool:
     return True
 
 
-def _curl_events(events: int) -> int:
-    """epoll's flags as libcurl's; errors and hang-ups count as readable, where libcurl will find them."""
-    action = 0
-    if events & ~select.EPOLLOUT:
-        action |= pycurl.CSELECT_IN
-    if events & select.EPOLLOUT:
-        action |= pycurl.CSELECT_OUT
-    return action
+def _is_kept(status_line: bytes, head: results.Head) -> bool:
+    """Whether the server leaves its connection open for the next request (RFC 9112 section 9.3)."""
+    said = head.headers.get("Connection")
+    if status_line[:8] == b"HTTP/1.0":
+        return said is not None and "keep-alive" in said.lower()
+    return said is None or "close" not in said.lower()
 
 
 def _refusal(address: str) -> str:

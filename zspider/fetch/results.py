@@ -20,6 +20,7 @@ class Fetched(NamedTuple):
     redirects: tuple[tuple[int, str], ...] = ()  # those followed: status and the URL that answered so
     is_public: bool = False  # a server outside private networks made it; not told where those are allowed
     is_ours: bool = False  # nobody was asked: this process has no descriptor left
+    was_held: bool = False  # it failed after it had to wait for memory here: that may be why
 
 
 class Head(NamedTuple):
@@ -39,10 +40,14 @@ def parse_head(lines: list[bytes]) -> Head:
     headers = {"X-Http-Reason": status[2].decode("latin-1").rstrip("\r\n") if len(status) == 3 else ""}
     repeated: dict[str, list[str]] = {}
     name = ""
+    folds: list[str] = []  # of the line before; joined once, or a server could make us copy without end
     for line in b"".join(lines[first + 1 : last]).decode("latin-1").split("\n"):
         if line[:1] in (" ", "\t") and name:  # the obsolete folding of RFC 9112 section 5.2
-            headers[name] += " " + line.strip(" \t\r")
+            folds.append(line.strip(" \t\r"))
             continue
+        if folds:
+            headers[name] = " ".join((headers[name], *folds))
+            folds.clear()
         raw_name, colon, value = line.partition(":")
         if not colon:
             continue

@@ -5,7 +5,8 @@ from time import monotonic
 
 from zspider.errors import FetchError
 from zspider.fetch import data_url, results
-from zspider.fetch.handle import Handle
+from zspider.fetch.gates import Gate
+from zspider.fetch.handle import Handle, Reach, is_safe
 from zspider.fetch.request import Request
 from zspider.fetch.results import Fetched
 
@@ -17,13 +18,16 @@ class Transfer:
         "crawl_delay_s",
         "deadline",
         "done",
+        "gate",
         "handle",
         "hop",
         "hops",
         "inside",
         "redirects",
+        "repeats",
         "request",
         "started",
+        "waits_since",
     )
 
     def __init__(self, request: Request, inside: bool, done: Callable[["Transfer", Fetched], None]) -> None:
@@ -36,13 +40,55 @@ class Transfer:
         self.inside = inside  # may talk to private addresses: no public page has led it here
         self.done = done
         self.crawl_delay_s = 0.0  # that the robots.txt of the request's own host asks for
+        self.gate: Gate[Transfer] | None = None  # that it has passed
+        self.repeats = 0  # how often a hop was sent again
+        self.waits_since: float | None = None  # for its turn to be sent, which is no time of the server's
         self.handle: Handle | None = None  # kept from hop to hop: the fetch's cookies are in it
 
     def left_s(self) -> float:
         """Seconds until the deadline; exactly the request's limit when nothing has taken time yet."""
-        if not self.hops and not self.request.robots_txt:
+        if not (self.hops or self.repeats or self.request.robots_txt):
             return self.request.timeout_s
         return self.deadline - monotonic()
+
+    def wait(self, now: float) -> None:
+        """The time that passes from now on does not count. Safe to repeat."""
+        if self.waits_since is None:
+            self.waits_since = now
+
+    def go_on(self, now: float) -> None:
+        """The time counts again."""
+        if self.waits_since is not None:
+            self.started += now - self.waits_since
+            self.deadline += now - self.waits_since
+            self.waits_since = None
+
+    @property
+    def server(self) -> str:
+        """Whom the hop is sent to, by scheme, host and port as they stand in its URL, and by its proxy."""
+        url, proxy = self.hop.url, self.hop.proxy
+        end = url.find("/", 8)
+        origin = url if end < 0 else url[:end]
+        return f"{proxy.url} {origin}" if proxy else origin
+
+    @property
+    def has_answer(self) -> bool:
+        """Whether the first byte of the hop's answer has come."""
+        return self.handle is not None and bool(self.handle.got.lines)
+
+    @property
+    def is_safe(self) -> bool:
+        """Whether the hop may be sent twice."""
+        return is_safe(self.hop)
+
+    @property
+    def connect_s(self) -> float:
+        """How long the hop's connection took to be made."""
+        return self.handle.connect_s if self.handle is not None else 0.0
+
+    def reach(self) -> Reach:
+        """How far the hop has come that has no answer yet."""
+        return self.handle.reach() if self.handle is not None else Reach.UNKNOWN
 
     def seconds(self) -> float:
         """How long the fetch has taken so far."""

@@ -23,7 +23,8 @@ from zspider.settings import FetchSettings, SlaveFile
 from zspider.task import GUARDED, INTERNAL, End, Grant, is_message
 
 log = structlog.get_logger(__name__)
-PAGES_BYTES_MAX = 256 * 1024 * 1024  # of pages in memory; above it nothing more is fetched
+PAGES_BYTES_MAX = 256 * 1024 * 1024  # of pages in memory and being received; above it nothing more is fetched
+BEGUN_PER_TURN = 32  # requests; a turn without an end would keep the master waiting for a heartbeat
 NUMBERS_MAX = 10_000  # in one message
 COMPLAIN_S = 5.0  # a shortage is told of for so long after it was met last: some heartbeats
 REST_S = 1.0  # for which nothing is fetched when this process has no descriptor left
@@ -299,14 +300,19 @@ class Work:
         self._now = now
         if self._processing is not None:
             self._processing.read(ready_fds, ready_pipes, now)
-        if self._pool is not None and (self._pool.fileno() in ready_fds or self._pool.wait_s() == 0.0):
+        if self._pool is None:
+            return
+        self._pool.set_pages_bytes(self.held.page_bytes)
+        if self._pool.fileno() in ready_fds or self._pool.wait_s() == 0.0:
             for fetched in self._pool.step():
                 self._on_fetched(fetched)
 
     def step(self, now: float) -> None:
         """Begin and pass on what can be."""
         self._now = now
-        while self._may_fetch() and (serial := self._starts.pop(now)) is not None:
+        for _ in range(BEGUN_PER_TURN):
+            if not self._may_fetch() or (serial := self._starts.pop(now)) is None:
+                break
             self._begin(serial)
         if self._processing is not None:
             self._processing.step(now, may_run=not self.outbox.is_full)
@@ -379,7 +385,8 @@ class Work:
             and not self.is_quiet
             and self._now >= self._rests_until
             and self.held.count(Stage.FETCHING) < self._concurrency
-            and self.held.page_bytes < PAGES_BYTES_MAX
+            and self._pool is not None
+            and self.held.page_bytes + self._pool.held_bytes < PAGES_BYTES_MAX
             and not self.outbox.is_full
         )
 
@@ -417,6 +424,10 @@ class Work:
             if self._now >= self._rests_until + REST_S:  # the first time, or it had some meanwhile
                 log.error("no_descriptors_left", advice="see `ulimit -n`; less is fetched until then")
             self._rests_until = self._now + REST_S
+            self.give_back([lease])
+            return
+        if fetched.was_held:
+            log.info("page_given_back", task=lease.taskid, reason="no memory for it in time")
             self.give_back([lease])
             return
         self.fetched += 1
