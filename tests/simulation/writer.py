@@ -125,5 +125,5 @@ class SimulatedWriter(Writer):
             self._machine.timeline.at(max(self._free_at, self._machine.timeline.now + seconds), self.turn)
 
 
-class _Later(Exception):
+class _Later(BaseException):
     """The database is away: the same job is done again."""
