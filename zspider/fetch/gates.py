@@ -64,7 +64,7 @@ class Gate(Generic[P]):
         self.running = 0
         self.used_at = now
         self._spare = 0  # open connections that nobody uses
-        self._opening: dict[P, float] = {}  # since when: not known yet whether anybody hears them
+        self.opening: dict[P, float] = {}  # since when: not known yet whether anybody hears them
         self._silent: dict[P, float] = {}  # since when: on a new connection, heard or not, and without an answer
         self._open_max: float = OPEN_AT_FIRST
         self._grows_fast = True
@@ -75,7 +75,7 @@ class Gate(Generic[P]):
     @property
     def is_opening(self) -> bool:
         """Whether there are new connections without an answer."""
-        return bool(self._opening or self._silent)
+        return bool(self.opening or self._silent)
 
     @property
     def is_watched(self) -> bool:
@@ -87,9 +87,9 @@ class Gate(Generic[P]):
         if self._spare > 0:
             self._spare -= 1
         elif not self._is_free:
-            if len(self._opening) >= int(self._open_max):
+            if len(self.opening) >= int(self._open_max):
                 return False
-            self._opening[passer] = now
+            self.opening[passer] = now
         self.running += 1
         self.used_at = now
         return True
@@ -99,19 +99,22 @@ class Gate(Generic[P]):
         while self.waiting and self.admit(self.waiting[0], now):
             yield self.waiting.popleft()
 
-    def leave(self, passer: P, now: float, *, is_kept: bool = False, was_new: bool = True) -> None:
+    def leave(self, passer: P, now: float, *, is_answered: bool, is_kept: bool = False, was_new: bool = True) -> None:
         """This request has ended. is_kept: its connection stays open; was_new: it had opened one."""
         self.running -= 1
         self.used_at = now
-        if passer.has_answer:
+        if is_answered:
             self._answered_at = now
-        opened = self._opening.pop(passer, None) is not None or self._silent.pop(passer, None) is not None
-        if opened and passer.has_answer:
-            self._prove(passer)
-        elif not opened and was_new:
+        if (self.opening or self._silent) and self._was_opening(passer):
+            if is_answered:
+                self._prove(passer)
+        elif was_new:
             self._spare = 0  # those that were believed to be open are not
         if is_kept:
             self._spare += 1
+
+    def _was_opening(self, passer: P) -> bool:
+        return self.opening.pop(passer, None) is not None or self._silent.pop(passer, None) is not None
 
     def open_wide(self) -> None:
         """The server takes all requests on one connection."""
@@ -123,9 +126,9 @@ class Gate(Generic[P]):
         is_up_to_date: all that has arrived here was seen to, so what is still connecting waits for the server.
         """
         lost = []
-        for passer, since in list(self._opening.items()):
+        for passer, since in list(self.opening.items()):
             if passer.has_answer:
-                del self._opening[passer]
+                del self.opening[passer]
                 self._answered_at = now
                 self._prove(passer)
                 continue
@@ -141,7 +144,7 @@ class Gate(Generic[P]):
                     self._leave_alone(passer, since)
                     self._open_max += not others_answer  # nobody is harmed by more of them
         for passer in lost:
-            self._leave_alone(passer, self._opening[passer])
+            self._leave_alone(passer, self.opening[passer])
         if lost:
             self._open_max = max(OPEN_MIN, self._open_max / 2)
             self._grows_fast = False
@@ -153,7 +156,7 @@ class Gate(Generic[P]):
 
     def _leave_alone(self, passer: P, since: float) -> None:
         """Others need not wait for it any longer."""
-        del self._opening[passer]
+        del self.opening[passer]
         self._silent[passer] = since
 
     def _forsaken(self, now: float) -> list[P]:

@@ -125,7 +125,7 @@ class Handle:
         if self._special:
             self.easy.reset()
             self._configure()
-        self.got.begin(may_repeat=is_safe(hop))
+        self.got.begin(may_repeat=hop.method in _SAFE and hop.body is None)
         self.refused = ""
         easy = self.easy
         easy.setopt(pycurl.URL, hop.url)
@@ -245,13 +245,13 @@ class Handle:
 
     def unpause(self) -> None:
         """It waits no more: its transfer has ended."""
-        if self.is_paused:
-            self.is_paused = False
-            self._paused.remove(self)
+        self.is_paused = False
+        self._paused.remove(self)
 
     def forget(self) -> None:
         """Let go of all that a fetch left behind, before the handle serves another one."""
-        self.unpause()
+        if self.is_paused:
+            self.unpause()
         self.got.forget()
         self.easy.setopt(pycurl.COOKIELIST, "ALL")
 

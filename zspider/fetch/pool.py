@@ -28,6 +28,8 @@ from zspider.settings import FetchSettings
 
 # What libcurl says, without an error number of the system, when it cannot open a socket.
 _WITHOUT_DESCRIPTOR = (pycurl.E_COULDNT_CONNECT, pycurl.E_COULDNT_RESOLVE_HOST)
+# Limits of libcurl's own: the Content-Length told, and 300 KiB of headers or 5,000 lines (CURLE_TOO_LARGE).
+_LIBCURLS_LIMITS = {pycurl.E_FILESIZE_EXCEEDED: Stop.BODY, 100: Stop.HEADERS}
 STEP_S = 0.02  # after which a step begins nothing more; what one socket brings takes a few milliseconds
 RESUMED_BYTES = 512 * 1024  # for one transfer that waited, when others have used up the step's
 
@@ -201,7 +203,7 @@ class FetchPool:
         del self._busy[handle.easy]
         self._multi.remove(handle.easy)
         transfer.gate = None
-        gate.leave(transfer, monotonic())
+        gate.leave(transfer, monotonic(), is_answered=transfer.has_answer)
         transfer.repeats += 1
         gate.waiting.appendleft(transfer)
 
@@ -239,9 +241,10 @@ class FetchPool:
 
     def _begin(self, transfer: Transfer, gate: Gate[Transfer]) -> None:
         """Hand a hop that its gate has admitted to libcurl."""
-        transfer.go_on(monotonic())
+        if transfer.waits_since is not None:
+            transfer.go_on(monotonic())
         transfer.gate = gate
-        if gate.is_opening:
+        if gate.opening:
             self._opening.add(gate)
         left_s = transfer.left_s()
         if left_s <= 0:
@@ -270,12 +273,14 @@ class FetchPool:
                 self._has_finished = True
                 return
 
-    def _leave(self, transfer: Transfer, *, is_kept: bool = False) -> None:
+    def _leave(self, transfer: Transfer, *, is_answered: bool = False, is_kept: bool = False) -> None:
         """The hop has ended: its connection, or its place among those being opened, is for the next."""
         if (gate := transfer.gate) is not None:
             handle = transfer.handle
             transfer.gate = None
-            gate.leave(transfer, monotonic(), is_kept=is_kept, was_new=handle is not None and handle.was_connected)
+            was_new = handle is not None and handle.was_connected
+            is_answered = is_answered or transfer.has_answer
+            gate.leave(transfer, monotonic(), is_answered=is_answered, is_kept=is_kept, was_new=was_new)
             if gate.waiting:
                 self._freed.append(gate)
 
@@ -283,10 +288,13 @@ class FetchPool:
         handle = transfer.handle
         assert handle is not None
         lines = handle.got.lines
+        if handle.got.header_bytes > self.settings.header_bytes_max:
+            self._fail(transfer, handle.got.reason(Stop.HEADERS))
+            return
         head, status = results.parse_head(lines), handle.status
         if transfer.gate is not None and lines and lines[0][:7] == b"HTTP/2 ":
             transfer.gate.open_wide()
-        self._leave(transfer, is_kept=bool(lines) and _is_kept(lines[0], head))
+        self._leave(transfer, is_answered=True, is_kept=bool(lines) and _is_kept(lines[0], head))
         if is_redirect(transfer.request, status, head):
             self._redirect(transfer, status, head)
             return
@@ -336,8 +344,8 @@ class FetchPool:
             return
         if handle.refused:
             text = _refusal(handle.refused)
-        elif handle.got.stop is not None or code == pycurl.E_FILESIZE_EXCEEDED:
-            text = handle.got.reason(handle.got.stop or Stop.BODY)
+        elif (stop := handle.got.stop or _LIBCURLS_LIMITS.get(code)) is not None:
+            text = handle.got.reason(stop)
         elif code == pycurl.E_OPERATION_TIMEDOUT and (transfer.hops or transfer.repeats):  # it knows the last hop only
             text = transfer.timeout_text(int(handle.easy.getinfo(pycurl.SIZE_DOWNLOAD_T)))
         is_ours = code in _WITHOUT_DESCRIPTOR and not handle.easy.getinfo(pycurl.OS_ERRNO) and not _has_descriptor()

@@ -18,6 +18,8 @@ PIECES_FREE = 16 * 1024  # that any body may come in: some 10 ms of work
 PIECE_BYTES_MIN = 8  # that more pieces than those have on average; a server that flushes each line sends more
 PIECES_LIGHT = 32  # the first ones of a body wait for nobody: a small page passes those that make much work
 _HEADER_GRAIN = 16 * 1024  # of headers: so much is not counted in the room, and limits are looked at each time
+_LINES_FREE = 100  # of headers: so many are not looked at one by one; libcurl takes 300 KiB in an answer at most
+_CODINGS = frozenset((b"Content-Enc", b"content-enc", b"CONTENT-ENC"))
 _UNPACKED = 4096  # a packed body that gives larger pieces goes on: libcurl would unpack the rest, and keep it besides
 _LINE_BYTES = 64  # what a line takes besides its text
 _PAUSE: int = pycurl.WRITEFUNC_PAUSE
@@ -44,6 +46,8 @@ class Receiver(Share):
     __slots__ = (
         "_body",
         "_codings",
+        "_first",
+        "_header_free",
         "_header_left",
         "_may_repeat",
         "_on_pause",
@@ -52,8 +56,10 @@ class Receiver(Share):
         "_room",
         "_settings",
         "_size",
+        "_size_free",
         "_size_ok",
         "lines",
+        "on_header",
         "stop",
         "wanted_bytes",
         "was_held",
@@ -66,17 +72,24 @@ class Receiver(Share):
         self._room = room
         self._on_pause = on_pause
         self.lines: list[bytes] = []
+        self.on_header: Callable[[bytes], int | None] = self._header_callback()  # one line of headers
+        self._header_free = min(_HEADER_GRAIN, settings.header_bytes_max)
+        self._size_free = min(room.grain, settings.body_bytes_max)
+        self._body = BytesIO()
+        self._first = b""  # piece; there is a body when there are more
+        self._pieces = 0
+        self._size = 0
         self.begin(may_repeat=False)
 
     def begin(self, *, may_repeat: bool) -> None:
         """Nothing has come yet. may_repeat: the request may be sent again if that helps."""
-        self.forget()
+        if self.lines or self._pieces:
+            self.forget()
         self._may_repeat = may_repeat
-        self._header_left = min(_HEADER_GRAIN, self._settings.header_bytes_max)
+        self._header_left = self._header_free
         self._codings = 0
-        self._pieces = 0
         self._pieces_ok = PIECES_FREE
-        self._size_ok = min(self._room.grain, self._settings.body_bytes_max)
+        self._size_ok = self._size_free
         self.stop: Stop | None = None
         self.was_held = False
         self.wanted_bytes = 0
@@ -84,14 +97,23 @@ class Receiver(Share):
     def forget(self) -> None:
         """Let go of all that came. Safe to repeat."""
         self.lines.clear()
-        self._body = BytesIO()
+        self._first = b""
+        if self._pieces > 1:
+            self._body = BytesIO()
+        self._pieces = 0
         self._size = 0
-        self._room.give_back(self)
+        if self.counted:
+            self._room.give_back(self)
 
     @property
     def content(self) -> bytes:
         """The decoded body, without a copy of it."""
-        return self._body.getvalue()
+        return self._body.getvalue() if self._pieces > 1 else self._first
+
+    @property
+    def header_bytes(self) -> int:
+        """How many bytes of headers came."""
+        return sum(map(len, self.lines))
 
     def reason(self, stop: Stop) -> str:
         """What a user is told."""
@@ -106,17 +128,16 @@ class Receiver(Share):
 
     # --- called by libcurl
 
-    def on_header(self, line: bytes) -> int | None:
-        """One line of headers."""
-        self.lines.append(line)
-        self._header_left -= _LINE_BYTES + len(line)
-        if self._header_left < 0:
-            return self._weigh_headers()
-        if line[8:9] in b"Ee" and line[:17].lower() == b"content-encoding:":
-            self._codings += _codings(line[17:])
-            if self._codings > 1:
-                return self._end(Stop.CODINGS)
-        return None
+    def _header_callback(self) -> Callable[[bytes], int | None]:
+        """What libcurl calls for each line of headers of every page; it leaves nearly all to others, for speed."""
+        lines = self.lines
+        append, look = lines.append, self._look_at_header
+
+        def on_header(line: bytes) -> int | None:
+            append(line)
+            return look(line) if line[:11] in _CODINGS or len(lines) > _LINES_FREE else None
+
+        return on_header
 
     def on_body(self, piece: bytes) -> int | None:
         """Some bytes of the body, decoded. Paused: they come again."""
@@ -129,17 +150,30 @@ class Receiver(Share):
         if (size > self._size_ok or self._pieces > self._pieces_ok) and (answer := self._weigh_body(size)) is not None:
             return answer
         self._size = size
+        if self._pieces == 1:  # and the only one of a small page
+            self._first = piece
+            return None
+        if self._pieces == 2:
+            self._body.write(self._first)
         self._body.write(piece)
         return None
 
     # --- inside
 
-    def _weigh_headers(self) -> int | None:
-        allowed = self._settings.header_bytes_max - sum(map(len, self.lines))
-        if allowed < 0:
-            return self._end(Stop.HEADERS)
+    def _look_at_header(self, line: bytes) -> int | None:
         if len(self.lines) > LINES_MAX:
             return self._end(Stop.LINES)
+        if line[:17].lower() == b"content-encoding:":
+            self._codings += _codings(line[17:])
+            if self._codings > 1:
+                return self._end(Stop.CODINGS)
+        self._header_left -= _LINE_BYTES + len(line)
+        return self._weigh_headers() if self._header_left < 0 else None
+
+    def _weigh_headers(self) -> int | None:
+        allowed = self._settings.header_bytes_max - self.header_bytes
+        if allowed < 0:
+            return self._end(Stop.HEADERS)
         self._room.grow(self, min(_HEADER_GRAIN, allowed))
         self._header_left = min(_HEADER_GRAIN, allowed)
         return None
@@ -179,6 +213,7 @@ class Receiver(Share):
 
     def _end(self, stop: Stop) -> int:
         self.stop = stop
+        self._first = b""
         self._body = BytesIO()
         return _END
 

@@ -44,7 +44,7 @@ def enter(gate: Gate[Asking], number: int, now: float = 0.0) -> tuple[list[Askin
 def answer(gate: Gate[Asking], asked: Asking, now: float, *, is_kept: bool = True) -> list[Asking]:
     """A request is answered; those sent then."""
     asked.has_answer = True
-    gate.leave(asked, now, is_kept=is_kept, was_new=False)
+    gate.leave(asked, now, is_answered=True, is_kept=is_kept, was_new=False)
     return list(gate.next(now))
 
 
@@ -93,7 +93,7 @@ def test_connections_that_were_closed_meanwhile_are_not_counted_on():
         answer(gate, one, 0.1)
     (reused, *_), _ = enter(gate, 1, 0.2)
     reused.has_answer = True
-    gate.leave(reused, 0.3, is_kept=False, was_new=True)  # it was to use an open one, and had to open another
+    gate.leave(reused, 0.3, is_answered=True, is_kept=False)  # it was to use an open one, and had to open another
     sent, waiting = enter(gate, 20, 0.4)
     assert waiting
     assert gate.is_opening
@@ -132,7 +132,7 @@ def test_what_nobody_heard_is_sent_again_when_others_answer_and_fewer_are_opened
     gate = Gate[Asking](0.0)
     sent, _ = enter(gate, 100)
     more = [one for asked in sent for one in answer(gate, asked, 0.01)]
-    lost = [one for one in more if one in gate._opening]
+    lost = [one for one in more if one in gate.opening]
     for one in lost:
         one.reached = reached
     answer(gate, more[0] if more[0] not in lost else next(one for one in more if one not in lost), 0.02)
