@@ -34,23 +34,17 @@ class Multi:
         self._multi.setopt(pycurl.M_TIMERFUNCTION, self._on_timer)
         self._multi.setopt(pycurl.M_PIPELINING, pycurl.PIPE_MULTIPLEX)
         self._multi.setopt(pycurl.M_MAXCONNECTS, max(concurrency, min(2 * concurrency, IDLE_CONNECTIONS_MAX)))
+        self.add = self._multi.add_handle  # begin a transfer; raises pycurl.error
+        self.remove = self._multi.remove_handle  # take a transfer out, whether it has ended or not
         self.timer: float | None = None  # when libcurl wants to be called
         self._watched: set[int] = set()
-        self._unwatched: dict[int, int] = {}  # sockets and flags that epoll had no memory for
+        self._unwatched: dict[int, int] = {}  # sockets that epoll had no memory for, and what for
         self.is_up_to_date = False  # the last `act` has served all that was ready
         self._ready: deque[tuple[int, int]] = deque()  # sockets there was no time for, and what they are ready for
 
     def fileno(self) -> int:
         """A descriptor that is readable when `act` has something to do."""
         return self._epoll.fileno()
-
-    def add(self, easy: pycurl.Curl) -> None:
-        """Begin a transfer. Raises pycurl.error."""
-        self._multi.add_handle(easy)
-
-    def remove(self, easy: pycurl.Curl) -> None:
-        """Take a transfer out, whether it has ended or not."""
-        self._multi.remove_handle(easy)
 
     def act(self, now: float, end: float) -> None:
         """Let libcurl read and write where it can, and see to its timer; nothing more is begun after `end`.
@@ -117,23 +111,20 @@ class Multi:
         elif fd in self._watched:
             self._epoll.modify(fd, _EPOLL_FLAGS[what])
         else:
-            self._watch(fd, _EPOLL_FLAGS[what])
-
-    def _watch(self, fd: int, flags: int) -> bool:
-        """Wait for a socket. False: there is no memory for that; later steps try again, for libcurl takes no no."""
-        try:
-            self._epoll.register(fd, flags)
-        except OSError as exc:
-            if not is_shortage(exc):
-                raise
-            self._unwatched[fd] = flags
-            return False
-        self._watched.add(fd)
-        return True
+            try:
+                self._epoll.register(fd, _EPOLL_FLAGS[what])
+            except OSError as exc:  # no memory: later steps try again, for libcurl takes no no
+                if not is_shortage(exc):
+                    raise
+                self._unwatched[fd] = what
+            else:
+                self._watched.add(fd)
 
     def _watch_again(self) -> None:
-        for fd in list(self._unwatched):
-            if self._watch(fd, self._unwatched.pop(fd)):
+        for fd, what in list(self._unwatched.items()):
+            del self._unwatched[fd]
+            self._on_socket(what, fd, None, None)
+            if fd in self._watched:
                 self._multi.socket_action(fd, 0)  # libcurl looks for itself
 
     def _on_timer(self, timeout_ms: int) -> None:

@@ -5,6 +5,7 @@ import binascii
 import math
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, NamedTuple
 from urllib.parse import unquote, urlencode, urlsplit
 
@@ -81,6 +82,36 @@ def build_request(
     if is_data_url(url):
         return Request(tag=tag, url=url, orig_url=url)
     clean = clean_url(url)
+    if not fetch and not track:
+        rest = _plain(settings.user_agent, settings.timeout_s, settings.connect_timeout_s, settings.proxy, private_ok)
+        return Request(tag=tag, url=clean, orig_url=url, **rest)
+    return _settled(tag, url, clean, fetch, track, settings, private_ok)
+
+
+_SHARED = [name for name in Request.__struct_fields__ if name not in ("tag", "url", "orig_url", "cookies")]
+
+
+@lru_cache(maxsize=16)
+def _plain(
+    user_agent: str, timeout_s: float, connect_timeout_s: float, proxy: str | None, private_ok: bool
+) -> dict[str, Any]:
+    """What requests without options, which most are, have in common."""
+    settings = FetchSettings(
+        user_agent=user_agent, timeout_s=timeout_s, connect_timeout_s=connect_timeout_s, proxy=proxy
+    )
+    settled = _settled(0, "", "", {}, {}, settings, private_ok)
+    return {name: getattr(settled, name) for name in _SHARED}
+
+
+def _settled(
+    tag: int,
+    url: str,
+    clean: str,
+    fetch: Mapping[str, Any],
+    track: Mapping[str, Any],
+    settings: FetchSettings,
+    private_ok: bool,
+) -> Request:
     own = h.items_of(_unmarked(fetch.get("headers")), "headers")
     sent = h.header_set(own, _user_agent(fetch, settings))
     body = _body(fetch.get("data"))

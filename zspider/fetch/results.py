@@ -1,5 +1,6 @@
 """What a fetch gives back: the result dict a script's Response is made from (pyspider.md 3.4). Pure."""
 
+import re
 from functools import lru_cache
 from http import HTTPStatus
 from typing import Any, NamedTuple
@@ -39,15 +40,10 @@ def parse_head(lines: list[bytes]) -> Head:
     status = lines[first].split(None, 2) if lines else []
     headers = {"X-Http-Reason": status[2].decode("latin-1").rstrip("\r\n") if len(status) == 3 else ""}
     repeated: dict[str, list[str]] = {}
-    name = ""
-    folds: list[str] = []  # of the line before; joined once, or a server could make us copy without end
-    for line in b"".join(lines[first + 1 : last]).decode("latin-1").split("\n"):
-        if line[:1] in (" ", "\t") and name:  # the obsolete folding of RFC 9112 section 5.2
-            folds.append(line.strip(" \t\r"))
-            continue
-        if folds:
-            headers[name] = " ".join((headers[name], *folds))
-            folds.clear()
+    text = b"".join(lines[first + 1 : last]).decode("latin-1")
+    if "\n " in text or "\n\t" in text:  # the obsolete folding of RFC 9112 section 5.2
+        text = _FOLD.sub(" ", text)
+    for line in text.split("\n"):
         raw_name, colon, value = line.partition(":")
         if not colon:
             continue
@@ -59,6 +55,9 @@ def parse_head(lines: list[bytes]) -> Head:
     for name, values in repeated.items():
         headers[name] = ",".join(values)
     return Head(headers, repeated)
+
+
+_FOLD = re.compile(r"[ \t\r]*\n[ \t]+")
 
 
 def _last_block(lines: list[bytes]) -> tuple[int, int]:
