@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from msgspec import Meta, Struct
 
-TASKID_CHARS_MAX = 64  # pyspider.md 3.2
+TASKID_CHARS_MAX = 64  # docs/pyspider-behaviour.md 3.2
 URL_BYTES_MAX = 8190
 BODY_BYTES_MAX = 4 * 1024 * 1024  # a task's packed schedule, fetch and process options
 SCHEDULE_BYTES_MAX = 64 * 1024  # of one that a callback changed
@@ -41,8 +41,8 @@ Priority = Annotated[int, Meta(ge=-(2**31), le=2**31 - 1)]
 Proof = Annotated[bytes, Meta(max_length=PROOF_BYTES)]
 ScriptHash = Annotated[bytes, Meta(min_length=32, max_length=32)]  # SHA-256 of the script's UTF-8 text
 
-ON_START = "on_start"  # taskid of a project's first task (pyspider.md 3.6)
-ON_FINISHED = "on_finished"  # taskid of the task that is made when no other is left (pyspider.md 4.8)
+ON_START = "on_start"  # taskid of a project's first task (docs/pyspider-behaviour.md 3.6)
+ON_FINISHED = "on_finished"  # taskid of the task that is made when no other is left (docs/pyspider-behaviour.md 4.8)
 GET_INFO = "_on_get_info"  # asks a script for its crawl_config, retry_delay and smallest tick; never stored
 CRONJOB = "_on_cronjob"  # runs the methods marked @every; never stored
 # A counter: runs that ended since on_finished was made last; neither its own nor those of messages.
@@ -53,7 +53,7 @@ PROCESS_MS, PROCESSED = "_process_ms", "_processed"
 INTERNAL = frozenset({GET_INFO, CRONJOB})
 ON_MESSAGE = "_on_message"  # callback of a task that is a message
 MESSAGE_PREFIX = ON_MESSAGE + ":"  # of such a task's taskid
-MESSAGE_URL = "data:,on_message"  # of a message whose sender names none (pyspider.md 3.6)
+MESSAGE_URL = "data:,on_message"  # of a message whose sender names none (docs/pyspider-behaviour.md 3.6)
 MESSAGE_PRIORITY = 2**31 - 1  # before every page
 # In a task's options, and in what its callback sees of it: a page of the public Internet has led to it, so neither it
 # nor what it leads to is fetched from private networks where `fetch.private_networks` is "deny".
@@ -61,7 +61,7 @@ GUARDED = "guarded"
 
 
 class Status(IntEnum):
-    """A task's state in the database; pyspider's numbers (pyspider.md 3.1)."""
+    """A task's state in the database; pyspider's numbers (docs/pyspider-behaviour.md 3.1)."""
 
     ACTIVE = 1  # due now or later
     SUCCESS = 2
@@ -83,7 +83,10 @@ _STATUS_WORDS = {
 
 
 class ProjectStatus(StrEnum):
-    """What a project may do (pyspider.md 4.3), as people set it; the core may pause one on its own, too."""
+    """What a project may do, as people set it; the core may pause one on its own, too.
+
+    Source: docs/pyspider-behaviour.md 4.3.
+    """
 
     TODO = "TODO"  # made, never started
     STOP = "STOP"  # nothing of it runs; what arrives is stored
@@ -175,7 +178,7 @@ def message_taskid(project: int, taskid: str, run: int, index: int) -> str:
 
 
 def usual_taskid(url: str) -> str:
-    """The taskid of a URL, unless its script decides otherwise (pyspider.md 2.7).
+    """The taskid of a URL, unless its script decides otherwise (docs/pyspider-behaviour.md 2.7).
 
     A message's script sees it as its task's, and its result is stored under it.
     """
@@ -202,7 +205,7 @@ class Follow(Struct, frozen=True, array_like=True):
 
     `body` is msgpack of {"schedule": {...}, "fetch": {...}, "process": {...}} as `crawl()` built it, and GUARDED
     if that is so; the master stores it and never opens it. The other fields repeat the parts of `schedule` that the
-    master decides by (pyspider.md 2.3 for what they mean).
+    master decides by (docs/pyspider-behaviour.md 2.3 for what they mean).
     """
 
     taskid: TaskId
@@ -236,7 +239,7 @@ class Message(Struct, frozen=True, array_like=True):
 
 
 class NewSchedule(Struct, frozen=True, array_like=True):
-    """A task's schedule as its callback left it, if it changed it (pyspider.md 3.5).
+    """A task's schedule as its callback left it, if it changed it (docs/pyspider-behaviour.md 3.5).
 
     `packed` takes the place of "schedule" in the task's body; the other fields are as those of a Follow.
     """
@@ -272,7 +275,8 @@ class Outcome(Struct, frozen=True, array_like=True):
     end: End
     follows: Annotated[list[Follow], Meta(max_length=FOLLOWS_MAX)] = []
     results: Annotated[list[Annotated[bytes, Meta(max_length=RESULT_BYTES_MAX)]], Meta(max_length=RESULTS_MAX)] = []
-    track: Annotated[bytes, Meta(max_length=TRACK_BYTES_MAX)] | None = None  # msgpack of pyspider.md 3.5 `track`
+    # msgpack of docs/pyspider-behaviour.md 3.5 `track`
+    track: Annotated[bytes, Meta(max_length=TRACK_BYTES_MAX)] | None = None
     reason: Annotated[str, Meta(max_length=2000)] = ""  # why it failed, one line
     fetch_ms: Count = 0
     process_ms: Count = 0
@@ -286,7 +290,7 @@ class Outcome(Struct, frozen=True, array_like=True):
 class ScriptInfo(Struct, frozen=True):
     """What the master must know about a script version; learnt by running GET_INFO on a slave."""
 
-    crawl_config: bytes = b"\x80"  # msgpack map: late-bound fetch and process defaults (pyspider.md 2.5)
+    crawl_config: bytes = b"\x80"  # msgpack map: late-bound fetch and process defaults (docs/pyspider-behaviour.md 2.5)
     retry_delay: dict[str, float] = {}
     min_tick: Count = 0  # seconds; 0: no @every methods
     error: str = ""  # the script could not be loaded: last line of the traceback
@@ -412,7 +416,10 @@ class Rules(Protocol):
 
 
 class Window(NamedTuple):
-    """The last minutes, hour or day, for which a project's activity is summed, in slots of time (pyspider.md 4.11)."""
+    """The last minutes, hour or day, for which a project's activity is summed, in slots of time.
+
+    Source: docs/pyspider-behaviour.md 4.11.
+    """
 
     name: str
     step_s: int  # of one slot

@@ -9,7 +9,7 @@ from tests.support.process import eventually
 
 ITEMS = 60
 
-# pyspider's idiom for several results of one page (pyspider.md 2.7).
+# pyspider's idiom for several results of one page (docs/pyspider-behaviour.md 2.7).
 MANY_RESULTS = """\
 from pyspider.libs.base_handler import *
 

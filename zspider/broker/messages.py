@@ -184,7 +184,7 @@ class ProjectInfo(Message, frozen=True, tag="project"):
     burst: float
     updated_ms: Millis
     script: ScriptHash
-    crawl_config: bytes  # msgpack map, late-bound defaults (pyspider.md 2.5)
+    crawl_config: bytes  # msgpack map, late-bound defaults (docs/pyspider-behaviour.md 2.5)
     generation: Generation = b""
 
 
@@ -302,8 +302,8 @@ class Page(Message, frozen=True, tag="page"):
     run: Number
     attempt: Number
     proof: Proof
-    task: dict[str, Any]  # what the callback sees as `task` (pyspider.md 3.3), crawl_config merged in
-    fetch: dict[str, Any]  # the fetch result of pyspider.md 3.4, without `content`
+    task: dict[str, Any]  # what the callback sees as `task` (docs/pyspider-behaviour.md 3.3), crawl_config merged in
+    fetch: dict[str, Any]  # the fetch result of docs/pyspider-behaviour.md 3.4, without `content`
     content: bytes
     group: Short = ""  # of the project, as the next three: its script may look at them
     rate: float = 0.0

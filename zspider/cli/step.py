@@ -1,4 +1,7 @@
-"""`zspiderd run SCRIPT --task`: one step of a script, shown as pyspider's debugger does (pyspider.md 8.1)."""
+"""`zspiderd run SCRIPT --task`: one step of a script, shown as pyspider's debugger does.
+
+Source: docs/pyspider-behaviour.md 8.1.
+"""
 
 import json
 from hashlib import md5

@@ -15,7 +15,7 @@ def is_data_url(url: str) -> bool:
 def decode(url: str) -> tuple[str, bytes]:
     """The media type as written ("" if none) and the bytes after the first comma, decoded.
 
-    pyspider cuts at the last comma (pyspider.md 5.4); RFC 2397 and browsers cut at the first.
+    pyspider cuts at the last comma (docs/pyspider-behaviour.md 5.4); RFC 2397 and browsers cut at the first.
     Raises FetchError when there is no comma, or base64 that is none.
     """
     head, comma, body = url[5:].partition(",")

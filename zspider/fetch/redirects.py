@@ -1,4 +1,4 @@
-"""Where a redirect leads, and what may travel there (pyspider.md 5.2, and 308). Pure."""
+"""Where a redirect leads, and what may travel there (docs/pyspider-behaviour.md 5.2). Pure."""
 
 from msgspec import structs
 

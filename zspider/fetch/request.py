@@ -1,4 +1,4 @@
-"""A task's fetch options turned into a request that can be sent (pyspider.md 2.3, 5.2, 5.3). Pure."""
+"""A task's fetch options turned into a request that can be sent (docs/pyspider-behaviour.md 2.3, 5.2, 5.3). Pure."""
 
 import base64
 import binascii
@@ -219,7 +219,7 @@ def _cookies(from_header: h.Items, option: object) -> dict[str, str]:
 
 
 def _validators(fetch: Mapping[str, Any], track: Mapping[str, Any], names: frozenset[str]) -> tuple[bytes, ...]:
-    """If-None-Match and If-Modified-Since (pyspider.md 5.3). A header given explicitly wins."""
+    """If-None-Match and If-Modified-Since (docs/pyspider-behaviour.md 5.3). A header given explicitly wins."""
     known = _tracked(track)
     last_modified = fetch.get("last_modified", fetch.get("last_modifed", True))  # upstream's typo is in scripts
     lines = []

@@ -1,4 +1,4 @@
-"""What a fetch gives back: the result dict a script's Response is made from (pyspider.md 3.4). Pure."""
+"""What a fetch gives back: the result dict a script's Response is made from (docs/pyspider-behaviour.md 3.4). Pure."""
 
 import re
 from functools import lru_cache
@@ -99,7 +99,10 @@ def page(
 
 
 def failure(tag: int, url: str, text: str, seconds: float = 0.0, status: int = 599) -> Fetched:
-    """No response, and why: pyspider's 599 (pyspider.md 5.5), or another status that we give ourselves."""
+    """No response, and why: pyspider's 599, or another status that we give ourselves.
+
+    Source: docs/pyspider-behaviour.md 5.5.
+    """
     result = {
         "status_code": status,
         "url": url,

@@ -47,7 +47,7 @@ from zspider.task import (
 log = structlog.get_logger(__name__)
 NAME_CHARS_MAX = 64
 DROPPED = "dropped:"  # before the reason, in a counter's name
-COMMAND = "__command__"  # the sender of a message that no project sent (pyspider.md 1.6)
+COMMAND = "__command__"  # the sender of a message that no project sent (docs/pyspider-behaviour.md 1.6)
 
 
 class Admin:

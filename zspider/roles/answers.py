@@ -12,7 +12,10 @@ UNKNOWN = Answer(0)  # nobody was asked, or it is not known what came
 
 
 def answer_of(fetch: Mapping[str, Any], now_s: float) -> Answer | None:
-    """Read a fetch result (pyspider.md 3.4); None for the usual 200. now_s: wall-clock seconds since the epoch."""
+    """Read a fetch result; None for the usual 200. now_s: wall-clock seconds since the epoch.
+
+    Source: docs/pyspider-behaviour.md 3.4.
+    """
     status = fetch.get("status_code")
     if status == 200 and "crawl_delay" not in fetch:
         return None

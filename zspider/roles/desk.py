@@ -246,7 +246,7 @@ class Desk:
         self._texts.with_text(script, (route, ""), lambda text: self._hub.send(route, m.Script(script, text)))
 
     def _send_project(self, route: bytes, name: str) -> None:
-        """What another project imports: whatever its status is (pyspider.md 2.1)."""
+        """What another project imports: whatever its status is (docs/pyspider-behaviour.md 2.1)."""
         projects = (state.project for state in self.core.projects.values())
         project = next((project for project in projects if project.name == name), None)
         if project is None:

@@ -59,7 +59,10 @@ class Projects:
 
 
 def task_of(grant: Grant, info: ProjectInfo, config: LateConfig) -> dict[str, Any]:
-    """The task as its callback sees it (pyspider.md 3.3). Raises BadTask when its options cannot be read."""
+    """The task as its callback sees it. Raises BadTask when its options cannot be read.
+
+    Source: docs/pyspider-behaviour.md 3.3.
+    """
     try:
         body = _decode_options(grant.body) if grant.body else {}
         track = _decode_options(grant.track) if grant.track else {}
@@ -88,7 +91,7 @@ def task_of(grant: Grant, info: ProjectInfo, config: LateConfig) -> dict[str, An
 
 
 def message_page(serial: int, url: str) -> Fetched:
-    """What stands for the page of a message, which nobody fetches (pyspider.md 6.2 step 9)."""
+    """What stands for the page of a message, which nobody fetches (docs/pyspider-behaviour.md 2.7)."""
     result = {"status_code": 200, "url": url, "orig_url": url, "headers": {}, "cookies": {}, "time": 0.0}
     return Fetched(serial, result, b"")
 

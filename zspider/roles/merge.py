@@ -1,9 +1,12 @@
-"""Late binding: a project's `crawl_config` fills in what a task's own options leave open (pyspider.md 2.5). Pure."""
+"""Late binding: a project's `crawl_config` fills in what a task's own options leave open. Pure.
+
+Source: docs/pyspider-behaviour.md 2.5.
+"""
 
 from collections.abc import Mapping
 from typing import Any
 
-# The options of `crawl()` that belong to `fetch` and to `process` (pyspider.md 2.3). Those of `schedule`
+# The options of `crawl()` that belong to `fetch` and to `process` (docs/pyspider-behaviour.md 2.3). Those of `schedule`
 # were settled when the task was submitted.
 FETCH_KEYS = (
     "method", "headers", "user_agent", "data", "cookies", "connect_timeout", "timeout", "allow_redirects",

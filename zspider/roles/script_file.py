@@ -11,7 +11,7 @@ from zspider.script.compiling import check_script
 
 RATE = 1.0  # tasks per second of a new project, pyspider's default
 BURST = 3.0
-# pyspider.md 1.6: a comment line with `# rate ... <number>`.
+# docs/pyspider-behaviour.md 1.6: a comment line with `# rate ... <number>`.
 _COMMENT = r"(?im)^[ \t]*#[ \t]*{word}\b[^\n0-9]*([0-9]+(?:\.[0-9]+)?)"
 
 

@@ -6,8 +6,9 @@ class TokenBucket:
 
     A reservation may take a token that is not there yet, together with the time to wait for it: the
     master grants a little ahead, and the slave starts each task at its time. A bucket starts with one
-    token (pyspider.md 11.2); a burst below 1 never gives any (4.5). A token is spent when its task is granted, whatever
-    becomes of that (as in pyspider, 4.5): one that came back when the bucket had been full since would be one too many.
+    token (docs/pyspider-behaviour.md 4.5); a burst below 1 never gives any. A token is spent when its task is granted,
+    whatever becomes of that (as in pyspider): one that came back when the bucket had been full since would be one too
+    many.
     """
 
     def __init__(self, rate: float, burst: float, now: float) -> None:

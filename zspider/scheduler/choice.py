@@ -105,5 +105,5 @@ def has_row(task: Task) -> bool:
 
 
 def takes_token(task: Task) -> bool:
-    """Whether it is under its project's rate: messages go past it (pyspider.md 3.6)."""
+    """Whether it is under its project's rate: messages go past it (docs/pyspider-behaviour.md 3.6)."""
     return has_row(task) and not is_message(task.taskid)

@@ -1,4 +1,4 @@
-"""The tasks that zspider gives to a script by itself (pyspider.md 3.6, 4.9).
+"""The tasks that zspider gives to a script by itself (docs/pyspider-behaviour.md 3.6, 4.9).
 
 Asking what it declares and running @every methods have no row in the database, and are leased like other tasks.
 on_start and on_finished are submitted like URLs.

@@ -15,7 +15,7 @@ _STALE_MAX = 64  # heap entries whose task is gone that are not worth cleaning u
 
 
 def ready_position(task: Task) -> Position:
-    """Higher priority first, then order of arrival (pyspider.md 4.4)."""
+    """Higher priority first, then order of arrival (docs/pyspider-behaviour.md 4.4)."""
     return (-task.priority, task.seq)
 
 

@@ -1,4 +1,4 @@
-"""Auto-pause: a project whose pages all fail rests, then is tried with a few (pyspider.md 4.10)."""
+"""Auto-pause: a project whose pages all fail rests, then is tried with a few (docs/pyspider-behaviour.md 4.10)."""
 
 from enum import StrEnum
 from typing import NamedTuple
@@ -31,8 +31,9 @@ class AutoPause:
     """One project's outcomes, as far as they decide about its pause.
 
     Only the ends of pages enter: those of @every methods, messages and the question what a script declares say
-    nothing of a site (pyspider.md 11.2). NORMAL -> PAUSED by `fail_num` failures in a row; PAUSED -> PROBING by time,
-    whatever arrives meanwhile; PROBING -> NORMAL by a success, -> PAUSED by `probe_num` failures without one.
+    nothing of a site (docs/pyspider-behaviour.md 4.10). NORMAL -> PAUSED by `fail_num` failures in a row; PAUSED ->
+    PROBING by time, whatever arrives meanwhile; PROBING -> NORMAL by a success, -> PAUSED by `probe_num` failures
+    without one.
     """
 
     def __init__(self, pausing: Pausing) -> None:

@@ -36,7 +36,8 @@ class ProjectState:
         self.is_limited = False  # at the last turn, only the rate held it back
         self.is_finish_asked = False  # whether on_finished is to be submitted
         self._has_cron = has_cron
-        self._last_tick_s = now_ms // 1000  # nothing is made up for from before the start (pyspider.md 4.9)
+        # nothing is made up for from before the start (docs/pyspider-behaviour.md 4.9)
+        self._last_tick_s = now_ms // 1000
         self._since_s = self._last_tick_s  # the last tick before those of the cron task that was granted last
         self._info_attempt = 0
         self._cron_attempt = 0
@@ -114,7 +115,7 @@ class ProjectState:
         tick_s = self._tick_s()
         if tick_s is None:
             return []
-        last = now_ms // 1000 // tick_s * tick_s  # ticks are aligned to the epoch (pyspider.md 4.9)
+        last = now_ms // 1000 // tick_s * tick_s  # ticks are aligned to the epoch (docs/pyspider-behaviour.md 4.9)
         if last <= self._last_tick_s:
             return []
         return [cron_task(self.project.id, last, self._last_tick_s, self._cron_attempt)]

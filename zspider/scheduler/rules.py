@@ -1,4 +1,4 @@
-"""When a URL is accepted and what follows the end of a run: pyspider.md 4.6 with the decisions of its section 11."""
+"""When a URL is accepted and what follows the end of a run: docs/pyspider-behaviour.md 4.6 and 4.7."""
 
 from collections.abc import Mapping
 from math import isnan
@@ -17,7 +17,7 @@ from zspider.task import (
     is_message,
 )
 
-# Seconds before the n-th retry; "" is for all later ones (pyspider.md 4.1).
+# Seconds before the n-th retry; "" is for all later ones (docs/pyspider-behaviour.md 4.1).
 RETRY_DELAYS: Mapping[str, float] = {"0": 30, "1": 3600, "2": 21600, "3": 43200, "": 86400}
 LAST_DELAY_S = 86400  # a script's own table without "" falls back to this
 _ALWAYS = frozenset({ON_START, ON_FINISHED})  # find room in any project
@@ -37,7 +37,7 @@ class SchedulerRules:
         self._delays[project] = dict(delays) or RETRY_DELAYS
 
     def accept(self, stored: Stored | None, follow: Follow, now_ms: int) -> Accept:
-        """Decide about a submitted URL (the decision table of pyspider.md 4.6, and 11.3.1)."""
+        """Decide about a submitted URL (the table of docs/pyspider-behaviour.md 4.6)."""
         if stored is None:
             return Accept.NOTHING_TO_CANCEL if follow.cancel else Accept.NEW
         if not follow.force_update:
@@ -48,14 +48,14 @@ class SchedulerRules:
         return Accept.CANCEL if follow.cancel else Accept.RESTART
 
     def has_room(self, waiting: int, follow: Follow) -> bool:
-        """Whether a new URL may be added to those that wait (pyspider.md 4.6 "Accept" 1).
+        """Whether a new URL may be added to those that wait (docs/pyspider-behaviour.md 4.6).
 
         What zspider submits itself, and messages, always may. A restart or a retry is nothing new: nobody asks.
         """
         return waiting < self.waiting_max or follow.taskid in _ALWAYS or is_message(follow.taskid)
 
     def finish(self, project: int, stored: Stored, end: End, now_ms: int) -> Finish:
-        """Decide about a task whose run ended (pyspider.md 4.6 "Success" and "Failure")."""
+        """Decide about a task whose run ended (docs/pyspider-behaviour.md 4.7)."""
         recrawl_ms = stored.age_ms if stored.auto_recrawl and self._has_recrawl else None
         if end is End.SUCCESS:
             if recrawl_ms is None:
@@ -88,7 +88,7 @@ class SchedulerRules:
 
 
 def is_finished(counts: Mapping[str, int]) -> bool:
-    """Nothing of a project is left, and something was done since its last on_finished (pyspider.md 4.8).
+    """Nothing of a project is left, and something was done since its last on_finished (docs/pyspider-behaviour.md 4.8).
 
     What is leased, retried or recrawled waits, by the counters.
     """

@@ -1,4 +1,7 @@
-"""Who may make what of a project's status: the whole table (pyspider.md 4.3), and the words of its group."""
+"""Who may make what of a project's status: the whole table, and the words of its group.
+
+Source: docs/pyspider-behaviour.md 4.3.
+"""
 
 import re
 from enum import StrEnum
@@ -50,7 +53,7 @@ def status_after(project: Project, verb: Verb) -> ProjectStatus:
 
 
 def group_words(group: str) -> frozenset[str]:
-    """The words of a group, in lower case; `delete` and `lock` mean something (pyspider.md 4.3)."""
+    """The words of a group, in lower case; `delete` and `lock` mean something (docs/pyspider-behaviour.md 4.3)."""
     return frozenset(word for word in re.split(r"\W+", group.lower()) if word)
 
 
@@ -60,7 +63,10 @@ def is_locked(project: Project) -> bool:
 
 
 def is_to_be_deleted(project: Project, now_ms: int, delete_s: float) -> bool:
-    """Whether it is stopped, its group says `delete`, and nobody has changed it for so long (pyspider.md 4.3)."""
+    """Whether it is stopped, its group says `delete`, and nobody has changed it for so long.
+
+    Source: docs/pyspider-behaviour.md 4.3.
+    """
     return (
         project.status is ProjectStatus.STOP
         and now_ms - project.updated_ms > 1000 * delete_s

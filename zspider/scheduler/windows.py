@@ -1,4 +1,4 @@
-"""What happened in each project in the last five minutes, hour and day, in memory (pyspider.md 4.11).
+"""What happened in each project in the last five minutes, hour and day, in memory (docs/pyspider-behaviour.md 4.11).
 
 A mirror of what the database has: read at the start, then told what each transaction added.
 """

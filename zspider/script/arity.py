@@ -1,4 +1,4 @@
-"""How a callback is called: it gets the arguments it declares (pyspider.md 2.7), and may be `async`."""
+"""How a callback is called: it gets the arguments it declares (docs/pyspider-behaviour.md 2.7), and may be `async`."""
 
 import inspect
 from collections.abc import Callable, Coroutine, Iterator, Sequence

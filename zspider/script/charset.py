@@ -1,4 +1,7 @@
-"""Which encoding a page is in (pyspider.md 2.8): byte order mark, then header, then the page itself, then a guess."""
+"""Which encoding a page is in: byte order mark, then header, then the page itself, then a guess.
+
+Source: docs/pyspider-behaviour.md 2.8.
+"""
 
 import codecs
 import re

@@ -1,4 +1,7 @@
-"""Small things that old scripts take from pyspider's modules by name (pyspider.md 2.1); ours to keep, not to use."""
+"""Small things that old scripts take from pyspider's modules by name; ours to keep, not to use.
+
+Source: docs/pyspider-behaviour.md 2.1.
+"""
 
 import code
 import inspect

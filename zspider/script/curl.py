@@ -1,4 +1,4 @@
-"""`curl` commands, as browsers copy them, as options of `crawl()` (pyspider.md 2.6)."""
+"""`curl` commands, as browsers copy them, as options of `crawl()` (docs/pyspider-behaviour.md 2.6)."""
 
 import re
 from base64 import b64encode

@@ -1,4 +1,4 @@
-"""The decorators of a script (pyspider.md 2.4): they mark a function and give back the same function."""
+"""The decorators of a script (docs/pyspider-behaviour.md 2.4): they mark a function and give back the same function."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar, overload

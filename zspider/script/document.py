@@ -1,4 +1,4 @@
-"""`response.doc`: a PyQuery whose links are absolute, at a fraction of PyQuery's price (pyspider.md 2.8).
+"""`response.doc`: a PyQuery whose links are absolute, at a fraction of PyQuery's price.
 
 Two classes, one behaviour: that of PyQuery over a tree whose links were made absolute.
 
@@ -9,6 +9,8 @@ parsing PyQuery's many kinds of arguments. Whatever it does not know is left to 
 and many callbacks look at no link; so it is done when somebody could see one. A Veiled can be selected from, counted,
 read as text and asked for other attributes; whatever else is asked of it first makes the links of the whole tree
 absolute and turns it into an ordinary Selection.
+
+Source: docs/pyspider-behaviour.md 2.8.
 """
 
 import re

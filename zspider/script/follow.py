@@ -21,7 +21,7 @@ from zspider.task import (
     NewSchedule,
 )
 
-RETRIES_DEFAULT = 3  # pyspider.md 4.1
+RETRIES_DEFAULT = 3  # docs/pyspider-behaviour.md 4.1
 ITAG_CHARS_MAX = 1024
 _COUNT_MAX = 2**31 - 1
 _pack = msgspec.msgpack.Encoder().encode
@@ -68,7 +68,10 @@ def checked_taskid(taskid: object) -> str:
 
 
 def read_schedule(schedule: Mapping[str, Any]) -> Schedule:
-    """The master's view of schedule options; absent and None mean pyspider's defaults (pyspider.md 2.3)."""
+    """The master's view of schedule options; absent and None mean pyspider's defaults.
+
+    Source: docs/pyspider-behaviour.md 2.3.
+    """
     get = schedule.get
     age_s = _number("age", get("age"), -1)
     return Schedule(

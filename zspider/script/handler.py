@@ -1,4 +1,4 @@
-"""BaseHandler: what a user's script subclasses, and `crawl()` (pyspider.md 2.2, 2.3, 2.7)."""
+"""BaseHandler: what a user's script subclasses, and `crawl()` (docs/pyspider-behaviour.md 2.2, 2.3, 2.7)."""
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
@@ -84,7 +84,7 @@ class BaseHandler(metaclass=BaseHandlerMeta):
     _templates: dict[Any, _Template | None] | None = None  # by callback
 
     def crawl(self, url: Any, *, callback: Any = None, **options: Any) -> Any:
-        """Submit a URL, or several with the same options (pyspider.md 2.3).
+        """Submit a URL, or several with the same options (docs/pyspider-behaviour.md 2.3).
 
         Returns the task dict of a str, a list of them for an iterable or a curl command, None for anything else.
         A URL that this run submitted already is not submitted again. None among the URLs is skipped and logged.

@@ -1,4 +1,4 @@
-"""From a script's text to a handler that can be run (pyspider.md 2.1, 6.1)."""
+"""From a script's text to a handler that can be run (docs/pyspider-behaviour.md 2.1, 6.1)."""
 
 import linecache
 import logging
@@ -42,7 +42,7 @@ class ProjectFacts(NamedTuple):
     updated_ms: int
 
     def as_project(self) -> dict[str, Any]:
-        """With pyspider's names and units (pyspider.md 2.2)."""
+        """With pyspider's names and units (docs/pyspider-behaviour.md 2.2)."""
         return {
             "status": self.status,
             "group": self.group or None,

@@ -1,4 +1,7 @@
-"""What a run says: prints, log records and warnings, in one text of which the end is kept (pyspider.md 6.4)."""
+"""What a run says: prints, log records and warnings, in one text of which the end is kept.
+
+Source: docs/pyspider-behaviour.md 6.4.
+"""
 
 import io
 import logging

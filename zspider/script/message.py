@@ -1,4 +1,4 @@
-"""A message as `send_message()` makes it (pyspider.md 2.7)."""
+"""A message as `send_message()` makes it (docs/pyspider-behaviour.md 2.7)."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Names that Python 2, or an older Python 3, had and the present one has not (pyspider.md 11.4)."""
+"""Names that Python 2, or an older Python 3, had and the present one has not (docs/pyspider-behaviour.md 2.9)."""
 
 NAMES = {
     "unicode": "str",

@@ -1,4 +1,4 @@
-"""Which option of `crawl()` belongs where, and how options become a task dict (pyspider.md 2.3, steps 2 to 9)."""
+"""Which option of `crawl()` belongs where, and how options become a task dict (docs/pyspider-behaviour.md 2.3)."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""JSON-like values: what a script hands over, in the form that travels (pyspider.md 3.3).
+"""JSON-like values: what a script hands over, in the form that travels (docs/pyspider-behaviour.md 3.3).
 
 str, int, float, bool, None and bytes are kept, tuples become lists, keys become text, anything else `str(x)`.
 """

@@ -1,4 +1,4 @@
-"""`from projects import other`: another project's script as a module (pyspider.md 2.1)."""
+"""`from projects import other`: another project's script as a module (docs/pyspider-behaviour.md 2.1)."""
 
 import sys
 from collections import OrderedDict

@@ -1,4 +1,7 @@
-"""Response: what a callback gets of a fetched page (pyspider.md 2.8). Everything costly is made when first used."""
+"""Response: what a callback gets of a fetched page. Everything costly is made when first used.
+
+Source: docs/pyspider-behaviour.md 2.8.
+"""
 
 import json
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
@@ -12,7 +15,7 @@ from zspider.script.document import open_document
 from zspider.script.tree import LINK_ATTRIBUTES, Links, css, parse, xpath
 from zspider.script.urls import Joiner
 
-STATUS_UNKNOWN = 599  # "could not be fetched" (pyspider.md 5.5)
+STATUS_UNKNOWN = 599  # "could not be fetched" (docs/pyspider-behaviour.md 5.5)
 _UNSET: Any = object()
 
 
@@ -50,7 +53,7 @@ class Headers(MutableMapping[str, str]):
 
 
 class Response:
-    """A fetched page. Made from the fetch result (pyspider.md 3.4) and the body.
+    """A fetched page. Made from the fetch result (docs/pyspider-behaviour.md 3.4) and the body.
 
     `text`, `json`, `etree` and `doc` are kept once made. `etree`, `doc`, `css()`, `xpath()` and `links()` share one
     tree, so they see what the script changes in it.

@@ -1,4 +1,7 @@
-"""What a script asks for, and where zspider does otherwise than pyspider (pyspider.md 11.2, 11.3). Nothing runs."""
+"""What a script asks for, and where zspider does otherwise than pyspider. Nothing runs.
+
+Source: docs/pyspider-behaviour.md 9.
+"""
 
 import ast
 from collections.abc import Iterator

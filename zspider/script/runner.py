@@ -1,4 +1,4 @@
-"""One run of a callback: from a fetched page to what it led to (pyspider.md 6.2)."""
+"""One run of a callback: from a fetched page to what it led to (docs/pyspider-behaviour.md 6.2)."""
 
 from collections.abc import Callable, Mapping
 from contextlib import closing
@@ -36,7 +36,7 @@ class Ran:
     """What a run led to.
 
     follows: those that were not handed to `on_follows`. repeats: how many were left out.
-    results: JSON texts. track: packed track dict of pyspider.md 3.5; None when the callback is marked
+    results: JSON texts. track: packed track dict of docs/pyspider-behaviour.md 3.5; None when the callback is marked
     @not_send_status. reason: "" for a success. schedule: of the task, if the callback changed it.
     """
 
@@ -196,7 +196,10 @@ def _end(error: BaseException | None, collector: Collector) -> End:
 def _pack_track(
     ran: Ran, response: Response, headers: dict[str, str], value: Any, process_s: float, before: Mapping[str, Any]
 ) -> bytes:
-    """The track of pyspider.md 3.5. A `save` that cannot be kept fails the run for good; the old one stays."""
+    """The track of docs/pyspider-behaviour.md 3.5.
+
+    A `save` that cannot be kept fails the run for good; the old one stays.
+    """
     ok = ran.end is End.SUCCESS
     track: dict[str, Any] = {
         "fetch": {

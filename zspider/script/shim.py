@@ -1,4 +1,4 @@
-"""pyspider's module names, served from our own parts when pyspider is not installed (pyspider.md 2.1).
+"""pyspider's module names, served from our own parts when pyspider is not installed (docs/pyspider-behaviour.md 2.1).
 
 `install()` is called by what runs scripts, never by importing zspider.
 """

@@ -1,4 +1,4 @@
-"""The parsed page: an lxml tree, what its selectors mean, and its links (pyspider.md 2.8)."""
+"""The parsed page: an lxml tree, what its selectors mean, and its links (docs/pyspider-behaviour.md 2.8)."""
 
 import codecs
 import re

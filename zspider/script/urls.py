@@ -1,4 +1,7 @@
-"""URLs as pyspider stores them (pyspider.md 2.3 step 4), so that a taskid is the same, and a fast join."""
+"""URLs as pyspider stores them, so that a taskid is the same, and a fast join.
+
+Source: docs/pyspider-behaviour.md 2.3 step 4.
+"""
 
 import re
 from functools import lru_cache

@@ -171,7 +171,10 @@ class Batch:
         self.report.ended.append(Ended(row.ref, stored.run - 1, finish.status, False, is_success, row.reason))
 
     def _reschedule(self, row: TaskRow, finish: Finish, stored: Stored, schedule: NewSchedule) -> None:
-        """A schedule that its callback changed has decided; it is kept unless the task is done (pyspider.md 3.5)."""
+        """A schedule that its callback changed has decided; it is kept unless the task is done.
+
+        Source: docs/pyspider-behaviour.md 3.5.
+        """
         if finish.status is not Status.SUCCESS:
             row.stored, row.priority, row.schedule = stored, schedule.priority, schedule
             self.rescheduled.append(row)

@@ -1,4 +1,4 @@
-"""crawl_config is bound late: a table of what wins (pyspider.md 2.5)."""
+"""crawl_config is bound late: a table of what wins (docs/pyspider-behaviour.md 2.5)."""
 
 import pytest
 from zspider.roles.merge import LateConfig

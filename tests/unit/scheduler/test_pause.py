@@ -151,7 +151,10 @@ def test_cron_runs_and_messages_go_on_and_say_nothing_of_the_pages():
 
 
 def test_a_cron_run_that_is_always_there_takes_no_probe_away(sick):
-    """pyspider's activity ring was full of them, and a project never left its pause (pyspider.md 4.10)."""
+    """pyspider's activity ring was full of them, and a project never left its pause.
+
+    Source: docs/pyspider-behaviour.md 4.10.
+    """
     world, slave = paused(sick)
     world.add_project(make_project(info=ScriptInfo(min_tick=1)))
     slave = world.slave(10)

@@ -1,4 +1,4 @@
-"""When a URL is accepted and what follows the end of a run: pyspider.md 4.6 and 11."""
+"""When a URL is accepted and what follows the end of a run: docs/pyspider-behaviour.md 4.6 and 4.7."""
 
 import pytest
 from hypothesis import given
@@ -49,7 +49,7 @@ TABLE = [
     *((stored(status), KNOWN, RESTART, RESTART, KNOWN, KNOWN, RESTART, RESTART) for status in FINISHED),
     (READY, RUNNING, RUNNING, RUNNING, RUNNING, RUNNING, RUNNING, RESTART),
     (LATER, RUNNING, RUNNING, RUNNING, RUNNING, RUNNING, RUNNING, RESTART),
-    (RETRY, KNOWN, RESTART, RESTART, KNOWN, KNOWN, RESTART, RESTART),  # 11.3.1
+    (RETRY, KNOWN, RESTART, RESTART, KNOWN, KNOWN, RESTART, RESTART),  # docs/pyspider-behaviour.md 4.6
     (RETRY_DUE, RUNNING, RUNNING, RUNNING, RUNNING, RUNNING, RUNNING, RESTART),
 ]
 

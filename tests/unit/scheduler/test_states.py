@@ -44,7 +44,7 @@ def test_the_docs_name_no_verb_and_no_status_that_is_not_there():
 
 
 def test_a_project_that_is_edited_while_it_runs_waits_for_somebody_to_start_it():
-    """pyspider.md 4.3, and what zspider's own status does."""
+    """docs/pyspider-behaviour.md 4.3, and what zspider's own status does."""
     after = {status: status_after(make_project(status=status), Verb.EDIT) for status in ProjectStatus}
     assert {status for status, then in after.items() if then is not status} == {
         status for status in ProjectStatus if status.is_active

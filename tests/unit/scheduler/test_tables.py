@@ -1,4 +1,4 @@
-"""pyspider.md 4.3, 4.6, 4.8 to 4.10, row by row; where zspider differs, the row says why (register: section 11)."""
+"""docs/pyspider-behaviour.md 4.2, 4.3, 4.6 to 4.10, row by row; where zspider differs, the row says why."""
 
 import msgspec
 import pytest
@@ -114,7 +114,7 @@ def test_4_3_leaving_active_throws_the_queue_away_and_tasks_stay_active_and_beco
     assert len(slave.held) == 1
 
 
-def test_4_3_in_flight_work_of_a_project_that_is_not_active_is_accepted__differs_11_2_stop_drops_completions():
+def test_4_3_in_flight_work_of_a_project_that_is_not_active_is_accepted__differs_stop_drops_completions():
     world = World()
     world.add_project(make_project())
     world.submit("a")
@@ -154,7 +154,7 @@ def test_4_3_when_a_script_is_asked_what_it_declares(before, after, asked):
     assert names(slave) == [GET_INFO] * asked + ["page"] * has_page  # until the reply no selection
 
 
-def test_4_3_info_exchange_no_timeout_or_resend__differs_11_2_ask_again():
+def test_4_3_info_exchange_no_timeout_or_resend__differs_ask_again():
     world = World()
     world.add_project(make_project(info=None))
     victim, other = world.slave(1), world.slave(1)
@@ -202,7 +202,7 @@ DECISIONS = [  # stored state, how it is stored, the answers in the order of ASK
         f"{WAITING} to retry",
         stored(due_ms=NOW + HOUR, retried=1),
         RESTARTED_BY_ALL_BUT_PLAIN,
-        dict.fromkeys(list(ASKS)[1:4], "11.3.1: it restarts at once"),
+        dict.fromkeys(list(ASKS)[1:4], "it restarts at once"),
     ),
     (PROCESSING, stored(), DROPPED_BUT_BY_FORCE, {"force_update": "not postponed: the lease is void"}),
     (f"{PROCESSING}, a retry that is due", stored(due_ms=NOW, retried=1), DROPPED_BUT_BY_FORCE, {}),
@@ -273,7 +273,7 @@ def test_4_6_batch_step_duplicates_within_one_batch_are_dropped_unless_force_upd
     assert [row.priority for row in batch.placed()] == [2]
 
 
-def test_4_6_batch_step_two_projects_with_the_same_taskid_lose_one__differs_11_2_keyed_by_project_and_taskid():
+def test_4_6_batch_step_two_projects_with_the_same_taskid_lose_one__differs_keyed_by_project_and_taskid():
     batch = batch_of()
     for project in (1, 2):
         batch.follow(project, [follow()])
@@ -284,27 +284,27 @@ def test_4_6_batch_step_two_projects_with_the_same_taskid_lose_one__differs_11_2
 @pytest.mark.parametrize(
     ("waited", "row", "asked", "verdict"),
     table(
-        ("accept 1: in-queue limit reached", "it is counted and told", 3, None, {}, Accept.FULL),
-        ("accept 1: below the limit", SAME, 2, None, {}, Accept.NEW),
-        ("accept 1: a restart at the limit", "nothing that is there is lost", 3, FINAL, {"age_ms": 0}, Accept.RESTART),
-        ("accept 2: not in taskdb", SAME, 0, None, {}, Accept.NEW),
+        ("accept: in-queue limit reached", "it is counted and told", 3, None, {}, Accept.FULL),
+        ("accept: below the limit", SAME, 2, None, {}, Accept.NEW),
+        ("accept: a restart at the limit", "nothing that is there is lost", 3, FINAL, {"age_ms": 0}, Accept.RESTART),
+        ("accept: not in taskdb", SAME, 0, None, {}, Accept.NEW),
         (
-            "accept 2: a brand-new task with cancel",
-            "11.2: ignored",
+            "accept: a brand-new task with cancel",
+            "ignored",
             0,
             None,
             {"cancel": True},
             Accept.NOTHING_TO_CANCEL,
         ),
-        ("accept 3b: itag differs", SAME, 0, FINAL, {"itag": "v2"}, Accept.RESTART),
-        ("accept 3b: the same itag", SAME, 0, FINAL, {"itag": "v1"}, Accept.KNOWN),
-        ("accept 3b: age + lastcrawltime < now", SAME, 0, FINAL, {"age_ms": HOUR - 1}, Accept.RESTART),
-        ("accept 3b: age + lastcrawltime = now", SAME, 0, FINAL, {"age_ms": HOUR}, Accept.KNOWN),
-        ("accept 3b: force_update", SAME, 0, FINAL, {"force_update": True}, Accept.RESTART),
-        ("accept 3b: else", SAME, 0, FINAL, {}, Accept.KNOWN),
-        ("accept 3c: cancel with a reason to restart", SAME, 0, FINAL, {"cancel": True, "age_ms": 0}, Accept.CANCEL),
-        ("accept 3c: cancel of an active task by force", SAME, 0, WAITING, FORCED_CANCEL, Accept.CANCEL),
-        ("accept 3c: cancel without one", SAME, 0, FINAL, {"cancel": True}, Accept.KNOWN),
+        ("accept: itag differs", SAME, 0, FINAL, {"itag": "v2"}, Accept.RESTART),
+        ("accept: the same itag", SAME, 0, FINAL, {"itag": "v1"}, Accept.KNOWN),
+        ("accept: age + lastcrawltime < now", SAME, 0, FINAL, {"age_ms": HOUR - 1}, Accept.RESTART),
+        ("accept: age + lastcrawltime = now", SAME, 0, FINAL, {"age_ms": HOUR}, Accept.KNOWN),
+        ("accept: force_update", SAME, 0, FINAL, {"force_update": True}, Accept.RESTART),
+        ("accept: else", SAME, 0, FINAL, {}, Accept.KNOWN),
+        ("accept: cancel with a reason to restart", SAME, 0, FINAL, {"cancel": True, "age_ms": 0}, Accept.CANCEL),
+        ("accept: cancel of an active task by force", SAME, 0, WAITING, FORCED_CANCEL, Accept.CANCEL),
+        ("accept: cancel without one", SAME, 0, FINAL, {"cancel": True}, Accept.KNOWN),
     ),
 )
 def test_4_6_accept(waited, row, asked, verdict):
@@ -322,7 +322,7 @@ def test_4_6_accept(waited, row, asked, verdict):
     assert bool(batch.report.gone) is (row == WAITING)
 
 
-def test_4_6_accept_3d_the_row_is_overwritten_retried_resets_track_and_lastcrawltime_stay():
+def test_4_6_accept_the_row_is_overwritten_retried_resets_track_and_lastcrawltime_stay():
     row = stored(Status.FAILED, retried=3)
     batch = accepted(batch_of(("t", row)), follow(age_ms=0, priority=4, retries=1, itag="v9"))
     (task,) = batch.placed()
@@ -373,11 +373,11 @@ RECRAWL = {"auto_recrawl": True, "age_ms": HOUR}
         ("failure: delay > age", SAME, {"age_ms": 9 * S}, End.FAILURE, {}, retry(9 * S)),
         ("failure: delay <= age", SAME, {"age_ms": 31 * S}, End.FAILURE, {}, retry(30 * S)),
         ("failure: delay < 0", SAME, {}, End.FAILURE, {"0": -1}, FAILED),
-        ("failure: explicit age=-1", "11.2: as absent", {"age_ms": None}, End.FAILURE, {}, retry(30 * S)),
+        ("failure: explicit age=-1", "as absent", {"age_ms": None}, End.FAILURE, {}, retry(30 * S)),
         ("failure: over a limit, or a poisoned page", "another try cannot help", {}, End.FATAL, {}, FAILED),
     ),
 )
-def test_4_6_success_and_failure(changes, end, delays, finish):
+def test_4_7_success_and_failure(changes, end, delays, finish):
     rules = SchedulerRules()
     rules.set_retry_delays(7, delays)
     assert rules.finish(7, stored(**changes), end, NOW) == finish
@@ -390,10 +390,10 @@ def test_4_6_success_and_failure(changes, end, delays, finish):
         ("status packs: a run that is over", SAME, stored(), 3, False),
         ("status packs: the task is done", SAME, stored(Status.SUCCESS), 4, False),
         ("status packs: the task is not known", SAME, None, 4, False),
-        ("status packs: after a restart, or the deadline", "11.2: accepted by run", stored(), 4, True),
+        ("status packs: after a restart, or the deadline", "accepted by run", stored(), 4, True),
     ),
 )
-def test_4_6_status_packs(row, run, is_honoured):
+def test_4_2_status_packs(row, run, is_honoured):
     batch = batch_of(*([("t", row)] if row else []))
     batch.end(Outcome(1, "t", run, 9, b"", End.SUCCESS, follows=[follow("new")]), True)
     batch.accept()
@@ -405,7 +405,7 @@ def test_4_6_status_packs(row, run, is_honoured):
         assert row.lastcrawl_ms == NOW
 
 
-def test_4_6_restart_of_the_scheduler_reloads_all_active_tasks__differs_11_2_what_is_held_is_not_given_twice(world):
+def test_4_2_restart_of_the_scheduler_reloads_all_active_tasks__differs_what_is_held_is_not_given_twice(world):
     world.submit("a", "b")
     slave = world.slave(1)
     world.settle(slave)
@@ -509,7 +509,7 @@ def test_4_9_ticks(info, status, seconds, ticks):
 @pytest.mark.parametrize(
     ("downtime_s", "runs"),
     table(
-        ("missed seconds are all sent in a burst", "11.2: one run makes up for them", 65, [60]),
+        ("missed seconds are all sent in a burst", "one run makes up for them", 65, [60]),
         ("one tick is missed", SAME, 15, [10]),
     ),
 )
@@ -542,7 +542,7 @@ def test_4_9_no_overlap_protection__differs_a_run_that_takes_long_is_not_there_t
     assert names(slave) == [CRONJOB]
 
 
-def test_4_9_failures_are_invisible__differs_11_2_runs_are_recorded():
+def test_4_9_failures_are_invisible__differs_runs_are_recorded():
     batch = batch_of()
     batch.cron_ticks = {1: 0}
     batch.end(Outcome(1, CRONJOB, 50, 1, b"", End.FAILURE, reason="KeyError: 'x'"), True)
@@ -573,7 +573,7 @@ PAUSED, PROBING, NORMAL = Phase.PAUSED, Phase.PROBING, Phase.NORMAL
         ("checking: any success", SAME, FAILURES + "300 fs", NORMAL),
         ("checking: a first success", SAME, FAILURES + "300 s", NORMAL),
         ("normal again needs 10 again", SAME, FAILURES + "300 sffffffffff", PAUSED),
-        ("editing or toggling status does not clear it", "11.2: it does", FAILURES + "e", NORMAL),
+        ("editing or toggling status does not clear it", "it does", FAILURES + "e", NORMAL),
     ),
 )
 def test_4_10_auto_pause(events, phase):
@@ -606,7 +606,7 @@ def test_4_10_fail_pause_num_0_disables():
     table(
         ("an ordinary task enters the ring", SAME, "page", False),
         ("a message", SAME, MESSAGE, None),
-        ("a cron run", "11.2: a ring of outcomes (#872)", CRONJOB, None),
+        ("a cron run", "a ring of outcomes (#872)", CRONJOB, None),
         ("the info exchange", SAME, GET_INFO, None),
     ),
 )

@@ -1,7 +1,9 @@
-"""Every name that pyspider gives a script (pyspider.md 2.1 to 2.8), one row each: it is there and does what it says.
+"""Every name that pyspider gives a script, one row each: it is there and does what it says.
 
 A row is (name, what to do with it, what comes of it). The tables are read by people as well: this is the list of
 what scripts may rely on.
+
+Source: docs/pyspider-behaviour.md 2.1 to 2.8.
 """
 
 import logging

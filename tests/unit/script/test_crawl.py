@@ -1,4 +1,4 @@
-"""`crawl()`: every argument of pyspider.md 2.3, and what it must never do."""
+"""`crawl()`: every argument of docs/pyspider-behaviour.md 2.3, and what it must never do."""
 
 from hashlib import md5
 

@@ -1,4 +1,4 @@
-"""Response: encodings, odd bodies, status rules, headers (pyspider.md 2.8)."""
+"""Response: encodings, odd bodies, status rules, headers (docs/pyspider-behaviour.md 2.8)."""
 
 import codecs
 

@@ -38,7 +38,7 @@ def test_a_host_that_has_no_ascii_form_is_refused():
         build_url("http://" + "ü" * 80 + ".example/")
 
 
-# --- pyspider.md 2.3 step 4 once more, written from the page: URLs put together from parts whose form is known -----
+# --- docs/pyspider-behaviour.md 2.3 step 4 once more: URLs put together from parts whose form is known -----
 
 HOSTS = {  # as IDNA 2003 writes them
     "a.example": "a.example",
