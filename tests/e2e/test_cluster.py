@@ -11,7 +11,7 @@ from tests.support.netns import Network
 from tests.support.nginx import Nginx
 from tests.support.process import eventually
 
-pytestmark = [pytest.mark.root, pytest.mark.timeout(150)]
+pytestmark = [pytest.mark.root, pytest.mark.timeout(300)]
 ALL = 11_110
 
 

@@ -59,7 +59,7 @@ def titles(uri: str) -> str:
     return " ".join(html.unescape(" ".join(TITLE.findall(text))).split())
 
 
-@pytest.mark.timeout(150)
+@pytest.mark.timeout(300)
 def test_a_crawl_by_links_finds_what_wget_finds(manual: Nginx, tmp_path: Path) -> None:
     known = pages_of_wget(manual, tmp_path / "wget")
     there = {uri for uri, status in known.items() if status == 200}

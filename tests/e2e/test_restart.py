@@ -6,7 +6,7 @@ from tests.support.nginx import Nginx
 from tests.support.process import eventually
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 def test_a_killed_master_costs_nothing(cluster: Cluster, site: Nginx, database: str) -> None:
     pages = 2000
     master = cluster.master(database=database).start()
@@ -32,7 +32,7 @@ def test_a_killed_master_costs_nothing(cluster: Cluster, site: Nginx, database: 
     assert master.stop() == 0
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 def test_a_master_stopped_and_started_goes_on(cluster: Cluster, site: Nginx, database: str) -> None:
     pages = 800
     master = cluster.master(database=database).start()

@@ -21,7 +21,7 @@ def results(script: Path, data_dir: Path) -> list[dict[str, object]]:
     return [json.loads(line) for line in exported.out.splitlines()]
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(300)
 def test_the_tour_s_first_command_ends_with_every_article_and_says_so_again(tmp_path: Path) -> None:
     script = tmp_path / "article.py"
     port = free_port()

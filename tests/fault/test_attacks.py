@@ -20,7 +20,7 @@ from zspider.broker.token import Token
 from zspider.errors import DeniedError
 from zspider.task import GET_INFO, TRACK_BYTES_MAX, Follow, Grant, ScriptInfo
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(300)
 SLAVES_MAX = 5
 WINDOW = 1000  # room for what other tests have left
 MIB = 1024 * 1024

@@ -26,7 +26,7 @@ from zspider.broker.keys import MasterKeys
 from zspider.broker.sockets import BULK, Context
 from zspider.errors import ExitCode
 
-pytestmark = pytest.mark.timeout(90)
+pytestmark = pytest.mark.timeout(240)
 DESCRIPTORS = 256
 CONNECTIONS = 2000
 MIB = 1024 * 1024

@@ -14,7 +14,7 @@ from tests.support.netns import Network
 from tests.support.nginx import Nginx
 from tests.support.process import eventually
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 PAGES = 1500
 RATE, BURST = 250, 25
 

@@ -10,7 +10,7 @@ from tests.support.netns import Network
 from tests.support.process import eventually
 from tests.support.ways import Ways
 
-pytestmark = [pytest.mark.root, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.root, pytest.mark.timeout(600)]
 OUTCOMES, PAGES_IN, PAGES_OUT = PORT + 1, PORT + 2, PORT + 3
 PAGES = 300
 SAID = "cannot deliver its outcomes"

@@ -120,7 +120,7 @@ def script(body: str) -> str:
     return HEAD + indent(dedent(body).strip("\n"), " " * 8) + "\n"
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("body", EATERS.values(), ids=EATERS)
 def test_whatever_eats_the_memory_the_limit_is_named(body: str) -> None:
     reasons = []

@@ -4,7 +4,7 @@ import pytest
 from tests.support.cluster import Cluster
 from tests.support.process import eventually
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 MESSAGES = 300
 
 TELLS = f"""\

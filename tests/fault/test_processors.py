@@ -13,7 +13,7 @@ from tests.support.site import Site
 from zspider.roles import processing
 from zspider.task import End, Outcome
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(300)
 GOOD = 200
 LIMIT_S = 1.0
 GRACE_S = 0.3

@@ -23,7 +23,7 @@ def _needs_a_compiler() -> None:
         lacking("gcc")
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(900)
 def test_a_call_that_fails_ends_nobody_and_loses_nothing(tmp_path: Path) -> None:
     with World(tmp_path, int(100 * RATE)) as world:
         trials = quick(trial for trial in places(world, QUICK) if not is_asserted(trial))
@@ -37,7 +37,7 @@ def test_a_call_that_fails_ends_nobody_and_loses_nothing(tmp_path: Path) -> None
         assert world.finish() == 0
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", ["master", "slave"])
 def test_a_daemon_without_descriptors_goes_on_when_there_are_some_again(tmp_path: Path, name: str) -> None:
     with World(tmp_path, int(40 * RATE)) as world:
@@ -55,7 +55,7 @@ def test_a_daemon_without_descriptors_goes_on_when_there_are_some_again(tmp_path
         assert not world.ended
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", ["master", "slave"])
 def test_a_daemon_without_memory_lives_or_ends_cleanly_and_loses_nothing(tmp_path: Path, name: str) -> None:
     with World(tmp_path, int(40 * RATE)) as world:

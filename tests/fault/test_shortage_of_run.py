@@ -70,7 +70,7 @@ def places(script: Path, control: Path) -> list[tuple[Place, int]]:
     return list(chosen.values())
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(900)
 def test_a_call_of_its_own_that_fails_is_told_in_a_line_and_the_next_run_has_everything(
     script: Path, tmp_path: Path
 ) -> None:

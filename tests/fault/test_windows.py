@@ -18,7 +18,7 @@ def windows(master: Master, *options: str) -> tuple[dict[str, dict[str, Any]], d
     return project["windows"], answer
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 def test_a_killed_master_has_counted_everything_once(cluster: Cluster, site: Nginx, database: str) -> None:
     master = cluster.master(database=database).start()
     cluster.slave(master).start()
