@@ -61,7 +61,7 @@ def test_two_slaves_on_other_hosts_share_the_article_job_evenly(
 def test_a_third_slave_gets_its_third_from_when_it_joins(
     network: Network, cluster: Cluster, master: Master, far_site: Nginx
 ) -> None:
-    pages, rate = 4000, 350
+    pages, rate = 6000, 250  # so slow that a slave on a busy machine joins in time
     for name in ("left", "right"):
         start_slave(network, cluster, master, name)
     master.wait_slaves(2)
@@ -70,8 +70,8 @@ def test_a_third_slave_gets_its_third_from_when_it_joins(
     start_slave(network, cluster, master, "third")
     master.wait_slaves(3)
     joined = far_site.answered()
-    assert joined < 2500, "it joined too late for its share to be seen"
-    master.wait_done("article", pages, 60)
+    assert joined < 4500, "it joined too late for its share to be seen"
+    master.wait_done("article", pages, 120)
 
     later = shares(far_site, joined + rate)  # what was granted before it joined is fetched by then
     assert set(far_site.counts().values()) == {1}

@@ -2,10 +2,12 @@
 
 import os
 import signal
+import socket
+from contextlib import suppress
 
 import psutil
 import pytest
-from tests.integration.slave.conftest import SCRIPT
+from tests.integration.slave.conftest import SCRIPT, World
 from zspider.broker import messages as m
 from zspider.task import End
 
@@ -154,13 +156,26 @@ def test_why_processors_do_not_start_is_told_to_the_master_and_to_systemd(world,
     broken.chmod(0o755)
     monkeypatch.setattr("zspider.roles.processors.RESTART_S", (0.01, 0.01))
     monkeypatch.setattr("sys.executable", str(broken))
-    said = []
-    monkeypatch.setattr("zspider.roles.notify.Notifier._send", lambda self, text: said.append(text))
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        _complaint_is_told(world, manager)
+
+
+def _complaint_is_told(world: World, manager: socket.socket) -> None:
+    said: list[bytes] = []
+
+    def is_said(text: str) -> bool:
+        with suppress(BlockingIOError):
+            while True:
+                said.append(manager.recv(4096))
+        return any(text.encode() in one for one in said)
+
     world.slave()
     complaint = "cannot start its processors: PermissionError: [Errno 1] no"
     world.until(lambda: world.master.last_beat.complaint == complaint, "the master is told")
     assert world.master.last_beat.delivers
-    world.until(lambda: complaint in str(said), "systemd is told")
+    world.until(lambda: is_said(complaint), "systemd is told")
 
 
 @pytest.mark.parametrize("handler", ["signal.SIG_IGN", "signal.SIG_DFL", "lambda *_: None", "lambda *_: 1 / 0"])

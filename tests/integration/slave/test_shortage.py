@@ -30,6 +30,7 @@ def test_a_processor_that_cannot_be_started_is_started_later(world: World) -> No
         world.until(lambda: pool.is_broken, "three starts have failed")
         assert pool.running == 0
         assert slave.work.window == 0  # it says that it takes no work
+    world.until(lambda: slave.work.window > 0, "it takes work again")
     crawl_one(world, script, "/hello?2")
     assert [result["url"] for result in world.master.results()] == [world.site.url(f"/hello?{n}") for n in (1, 2)]
 
