@@ -1,6 +1,7 @@
 """Whether a script compiles, found out where it can do no harm: in a process of its own, with limits."""
 
 import os
+import select
 import subprocess
 import sys
 from pathlib import Path
@@ -47,7 +48,7 @@ def problem_of(
     command = [sys.executable, "-I", "-S", "-B", str(_CHILD), str(memory_bytes), str(cpu_s)]
     try:
         code, answer = _run(command, source, wall_s)
-    except subprocess.TimeoutExpired:
+    except TimeoutError:
         return Problem(1, f"it was not compiled within {wall_s:g} s", is_syntax=False)
     except OSError as exc:
         raise CompilerUnavailable(f"no process to compile it could be started: {exc.strerror}; try again") from exc
@@ -74,13 +75,24 @@ def _run(command: list[str], source: bytes, wall_s: float) -> tuple[int, str]:
             start_new_session=True,  # a terminal's Ctrl-C is not for it
         )
         try:
-            code = process.wait(wall_s)
+            _wait_for_end(process.pid, wall_s)
         finally:
-            if process.poll() is None:
-                process.kill()
-                process.wait()
+            process.kill()  # which does nothing to one that has ended
+            code = process.wait()
         written.seek(0)
         return code, written.read(_ANSWER_BYTES).decode("utf-8", "replace")
+
+
+def _wait_for_end(pid: int, wall_s: float) -> None:
+    """Wait for a child of ours to end, whatever is done to the clocks meanwhile. Raises TimeoutError, or OSError."""
+    watch = os.pidfd_open(pid)
+    try:
+        poll = select.poll()
+        poll.register(watch, select.POLLIN)
+        if not poll.poll(1000 * wall_s):
+            raise TimeoutError
+    finally:
+        os.close(watch)
 
 
 def _memory_file() -> BinaryIO:
