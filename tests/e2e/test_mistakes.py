@@ -176,7 +176,7 @@ def test_broken_scripts_on_a_master_harm_nobody_else(cluster: Cluster, master: M
     pages = 600
     cluster.slave(master).start()
     master.wait_slaves(1)
-    master.begin("good", ARTICLE.format(site=site.url, pages=pages), rate=150, burst=10)
+    master.begin("good", ARTICLE.format(site=site.url, pages=pages), rate=40, burst=10)
     files = {}
     for kind, text in BROKEN.items():
         files[kind] = master.directory / f"{kind}.py"

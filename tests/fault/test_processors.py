@@ -62,7 +62,7 @@ class Crawl:
             good += master.grant(self.good, *urls[1::2])
             bad += master.grant(master.project(text), site.url(f"/hello?bad{part}"), callback="fault", process=process)
             good += master.grant(self.good, *urls[::2])
-        self.world.until(lambda: len(master.ended()) == len(good) + len(bad), "all outcomes", deadline_s=30)
+        self.world.until(lambda: len(master.ended()) == len(good) + len(bad), "all outcomes", deadline_s=120)
         ended = master.ended()
         assert {ended[grant.taskid].end for grant in good} == {End.SUCCESS}
         assert len(site.paths()) == len(set(site.paths())) == len(good) + len(bad)
