@@ -19,7 +19,7 @@ from zspider.broker.address import Address
 from zspider.broker.admin import AdminClient
 from zspider.broker.keys import MasterKeys
 from zspider.broker.token import find_token
-from zspider.errors import ZspiderError
+from zspider.errors import ExitCode, ZspiderError
 
 RATE = 40.0  # pages/s while places are tried: the cluster is never idle, and never in a hurry
 RECYCLE_TASKS = 80  # pages of one processor: a new one is started every few seconds
@@ -165,8 +165,12 @@ class World:
         time.sleep(1.0)
 
     def new_project(self) -> None:
-        """A script is pushed, asked what it declares, sent to the slaves, run and logged."""
-        self.begin(f"project{next(self._numbers)}", 3)
+        """A script is pushed, asked what it declares, sent to the slaves, run and logged; or the master cannot now."""
+        try:
+            self.begin(f"project{next(self._numbers)}", 3)
+        except ZspiderError as exc:
+            if exc.exit_code not in (ExitCode.UNAVAILABLE, ExitCode.SHORTAGE):
+                raise
         time.sleep(0.5)
 
     def ask(self) -> None:

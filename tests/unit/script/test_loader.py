@@ -66,7 +66,7 @@ def test_logging_is_the_projects_logger_and_the_module():
     """
     outcome = ran(body)
     assert outcome.results == [b"30"]
-    assert [line[1] for line in outcome.logs.splitlines()] == ["I", "W", "D", "E"]
+    assert [line[1] for line in outcome.logs.splitlines()] == ["I", "W", "D", "E"], outcome.logs
     assert [line.rsplit(" ")[-1] for line in outcome.logs.splitlines()] == ["one", "two", "three", "four"]
     assert logging.getLogger().handlers == [h for h in logging.getLogger().handlers if "Tail" not in type(h).__name__]
 
