@@ -1,5 +1,6 @@
 """How zspider's sockets are set up: limits, time-outs, encryption, addresses to listen on."""
 
+import _thread
 import errno
 import math
 import os
@@ -31,6 +32,7 @@ KEEPALIVE_S = 5  # with the above: who only receives notices a dead connection i
 KEEPALIVE_COUNT = 3
 BACKLOG = 1024
 SPARE = 24  # descriptors that have to be free for a context and its first sockets
+THREAD_END_S = 1.0  # a thread that had no memory to begin never tells its end
 _ADDRESS_ERRORS = {
     errno.EADDRINUSE: "another program listens there",
     errno.EADDRNOTAVAIL: "this machine has no such address",
@@ -61,22 +63,27 @@ def new_context(io_threads: int = 1) -> Context:
     socket. So it is seen before whether they can be. Raises ShortageError when not.
     """
     spare: list[int] = []
-    is_over = threading.Event()
-    threads = [threading.Thread(target=is_over.wait, daemon=True) for _ in range(io_threads + 2)]
+    is_over, ended = threading.Event(), threading.Semaphore(0)
+
+    def stay() -> None:
+        is_over.wait()
+        ended.release()
+
+    started = 0
     try:
         for _ in range(SPARE):
             spare.append(os.eventfd(0, os.EFD_CLOEXEC))
-        for thread in threads:
-            thread.start()
+        for _ in range(io_threads + 2):  # not by Thread.start, which waits for ever for a thread without memory
+            _thread.start_new_thread(stay, ())
+            started += 1
     except (OSError, RuntimeError, MemoryError) as exc:
         if not is_shortage(exc):
             raise
         raise ShortageError(f"no socket can be opened now: {reason_of(exc)}") from exc
     finally:
         is_over.set()
-        for thread in threads:
-            if thread.ident is not None:
-                thread.join()
+        for _ in range(started):
+            ended.acquire(timeout=THREAD_END_S)
         for fd in spare:
             os.close(fd)
     try:

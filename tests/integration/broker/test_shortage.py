@@ -1,5 +1,6 @@
 """Master's and slave's sockets in a process that gets no more descriptors or threads for a while."""
 
+import _thread
 import socket
 import threading
 from collections.abc import Callable
@@ -20,10 +21,11 @@ from zspider.errors import ShortageError
 def no_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     """No thread can be started any more."""
 
-    def refuse(thread: threading.Thread) -> None:
+    def refuse(*_: object) -> None:
         raise RuntimeError("can't start new thread")
 
     monkeypatch.setattr(threading.Thread, "start", refuse)
+    monkeypatch.setattr(_thread, "start_new_thread", refuse)
 
 
 def test_a_revoked_token_without_descriptors_ends_no_master_and_the_relay_comes_back(
