@@ -7,7 +7,6 @@ import os
 import re
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
@@ -39,8 +38,6 @@ def named(stream: IO[str]) -> str:
 @pytest.fixture
 def journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., list[str]]]:
     """Log something to a stream that systemd says is the journal; returns its lines."""
-    root = logging.getLogger()
-    handlers, level, hooks = root.handlers, root.level, (sys.excepthook, threading.excepthook)
     with (tmp_path / "stream").open("w+") as stream:
         monkeypatch.setenv("JOURNAL_STREAM", named(stream))
 
@@ -51,11 +48,6 @@ def journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callabl
             return stream.read().splitlines()
 
         yield said
-    structlog.reset_defaults()
-    logging.captureWarnings(False)
-    root.handlers = handlers
-    sys.excepthook, threading.excepthook = hooks
-    root.setLevel(level)
 
 
 @pytest.mark.parametrize(

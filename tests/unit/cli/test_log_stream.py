@@ -3,20 +3,12 @@
 import io
 import os
 import time
-from collections.abc import Iterator
 
 import pytest
 import structlog
 from zspider.cli import logs
 from zspider.cli.log_stream import LogStream
 from zspider.settings import LogSettings
-
-
-@pytest.fixture(autouse=True)
-def _usual_logging() -> Iterator[None]:
-    before = structlog.get_config()
-    yield
-    structlog.configure(**before)
 
 
 def log_lines(out: io.TextIOBase | None, count: int) -> None:

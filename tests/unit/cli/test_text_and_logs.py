@@ -19,19 +19,12 @@ HOSTILE = "a\x1b[31mred\r\nINFO forged\x9b0m \u202etxt.exe\u2028\ud800"
 
 @pytest.fixture
 def log_to():
-    root = logging.getLogger()
-    handlers, level = root.handlers, root.level
-
     def start(form="auto", level="info"):
         out = io.StringIO()
         logs.set_up(LogSettings(format=form, level=level), out)
         return structlog.get_logger("test"), out
 
-    yield start
-    structlog.reset_defaults()
-    logging.captureWarnings(False)
-    root.handlers = handlers
-    root.setLevel(level)
+    return start
 
 
 @given(st.text(st.characters()))
