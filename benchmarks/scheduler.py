@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tests.support.core_simulation import Figures, Plan, Simulation
-from zspider.roles import garbage
+from zspider.roles.machine import garbage
 
 RESULTS = Path(__file__).resolve().parent / "results"
 SHARE_OFF = 0.05  # how far a slave's or project's share may be from the mean

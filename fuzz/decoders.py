@@ -21,8 +21,8 @@ with atheris.instrument_imports(include=["zspider"]):
     from zspider.broker.token import Token
     from zspider.broker.zap import Zap
     from zspider.errors import ConfigError, ProtocolError
-    from zspider.roles.jobs import BadTask, task_of
-    from zspider.roles.merge import LateConfig
+    from zspider.roles.slave.late_config import LateConfig
+    from zspider.roles.slave.pages import BadTask, task_of
     from zspider.task import Grant, Outcome
 
 HERE = Path(__file__).parent

@@ -3,7 +3,7 @@
 import threading
 
 from tests.support.storage import Crawl, follow, outcome
-from zspider.roles.writer import Delivery, Writer
+from zspider.roles.master.writer_thread import Delivery, Writer
 from zspider.settings import StorageSettings
 from zspider.storage import Change, Committed, Cursor, Selection, Step
 from zspider.task import Status, Task

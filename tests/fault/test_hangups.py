@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from tests.support.cluster import ZSPIDERD, Cluster
 from tests.support.process import Process, eventually, run
-from zspider.roles.stop_signal import StopSignal
+from zspider.roles.machine.stop_signal import StopSignal
 
 SCRIPT = """\
 from zspider import BaseHandler
@@ -117,7 +117,7 @@ def test_a_slave_refuses_settings_that_it_cannot_read_again(tmp_path: Path, text
 def test_a_run_ends_cleanly_when_its_terminal_is_gone() -> None:
     leader, follower = os.openpty()
     code = (
-        "import os, signal, sys\nfrom zspider.roles.stop_signal import StopSignal\n"
+        "import os, signal, sys\nfrom zspider.roles.machine.stop_signal import StopSignal\n"
         "with StopSignal() as stop:\n"
         "    os.kill(os.getpid(), signal.SIGHUP)\n"
         "    assert not stop.is_set\n"

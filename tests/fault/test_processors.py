@@ -10,7 +10,7 @@ import psutil
 import pytest
 from tests.integration.slave.conftest import SCRIPT, World
 from tests.support.site import Site
-from zspider.roles import processing
+from zspider.roles.slave.processors import processing
 from zspider.task import End, Outcome
 
 pytestmark = pytest.mark.timeout(300)

@@ -12,7 +12,7 @@ import pytest
 from tests.integration.slave.conftest import World
 from tests.support.process import ROOT, environment
 from tests.support.site import Site
-from zspider.roles.limits import DESCRIPTORS_MAX, script_environment
+from zspider.roles.machine.limits import DESCRIPTORS_MAX, script_environment
 
 SECRET = "canary-3f9c1a"
 SECRETS = {
@@ -91,7 +91,7 @@ BECOME = "import ctypes, os\nif os.geteuid() == 0:\n    os.setgroups([]), os.set
 HIDDEN = f"""
 import sys, time
 sys.path.insert(0, {str(ROOT)!r})
-from zspider.roles.limits import hide_memory
+from zspider.roles.machine.limits import hide_memory
 {BECOME}
 ctypes.CDLL(None).prctl(4, 1, 0, 0, 0)
 if sys.argv[1] == "hidden":

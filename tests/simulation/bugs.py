@@ -5,9 +5,9 @@ from collections.abc import Callable, Sequence
 import msgspec
 import pytest
 from zspider.broker import messages as m
-from zspider.roles.desk import Desk
-from zspider.roles.repeats import Repeats
-from zspider.roles.slave import Slave
+from zspider.roles.master.coordinator import Desk
+from zspider.roles.processor.repeats import Repeats
+from zspider.roles.slave.daemon import Slave
 from zspider.scheduler.leases import LeaseTable
 from zspider.scheduler.membership import Membership
 from zspider.script.known import Known

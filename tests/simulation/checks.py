@@ -7,7 +7,7 @@ from tests.simulation.site import FIRST, RETRIES, Page
 from tests.support.scheduler_world import assert_invariants
 from zspider.broker import messages as m
 from zspider.broker.codec import decode_outcome
-from zspider.roles.held import Stage
+from zspider.roles.slave.leases import Stage
 from zspider.task import (
     INTERNAL,
     ON_FINISHED,

@@ -18,17 +18,17 @@ from zspider.broker.keys import MasterKeys
 from zspider.broker.messages import Page
 from zspider.errors import OwnedElsewhere
 from zspider.fetch import Fetched
-from zspider.roles.admin_request import compilers
-from zspider.roles.desk import Desk
-from zspider.roles.held import HeldLeases, Lease
-from zspider.roles.master import Master, _boot, _Helpers, _Loop, _reraise
-from zspider.roles.processing import Customer
-from zspider.roles.projects_wanted import ProjectsWanted
-from zspider.roles.reader import ReaderThread
-from zspider.roles.repeats import Repeats
-from zspider.roles.scripts_kept import ScriptsKept
-from zspider.roles.slave import Slave
-from zspider.roles.work import Work
+from zspider.roles.master.admin.request import compilers
+from zspider.roles.master.coordinator import Desk
+from zspider.roles.master.daemon import Master, _boot, _Helpers, _Loop, _reraise
+from zspider.roles.master.reader_thread import ReaderThread
+from zspider.roles.processor.repeats import Repeats
+from zspider.roles.slave.daemon import Slave
+from zspider.roles.slave.leases import HeldLeases, Lease
+from zspider.roles.slave.processors.import_requests import ProjectsWanted
+from zspider.roles.slave.processors.processing import Customer
+from zspider.roles.slave.processors.script_cache import ScriptsKept
+from zspider.roles.slave.work import Work
 from zspider.scheduler.rules import SchedulerRules
 from zspider.settings import (
     FrontierSettings,

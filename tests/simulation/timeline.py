@@ -5,7 +5,7 @@ from heapq import heappop, heappush
 from itertools import count
 from math import inf
 
-from zspider.roles.clock import Clock, SteadyClock
+from zspider.roles.machine.clock import Clock, SteadyClock
 
 START_MS = 1_700_000_000_000
 UPTIME_S = 1000.0  # of every machine when a history begins

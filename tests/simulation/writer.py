@@ -8,9 +8,9 @@ from typing import Any
 from tests.simulation.database import MasterKilled, Server
 from tests.simulation.timeline import Machine
 from zspider.errors import StorageUnavailable
-from zspider.roles.writer import RETRY_S, Delivery, Writer
-from zspider.roles.writer import _Call as Call
-from zspider.roles.writer import _raise as reraise
+from zspider.roles.master.writer_thread import RETRY_S, Delivery, Writer
+from zspider.roles.master.writer_thread import _Call as Call
+from zspider.roles.master.writer_thread import _raise as reraise
 
 COMMIT_S = (0.001, 0.03)  # what a job takes
 

@@ -1,7 +1,7 @@
 """A desk at work without sockets and threads."""
 
 from zspider.broker.keys import MasterKeys
-from zspider.roles.desk import Desk
+from zspider.roles.master.coordinator import Desk
 from zspider.scheduler.core import Core, Timing
 from zspider.scheduler.rules import SchedulerRules
 from zspider.settings import MasterFile

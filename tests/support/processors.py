@@ -26,7 +26,7 @@ from zspider.broker.messages import (
     WantProject,
 )
 from zspider.broker.pipe import Pipe
-from zspider.roles.running import Running
+from zspider.roles.processor.current_page import Running
 from zspider.task import Outcome
 
 DEADLINE_S = 30.0

@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 import yaml
-from zspider.roles.slave import Slave
+from zspider.roles.slave.daemon import Slave
 from zspider.settings import SlaveFile
 
 sys.exit(Slave(SlaveFile.model_validate(yaml.safe_load(Path(sys.argv[1]).read_text()))).run())

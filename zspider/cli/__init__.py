@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Sequence
 
-from zspider.roles.hangups import hold_hangups, ignore_hangups
+from zspider.roles.machine.hangups import hold_hangups, ignore_hangups
 
 __all__ = ["main"]
 

@@ -11,10 +11,10 @@ from zspider.cli.config import trial_settings
 from zspider.cli.output import json_option, print_json
 from zspider.cli.text import visible
 from zspider.errors import ExitCode
-from zspider.roles.script_file import ScriptFile, open_script
-from zspider.roles.trial_child import Described
-from zspider.roles.trial_process import CannotLoad, describe
+from zspider.roles.trial.child import Described
+from zspider.roles.trial.step import CannotLoad, describe
 from zspider.script.review import Review, missing, review
+from zspider.script.source import ScriptFile, open_script
 from zspider.script.syntax import Finding
 from zspider.script.trial import NO_SCRIPT
 from zspider.settings import SlaveFile

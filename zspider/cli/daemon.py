@@ -11,8 +11,8 @@ from zspider.cli import logs
 from zspider.cli.config import kind_of, load
 from zspider.cli.options import FILE, config_option, data_dir_option, log_format_option, log_level_option, parent_option
 from zspider.errors import ConfigError, ZspiderError
-from zspider.roles.children import end_with_parent
-from zspider.roles.limits import hide_memory
+from zspider.roles.machine.child_process import end_with_parent
+from zspider.roles.machine.limits import hide_memory
 from zspider.settings import MasterFile, SlaveFile
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def master(
     }
     settings = load(MasterFile, file, flags)
     logs.set_up(settings.log)
-    from zspider.roles.master import Master
+    from zspider.roles.master.daemon import Master
 
     return int(Master(settings, is_oneshot=oneshot, reread=lambda: _reread(file, flags)).run())
 
@@ -130,7 +130,7 @@ def slave(
     }
     settings = load(SlaveFile, file, flags)
     logs.set_up(settings.log)
-    from zspider.roles.slave import Slave
+    from zspider.roles.slave.daemon import Slave
 
     given = _given_token(token) if token is not None else None
     find_token = (lambda: given) if given is not None else None

@@ -16,7 +16,7 @@ from rich.table import Column
 from zspider.cli.log_stream import LogStream
 from zspider.cli.output import span
 from zspider.cli.text import visible
-from zspider.roles.progress import Progress, View
+from zspider.roles.run.progress import Progress, View
 
 LINE_S = 5.0  # between two lines in a pipe
 

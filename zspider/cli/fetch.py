@@ -11,7 +11,7 @@ from zspider.cli.output import json_option, print_json
 from zspider.cli.page import as_json as page_as_json
 from zspider.cli.page import failure_of, head_lines, header_lines, text_of
 from zspider.errors import ConfigError, FetchError
-from zspider.roles.trial import try_url
+from zspider.roles.trial.fetching import try_url
 from zspider.script.trial import NO_SCRIPT, load_trial
 
 TEXT_CHARS = 4000  # of the text that a terminal gets without --all

@@ -6,7 +6,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from zspider.errors import ConfigError, ZspiderError
-from zspider.roles import shown
+from zspider.roles.master.admin import rows
 from zspider.scheduler.windows import Windows
 from zspider.storage import Reader
 from zspider.task import Project, Status
@@ -50,10 +50,10 @@ class Offline:
         while True:
             if verb == "results":
                 results = self._reader.results(project, after, PAGE_ROWS)
-                page = shown.page(results, shown.result_row)
+                page = rows.page(results, rows.result_row)
             else:
                 tasks = self._reader.tasks(project, status, after, PAGE_ROWS)
-                page = shown.page(tasks, shown.task_row)
+                page = rows.page(tasks, rows.task_row)
             yield page["rows"]
             if page["next"] is None:
                 return
@@ -63,13 +63,13 @@ class Offline:
         row = self._reader.task(self._project(name).id, taskid)
         if row is None:
             raise ZspiderError(f"no task {taskid!r} in project {name!r}")
-        return shown.task_detail(row, None)
+        return rows.task_detail(row, None)
 
     def _rows(self, projects: list[Project]) -> list[dict[str, Any]]:
         now_ms = time.time_ns() // 1_000_000
         windows = Windows()
         windows.load(self._reader.windows(now_ms))
-        return [shown.project_row(one, windows.totals(one.id, now_ms), shown.Live()) for one in projects]
+        return [rows.project_row(one, windows.totals(one.id, now_ms), rows.Live()) for one in projects]
 
     def _project(self, name: str) -> Project:
         projects = {project.name: project for project in self._reader.projects()}

@@ -12,8 +12,8 @@ from zspider.cli.display import shown, speed
 from zspider.cli.output import moment, print_json
 from zspider.cli.text import visible
 from zspider.errors import ConfigError, ExitCode
-from zspider.roles.progress import Summary
-from zspider.roles.script_file import read_script
+from zspider.roles.run.progress import Summary
+from zspider.script.source import read_script
 
 RESULT_CHARS_MAX = 160  # of one of the first results
 FILE = click.Path(path_type=Path)
@@ -76,8 +76,8 @@ def run(
         return int(ExitCode.OK)
     if callback or save or options:
         raise ConfigError("--callback, --save and --options are for one step: give --task URL")
-    from zspider.roles.run import Plan
-    from zspider.roles.run import run as crawl
+    from zspider.roles.run.crawl import Plan
+    from zspider.roles.run.crawl import run as crawl
 
     plan = Plan(
         script=read_script(script),

@@ -17,8 +17,8 @@ from zspider.cli.page import as_json as page_as_json
 from zspider.cli.page import head_lines
 from zspider.cli.text import visible
 from zspider.errors import ConfigError, ScriptError
-from zspider.roles.script_file import read_script
-from zspider.roles.trial_process import CannotLoad, Step, step
+from zspider.roles.trial.step import CannotLoad, Step, step
+from zspider.script.source import read_script
 from zspider.task import ON_START, End, Follow, Message
 
 

@@ -11,7 +11,7 @@ from tests.support.wire import Slave, Wire, hello, leave, outcomes
 from zspider.broker import messages as m
 from zspider.broker.hub import Hub
 from zspider.broker.keys import MasterKeys, Token
-from zspider.roles.outbox import Outbox
+from zspider.roles.slave.outbox import Outbox
 from zspider.settings import CONTROL_PORT
 
 DEADLINE_S = 15.0

@@ -14,7 +14,7 @@ from tests.support.cluster import ZSPIDERD
 from tests.support.process import Process, eventually, run
 from zspider.broker.keys import MasterKeys
 from zspider.broker.token import Token
-from zspider.roles.local_slave import RESTART_S, LocalSlave
+from zspider.roles.master.local_slave import RESTART_S, LocalSlave
 from zspider.settings import MasterFile
 
 

@@ -135,7 +135,7 @@ def test_a_verb_imports_no_database_that_it_does_not_need(verb):
 
 def test_the_slave_and_its_processors_import_no_database():
     code = (
-        "import sys\nimport zspider.cli.daemon, zspider.roles.slave, zspider.roles.processor\n"
+        "import sys\nimport zspider.cli.daemon, zspider.roles.slave.daemon, zspider.roles.processor.loop\n"
         f"print('LOADED', *(name for name in {HEAVY!r} if name in sys.modules))"
     )
     assert run([sys.executable, "-c", code]).out.splitlines()[-1] == "LOADED"

@@ -9,9 +9,9 @@ import psutil
 import pytest
 from tests.support.process import Process, eventually, run
 from zspider.errors import ConfigError, OwnedElsewhere
-from zspider.roles.children import Child
-from zspider.roles.run_directory import LOCKS, MARK, opened
-from zspider.roles.stop_signal import StopSignal
+from zspider.roles.machine.child_process import Child
+from zspider.roles.machine.stop_signal import StopSignal
+from zspider.roles.run.directory import LOCKS, MARK, opened
 
 
 @pytest.fixture
@@ -88,7 +88,7 @@ def test_a_child_that_is_asked_to_end_ends_cleanly(tmp_path):
 def test_a_child_ends_when_its_parent_is_killed(tmp_path):
     parent = (
         "import os, pathlib, signal\n"
-        "from zspider.roles.children import Child\n"
+        "from zspider.roles.machine.child_process import Child\n"
         f"log = pathlib.Path({str(tmp_path / 'log')!r})\n"
         "child = Child('site', ['demo-site', '--port', '0', '--parent', str(os.getpid())], log)\n"
         "print('child', child._process.pid, flush=True)\n"

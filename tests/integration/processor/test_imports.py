@@ -4,7 +4,7 @@ import time
 
 import msgspec
 from tests.support.processors import processor, track_of
-from zspider.roles.projects_wanted import WAIT_S
+from zspider.roles.slave.processors.import_requests import WAIT_S
 from zspider.task import GET_INFO, End, ScriptInfo
 
 STAR = "from pyspider.libs.base_handler import *\n"

@@ -14,7 +14,7 @@ import pytest
 from tests.support.processors import ROOT, ProcessorAtWork, processor, track_of, wait_until_gone
 from zspider.broker.messages import Known, Retired
 from zspider.broker.pipe import Pipe
-from zspider.roles.running import Running
+from zspider.roles.processor.current_page import Running
 from zspider.task import CRONJOB, GET_INFO, End, ScriptInfo
 
 ARTICLE = (ROOT / "examples" / "article.py").read_text()

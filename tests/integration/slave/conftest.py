@@ -8,7 +8,7 @@ import pytest
 from tests.support.scripted_master import ScriptedMaster, step_until
 from tests.support.site import Site
 from zspider.broker.keys import find_token
-from zspider.roles.slave import Slave
+from zspider.roles.slave.daemon import Slave
 from zspider.settings import SlaveFile
 
 SCRIPT = """

@@ -79,7 +79,7 @@ def test_a_looping_page_holds_up_no_others_and_ends_by_its_time_limit(world):
 
 
 def test_a_page_that_no_signal_stops_is_killed_from_outside(world, monkeypatch):
-    monkeypatch.setattr("zspider.roles.processing.GRACE_S", 0.5)
+    monkeypatch.setattr("zspider.roles.slave.processors.processing.GRACE_S", 0.5)
     world.slave(processor={"process_time_limit_s": 1.0})
     script = world.master.project(
         SCRIPT
@@ -125,7 +125,7 @@ def test_no_processor_outlives_its_slave(world):
 
 
 def test_a_machine_whose_processors_do_not_start_asks_for_no_work(world, monkeypatch):
-    monkeypatch.setattr("zspider.roles.processors.RESTART_S", (0.01, 0.01))
+    monkeypatch.setattr("zspider.roles.slave.processors.pool.RESTART_S", (0.01, 0.01))
     monkeypatch.setattr("sys.executable", "/bin/false")
     slave = world.slave()
     script = world.master.project(SCRIPT)
@@ -136,7 +136,7 @@ def test_a_machine_whose_processors_do_not_start_asks_for_no_work(world, monkeyp
 
 
 def test_what_is_granted_to_a_machine_whose_processors_do_not_start_comes_back_at_once(world, monkeypatch):
-    monkeypatch.setattr("zspider.roles.processors.RESTART_S", (0.01, 30.0))
+    monkeypatch.setattr("zspider.roles.slave.processors.pool.RESTART_S", (0.01, 30.0))
     monkeypatch.setattr("sys.executable", "/bin/false")
     slave = world.slave()
     world.until(lambda: world.master.last_beat.window == 0, "no more, please")
@@ -154,7 +154,7 @@ def test_why_processors_do_not_start_is_told_to_the_master_and_to_systemd(world,
         "#!/bin/sh\necho 'Traceback (most recent call last):'\necho 'PermissionError: [Errno 1] no'\nexit 1\n"
     )
     broken.chmod(0o755)
-    monkeypatch.setattr("zspider.roles.processors.RESTART_S", (0.01, 0.01))
+    monkeypatch.setattr("zspider.roles.slave.processors.pool.RESTART_S", (0.01, 0.01))
     monkeypatch.setattr("sys.executable", str(broken))
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as manager:
         manager.bind(str(tmp_path / "notify"))
@@ -182,7 +182,7 @@ def _complaint_is_told(world: World, manager: socket.socket) -> None:
 def test_a_handler_that_a_script_leaves_behind_keeps_no_limit_from_ending_the_next_ones_loop(
     world, monkeypatch, handler
 ):
-    monkeypatch.setattr("zspider.roles.processing.GRACE_S", 0.5)
+    monkeypatch.setattr("zspider.roles.slave.processors.processing.GRACE_S", 0.5)
     world.slave(processor={"process_time_limit_s": 0.5})
     script = world.master.project(
         "import signal\n"

@@ -14,7 +14,7 @@ from tests.support.scripted_master import step_until
 from zspider.broker import messages as m
 from zspider.broker.keys import find_token
 from zspider.errors import ConfigError
-from zspider.roles.slave import Slave
+from zspider.roles.slave.daemon import Slave
 
 
 @pytest.fixture

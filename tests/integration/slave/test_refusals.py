@@ -20,7 +20,7 @@ from tests.support.scripted_master import step_until
 from zspider.broker.hub import Hub
 from zspider.broker.keys import MasterKeys, find_token
 from zspider.broker.token import Token
-from zspider.roles.slave import Slave
+from zspider.roles.slave.daemon import Slave
 from zspider.settings import CONTROL_PORT, SlaveFile
 
 QUIET_S = 9.0  # in which a wrong verdict would have been given: two handshakes that come to nothing take 6.5 s

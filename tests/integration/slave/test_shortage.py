@@ -9,7 +9,7 @@ import pytest
 from tests.integration.slave.conftest import SCRIPT, World
 from tests.integration.slave.test_faults import processors
 from tests.support.shortage import without_descriptors
-from zspider.roles import processors as roles_processors
+from zspider.roles.slave.processors import pool as roles_processors
 
 
 def crawl_one(world: World, script: bytes, page: str, callback: str = "page") -> None:

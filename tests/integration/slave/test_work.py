@@ -204,7 +204,7 @@ def test_a_page_goes_through_the_relay_from_a_fetcher_to_a_processor(world):
 
 
 def test_a_page_whose_taker_the_master_has_forgotten_is_sent_again(world, monkeypatch):
-    monkeypatch.setattr("zspider.roles.relay_pages.RESEND_S", 0.3)
+    monkeypatch.setattr("zspider.roles.slave.relay_outbox.RESEND_S", 0.3)
     fetcher = world.slave(roles=("fetcher",))
     script = world.master.project(SCRIPT)
     session = world.master.session

@@ -18,8 +18,8 @@ from zspider.broker.sockets import ZAP_DOMAIN
 from zspider.broker.token import Token
 from zspider.broker.zap import Zap
 from zspider.errors import ConfigError, ProtocolError
-from zspider.roles.jobs import BadTask, task_of
-from zspider.roles.merge import LateConfig
+from zspider.roles.slave.late_config import LateConfig
+from zspider.roles.slave.pages import BadTask, task_of
 from zspider.task import Grant, Outcome
 
 MESSAGES = st.one_of([values_of(kind) for kind in get_args(m.AnyMessage)])

@@ -5,7 +5,7 @@ import io
 from hypothesis import given
 from hypothesis import strategies as st
 from zspider.cli.display import LINE_S, Lines, line, shown
-from zspider.roles.progress import Progress, Speed, is_nothing_left
+from zspider.roles.run.progress import Progress, Speed, is_nothing_left
 
 HALFWAY = Progress(
     elapsed_s=10, done=5_000, waiting=6_000, failed=10, results=4_999, pages_per_s=500.0, limited_by=None

@@ -2,7 +2,7 @@
 
 import pytest
 from zspider.errors import ConfigError, ScriptError
-from zspider.roles.script_file import read_script
+from zspider.script.source import read_script
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from zspider.broker.codec import decode_outcome, encode_outcome
-from zspider.roles.answers import answer_of, retry_after_s
+from zspider.roles.processor.host_answer import answer_of, retry_after_s
 from zspider.task import DAY_MS, Answer, End, Outcome
 
 NOW_S = 1_700_000_000.0

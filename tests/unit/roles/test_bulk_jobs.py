@@ -2,7 +2,7 @@
 
 import pytest
 from zspider.errors import ZspiderError
-from zspider.roles.bulk import IDLE_S, BulkJobs
+from zspider.roles.master.admin.bulk import IDLE_S, BulkJobs
 from zspider.task import Project, ProjectStatus
 
 SHOP = Project(1, "shop", ProjectStatus.RUNNING)

@@ -2,7 +2,7 @@
 
 from hypothesis import given
 from hypothesis import strategies as st
-from zspider.roles.clock import SteadyClock
+from zspider.roles.machine.clock import SteadyClock
 
 SECOND = 1_000_000_000
 START = 1_700_000_000 * SECOND

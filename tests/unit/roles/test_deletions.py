@@ -3,8 +3,8 @@
 import pytest
 from tests.support.desk import Writer, opened
 from tests.support.storage import START_MS, Crawl, outcome
-from zspider.roles import deletions as module
-from zspider.roles.deletions import Deletions
+from zspider.roles.master import auto_delete as module
+from zspider.roles.master.auto_delete import Deletions
 from zspider.task import ProjectStatus
 
 DAY_S = 86_400.0

@@ -2,7 +2,7 @@
 
 import pytest
 from zspider.broker.link import Way
-from zspider.roles.delivery import (
+from zspider.roles.slave.delivery import (
     CLEAN_S,
     DEAD_S,
     DOWN_S,

@@ -8,7 +8,7 @@ from tests.support.desk import WaitingWriter, opened
 from tests.support.scheduler_world import make_project
 from zspider.broker.hub import Peer
 from zspider.broker.messages import PROTOCOL, Hello
-from zspider.roles.reception import HELLOS_MAX
+from zspider.roles.master.slave_registry import HELLOS_MAX
 from zspider.storage import Committed
 from zspider.task import ACTIVITY, WINDOWS, ScriptInfo, WindowSlot, activity_of
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
-from zspider.roles.dispatch import PAGES_MAX, STUCK_S, Dispatch
+from zspider.roles.slave.processors.dispatch import PAGES_MAX, STUCK_S, Dispatch
 
 
 @pytest.fixture

@@ -4,9 +4,9 @@ import threading
 
 import pytest
 from zspider.errors import InternalError, StorageError, ZspiderError
-from zspider.roles.helper_threads import HelperThreads
-from zspider.roles.reader import ReaderThread
-from zspider.roles.writer import Writer
+from zspider.roles.master.helper_threads import HelperThreads
+from zspider.roles.master.reader_thread import ReaderThread
+from zspider.roles.master.writer_thread import Writer
 from zspider.settings import StorageSettings
 
 DEADLINE_S = 20.0

@@ -1,7 +1,7 @@
 """crawl_config is bound late: a table of what wins (docs/pyspider-behaviour.md 2.5)."""
 
 import pytest
-from zspider.roles.merge import LateConfig
+from zspider.roles.slave.late_config import LateConfig
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from tests.support.shortage import without_descriptors
-from zspider.roles.notify import Notifier
+from zspider.roles.machine.systemd import Notifier
 
 
 @pytest.fixture

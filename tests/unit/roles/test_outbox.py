@@ -4,7 +4,7 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
-from zspider.roles.outbox import (
+from zspider.roles.slave.outbox import (
     BATCH_BYTES_MAX,
     BATCH_ITEMS_MAX,
     FLUSH_ITEMS,

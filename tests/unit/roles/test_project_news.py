@@ -2,7 +2,7 @@
 
 import pytest
 from structlog.testing import capture_logs
-from zspider.roles.project_news import REFUSED_S, ProjectNews
+from zspider.roles.master.project_log import REFUSED_S, ProjectNews
 from zspider.scheduler.pause import Phase
 
 

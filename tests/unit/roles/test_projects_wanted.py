@@ -2,7 +2,7 @@
 
 from hypothesis import given
 from hypothesis import strategies as st
-from zspider.roles.projects_wanted import ASK_AGAIN_S, WAIT_S, ProjectsWanted
+from zspider.roles.slave.processors.import_requests import ASK_AGAIN_S, WAIT_S, ProjectsWanted
 
 
 def test_an_answer_is_for_all_who_wait_and_is_asked_for_again_until_it_comes():

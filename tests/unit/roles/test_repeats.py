@@ -4,7 +4,7 @@ from hashlib import sha256
 
 import msgspec
 from zspider.broker.messages import Page
-from zspider.roles.repeats import UNCONFIRMED_MAX, Repeats
+from zspider.roles.processor.repeats import UNCONFIRMED_MAX, Repeats
 from zspider.task import Follow, usual_taskid
 
 URL = "http://a.com/x"

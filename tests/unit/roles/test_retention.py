@@ -3,8 +3,8 @@
 import time
 
 from zspider.errors import StorageError
-from zspider.roles.retention import DAY_MS, PAUSE_MIN_S, REST_S, SHARE, Retention
-from zspider.roles.writer import now_ms
+from zspider.roles.master.retention import DAY_MS, PAUSE_MIN_S, REST_S, SHARE, Retention
+from zspider.roles.master.writer_thread import now_ms
 from zspider.settings import RetentionSettings
 from zspider.storage import Committed, Cutoffs, Place, Swept
 

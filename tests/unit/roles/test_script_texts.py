@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from zspider.errors import StorageError
-from zspider.roles.script_texts import READS_MAX, ScriptTexts
+from zspider.roles.master.script_cache import READS_MAX, ScriptTexts
 
 
 class Writer:

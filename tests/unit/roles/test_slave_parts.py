@@ -3,14 +3,14 @@
 import msgspec
 import pytest
 from zspider.broker import messages as m
-from zspider.roles.held import HeldLeases, Stage
-from zspider.roles.jobs import BadTask, Projects, failed, task_of, time_limit_s
-from zspider.roles.membership import HELLO_AGAIN_S, PROTOCOL_RETRY_S, Due, Joined, Membership
-from zspider.roles.merge import LateConfig
-from zspider.roles.notify import Notifier
-from zspider.roles.output_log import LINE_CHARS_MAX, LINES_PER_S, OutputLog
-from zspider.roles.relay_pages import RESEND_S, RelayPages
-from zspider.roles.scripts_kept import ASK_AGAIN_S, GIVE_UP_S, ScriptsKept
+from zspider.roles.machine.systemd import Notifier
+from zspider.roles.slave.late_config import LateConfig
+from zspider.roles.slave.leases import HeldLeases, Stage
+from zspider.roles.slave.membership import HELLO_AGAIN_S, PROTOCOL_RETRY_S, Due, Joined, Membership
+from zspider.roles.slave.pages import BadTask, Projects, failed, task_of, time_limit_s
+from zspider.roles.slave.processors.output_log import LINE_CHARS_MAX, LINES_PER_S, OutputLog
+from zspider.roles.slave.processors.script_cache import ASK_AGAIN_S, GIVE_UP_S, ScriptsKept
+from zspider.roles.slave.relay_outbox import RESEND_S, RelayPages
 from zspider.task import End, Grant
 
 ODD_LIMITS = [  # a `process_time_limit` of a task, and what it comes to

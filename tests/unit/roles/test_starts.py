@@ -5,7 +5,7 @@ from itertools import pairwise
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from zspider.roles.starts import Starts
+from zspider.roles.slave.pacing import Starts
 
 
 def run(starts, until, now=0.0, pause=(), step=0.01):

@@ -9,9 +9,9 @@ from zspider.broker import messages as m
 from zspider.broker.codec import unpack
 from zspider.broker.hub import Peer, Ports
 from zspider.errors import ConfigError, ExitCode
-from zspider.roles.admin_request import Request
-from zspider.roles.master import owner_id
-from zspider.roles.reception import SlaveStats
+from zspider.roles.master.admin.request import Request
+from zspider.roles.master.daemon import owner_id
+from zspider.roles.master.slave_registry import SlaveStats
 from zspider.scheduler.membership import Greeting
 
 SESSION = bytes(range(16))

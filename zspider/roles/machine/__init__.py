@@ -1,0 +1,1 @@
+"""What a process of ours asks of this machine: clock, signals, systemd, limits, children."""

@@ -1,0 +1,1 @@
+"""The master's side: what it decides and writes, and how it answers slaves."""

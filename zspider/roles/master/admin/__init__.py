@@ -1,0 +1,1 @@
+"""What an operator says: the verbs, read and answered."""

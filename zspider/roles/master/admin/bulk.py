@@ -1,0 +1,225 @@
+"""The operator's verbs on many tasks or results at once, and on one task.
+
+A verb on many is said again and again, each time with where the last answer ended: every time a small batch goes
+through the writer, between the commits of the crawl. So it goes on for as long as somebody asks, and who stops
+asking stops it.
+"""
+
+import secrets
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+import structlog
+
+from zspider.errors import ConfigError, ZspiderError
+from zspider.roles.master.admin.request import Elsewhere, Request, shortened
+from zspider.roles.master.coordinator import Desk
+from zspider.roles.master.writer_thread import now_ms
+from zspider.scheduler.projects import ProjectState
+from zspider.storage import Change, Committed, Cursor, Selection, Step
+from zspider.task import Project, Status
+
+log = structlog.get_logger(__name__)
+IDLE_S = 10.0  # nobody has asked for the next batch for so long: the verb was given up
+COUNT_ROWS = 2000  # read for one answer of a dry run
+RECRAWLED = {
+    "done": (Status.SUCCESS,),
+    "failed": (Status.FAILED,),
+    "all": (Status.SUCCESS, Status.FAILED),  # what was cancelled stays so
+}
+
+
+class _Job(msgspec.Struct):
+    """A verb at work on a project."""
+
+    id: str
+    verb: str
+    is_busy: bool  # a batch is with the writer
+    at: float  # when the last one came back
+
+
+class BulkJobs:
+    """Holds that one verb at a time works on many tasks of a project. Times are monotonic seconds."""
+
+    def __init__(self) -> None:
+        self._jobs: dict[int, _Job] = {}
+
+    def check_idle(self, project: Project, now: float) -> None:
+        """Raise ZspiderError while a verb is at work on this project."""
+        job = self._jobs.get(project.id)
+        if job is not None and (job.is_busy or now - job.at < IDLE_S):
+            raise ZspiderError(
+                f"{project.name}: `{job.verb}` is at work; try again when it has ended, "
+                f"or {IDLE_S:g} s after it was interrupted"
+            )
+
+    def enter(self, project: Project, verb: str, job_id: str | None, now: float) -> str:
+        """A batch begins: the first of a new job, or the next one of `job_id`; returns the job's id.
+
+        Raises ZspiderError when another job is at work, or has begun since.
+        """
+        job = self._jobs.get(project.id)
+        if job_id is None:
+            self.check_idle(project, now)
+            job_id = secrets.token_hex(8)
+        elif job is None or job.id != job_id or job.is_busy:
+            raise ZspiderError(f"{project.name}: `{verb}` was interrupted, and another verb was begun since")
+        self._jobs[project.id] = _Job(job_id, verb, True, now)
+        return job_id
+
+    def leave(self, project: Project, now: float, *, is_over: bool) -> None:
+        """The batch came back. is_over: it was the last."""
+        job = self._jobs[project.id]
+        job.is_busy, job.at = False, now
+        if is_over:
+            del self._jobs[project.id]
+
+
+class BulkVerbs:
+    """Answers these verbs. Many: {"job", "changed", "looked", "total", "status", "next"}; dry: {"count", "next"}."""
+
+    def __init__(self, desk: Desk, elsewhere: Elsewhere, state_of: Callable[[Request], ProjectState]) -> None:
+        """state_of: the project that a request names; raises ZspiderError when there is none, or it is going."""
+        self.jobs = BulkJobs()
+        self.verbs: Mapping[str, Callable[[Request], None]] = {
+            "tasks.retry": self._retry,
+            "tasks.recrawl": self._recrawl,
+            "tasks.drop": self._drop,
+            "results.clear": self._clear,
+            "task.retry": self._retry_one,
+            "task.rm": self._remove_one,
+        }
+        self._desk = desk
+        self._elsewhere = elsewhere
+        self._state_of = state_of
+
+    # --- many -----------------------------------------------------------------------------------
+
+    def _retry(self, request: Request) -> None:
+        self._change(request, "tasks retry", Change.RESTART, (Status.FAILED,))
+
+    def _recrawl(self, request: Request) -> None:
+        word = request.optional("status", str) or "all"
+        if word not in RECRAWLED:
+            raise ConfigError(f"status {shortened(word)}: one of {', '.join(RECRAWLED)} is allowed")
+        self._change(request, "tasks recrawl", Change.RESTART, RECRAWLED[word])
+
+    def _drop(self, request: Request) -> None:
+        self._change(request, "tasks drop", Change.REMOVE, (Status.ACTIVE,))
+
+    def _change(self, request: Request, verb: str, change: Change, statuses: tuple[Status, ...]) -> None:
+        project = self._state_of(request).project
+        selection, cursor = Selection(statuses, request.optional("url", str) or ""), _cursor(request)
+        most = _most(request)
+        total = sum(project.counts.get(status.word, 0) for status in statuses)
+        if request.flag("dry_run"):
+            self._count(request, project, selection, cursor, total)
+            return
+
+        def work(storage: Any) -> Step:
+            step: Step = storage.change_tasks(change, project.id, selection, cursor, now_ms=now_ms(), most=most)
+            return step
+
+        def told(step: Step) -> dict[str, Any]:
+            self._desk.apply(step.report)
+            after = None if step.next is None else msgspec.msgpack.encode(step.next)
+            return {"changed": step.changed, "looked": step.looked, "total": total, "next": after}
+
+        self._batch(request, verb, project, work, told)
+
+    def _clear(self, request: Request) -> None:
+        project, after = self._state_of(request).project, bytes(request.optional("after", bytes) or b"")
+        total = project.counts.get("results", 0)
+        if request.flag("dry_run"):
+            request.answer({"count": total, "next": None})
+            return
+
+        def told(answer: tuple[Committed, bytes | None]) -> dict[str, Any]:
+            report, last = answer
+            self._desk.apply(report)
+            cut = -report.counts[project.id]["results"]
+            return {"changed": cut, "looked": cut, "total": total, "next": last}
+
+        self._batch(request, "results clear", project, lambda storage: storage.clear_results(project.id, after), told)
+
+    def _batch(
+        self,
+        request: Request,
+        verb: str,
+        project: Project,
+        work: Callable[[Any], Any],
+        told: Callable[[Any], dict[str, Any]],
+    ) -> None:
+        """Have one batch written, as part of the one job that may be at work on this project."""
+        job = self.jobs.enter(project, verb, request.optional("job", str), time.monotonic())
+
+        def done(value: Any) -> None:
+            try:
+                answer = told(value)
+            except BaseException:
+                self.jobs.leave(project, time.monotonic(), is_over=True)
+                raise
+            is_over = answer["next"] is None
+            self.jobs.leave(project, time.monotonic(), is_over=is_over)
+            if is_over:
+                log.info("bulk_ended", project=project.name, verb=verb)
+            request.answer({"job": job, "status": project.status.value, **answer})
+
+        def failed(error: ZspiderError) -> None:
+            self.jobs.leave(project, time.monotonic(), is_over=True)
+            request.fail(error)
+
+        self._elsewhere.write(request, work, done, failed)
+
+    def _count(
+        self, request: Request, project: Project, selection: Selection, cursor: Cursor | None, total: int
+    ) -> None:
+        """What the verb would change: the counters know, unless URLs must be looked at."""
+        if not selection.url:
+            request.answer({"count": total, "next": None})
+            return
+
+        def done(found: tuple[int, Cursor | None]) -> None:
+            number, after = found
+            request.answer({"count": number, "next": None if after is None else msgspec.msgpack.encode(after)})
+
+        self._elsewhere.read(request, lambda reader: reader.count(project.id, selection, cursor, COUNT_ROWS), done)
+
+    # --- one ------------------------------------------------------------------------------------
+
+    def _retry_one(self, request: Request) -> None:
+        project, taskid = self._state_of(request).project, request.text("taskid")
+        self._one(request, project, lambda storage: storage.restart_task(project.id, taskid, now_ms()))
+
+    def _remove_one(self, request: Request) -> None:
+        project, taskid = self._state_of(request).project, request.text("taskid")
+        keep = request.flag("keep_results")
+        self._one(
+            request, project, lambda storage: storage.remove_task(project.id, taskid, now_ms(), keep_results=keep)
+        )
+
+    def _one(self, request: Request, project: Project, work: Callable[[Any], Committed]) -> None:
+        def done(report: Committed) -> None:
+            self._desk.apply(report)
+            request.answer({"project": project.name, "status": project.status.value})
+
+        self._elsewhere.write(request, work, done)
+
+
+def _cursor(request: Request) -> Cursor | None:
+    packed = request.optional("after", bytes)
+    if not packed:
+        return None
+    try:
+        return msgspec.msgpack.decode(packed, type=Cursor)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as exc:
+        raise ConfigError(f"after: this is not what an answer said: {exc}") from exc
+
+
+def _most(request: Request) -> int | None:
+    most: int | None = request.optional("limit", int)
+    if most is not None and most < 1:
+        raise ConfigError(f"limit {most}: at least 1")
+    return most

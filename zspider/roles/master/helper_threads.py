@@ -1,0 +1,121 @@
+"""Threads that do for the master's loop what takes time, with a resource of their own each."""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+from queue import SimpleQueue
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+
+from zspider.errors import ZspiderError
+from zspider.roles.master.unforeseen import unforeseen
+
+T = TypeVar("T")
+STOP_S = 5.0
+
+
+class Closable(Protocol):
+    """What a thread works with."""
+
+    def close(self) -> None: ...
+
+
+R = TypeVar("R", bound=Closable)
+
+
+class _Job(NamedTuple):
+    work: Callable[[Any], object]
+    then: Callable[[Any], None]
+    failed: Callable[[ZspiderError], None]
+
+
+class HelperThreads(Generic[R]):
+    """Runs jobs, in order if there is one thread; their consequences come back to the master's loop by `finished`.
+
+    Whatever a job raises is that job's answer, and the thread lives. If a thread ends all the same, `finished` raises
+    what ended it.
+    """
+
+    def __init__(self, name: str, open_resource: Callable[[], R], wake: Callable[[], None], number: int = 1) -> None:
+        """wake: called from the threads whenever there is something in `finished`."""
+        self._name = name
+        self._open = open_resource
+        self._wake = wake
+        self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
+        self._finished: deque[Callable[[], None]] = deque()
+        self._waiting = 0
+        self._threads = [threading.Thread(target=self._run, name=name, daemon=True) for _ in range(number)]
+
+    @property
+    def waiting(self) -> int:
+        """Jobs that were given and are not finished."""
+        return self._waiting
+
+    @property
+    def is_alive(self) -> bool:
+        """All threads run."""
+        return all(thread.is_alive() for thread in self._threads)
+
+    def start(self) -> None:
+        """Begin; each thread opens its resource with its first job."""
+        for thread in self._threads:
+            thread.start()
+
+    def call(self, work: Callable[[R], T], then: Callable[[T], None], failed: Callable[[ZspiderError], None]) -> None:
+        """Run `work(resource)` in a thread, then one of the others in the master's loop."""
+        self._waiting += 1
+        self._jobs.put(_Job(work, then, failed))
+
+    def finished(self) -> None:
+        """Run what has come back, in the master's loop; raises what ended a thread."""
+        while self._finished:
+            self._finished.popleft()()
+
+    def stop(self) -> None:
+        """End after what was asked for, within a few seconds."""
+        for _ in self._threads:
+            self._jobs.put(None)
+        end = time.monotonic() + STOP_S
+        for thread in self._threads:
+            if thread.is_alive():
+                thread.join(max(0.0, end - time.monotonic()))
+
+    # --- in a thread ----------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        try:
+            self._work()
+        except BaseException as exc:  # the top of a thread: the loop raises it again
+            self._post(partial(_raise, exc))
+
+    def _work(self) -> None:
+        resource: R | None = None
+        while (job := self._jobs.get()) is not None:
+            try:
+                resource = self._open() if resource is None else resource
+                value = job.work(resource)
+            except ZspiderError as exc:
+                self._post(partial(self._done, partial(job.failed, exc)))
+            except Exception as exc:
+                error = unforeseen(exc, f"the {self._name} thread")
+                self._post(partial(self._done, partial(job.failed, error)))
+                if resource is not None:  # nobody knows in what state it is
+                    resource.close()
+                    resource = None
+            else:
+                self._post(partial(self._done, partial(job.then, value)))
+        if resource is not None:
+            resource.close()
+
+    def _done(self, consequence: Callable[[], None]) -> None:
+        self._waiting -= 1
+        consequence()
+
+    def _post(self, consequence: Callable[[], None]) -> None:
+        self._finished.append(consequence)
+        self._wake()
+
+
+def _raise(exc: BaseException) -> None:
+    raise exc

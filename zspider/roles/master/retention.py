@@ -1,0 +1,87 @@
+"""The pace of retention: small steps through the writer, round after round, that take a fiftieth of its time."""
+
+import time
+from collections import deque
+from typing import Any, NamedTuple
+
+import structlog
+
+from zspider.errors import ZspiderError
+from zspider.roles.master.coordinator import Desk
+from zspider.roles.master.writer_thread import Writer, now_ms
+from zspider.settings import RetentionSettings
+from zspider.storage import Cutoffs, Place, Swept
+
+log = structlog.get_logger(__name__)
+DAY_MS = 24 * 3600 * 1000
+SHARE = 0.02  # of the writer's time, at most
+PAUSE_MIN_S = 0.1  # between two steps, however short they are
+REST_S = 600.0  # between two rounds
+
+
+class _Timed(NamedTuple):
+    swept: Swept
+    took_s: float
+
+
+class Retention:
+    """Sweeps one project after the other; `run_if_due` belongs into the master's loop. Times are monotonic seconds."""
+
+    def __init__(self, settings: RetentionSettings, desk: Desk, writer: Writer, now: float) -> None:
+        self.due = now
+        self._settings = settings
+        self._desk = desk
+        self._writer = writer
+        self._projects: deque[int] = deque()  # left of this round
+        self._place = Place()
+        self._gone = (0, 0, 0)  # in this round: trimmed, forgotten, results
+
+    def run_if_due(self, now: float) -> None:
+        """Ask for the next step, when it is time; the one after it is due some time after its answer."""
+        if now < self.due:
+            return
+        self._projects = self._projects or deque(self._desk.core.projects)
+        if not self._projects:
+            self.due = now + REST_S
+            return
+        self.due = float("inf")
+        project, place, cutoffs = self._projects[0], self._place, self._cutoffs(now_ms())
+
+        def work(storage: Any) -> _Timed:
+            began = time.perf_counter()
+            swept = storage.sweep(project, place, cutoffs)
+            return _Timed(swept, time.perf_counter() - began)
+
+        self._writer.call(work, self._swept, self._failed)
+
+    def _cutoffs(self, at_ms: int) -> Cutoffs:
+        days = self._settings.finished_tasks_days, self._settings.forget_tasks_days, self._settings.results_days
+        return Cutoffs(*(max(1, at_ms - int(one * DAY_MS)) if one else 0 for one in days))
+
+    def _swept(self, timed: _Timed) -> None:
+        swept = timed.swept
+        self._desk.apply(swept.report)
+        trimmed, forgotten, results = self._gone
+        self._gone = (trimmed + swept.trimmed, forgotten + swept.forgotten, results + swept.results)
+        pause_s = max(PAUSE_MIN_S, timed.took_s / SHARE)
+        if swept.next is not None:
+            self._place = swept.next
+        else:
+            pause_s = self._next_project(pause_s)
+        self.due = time.monotonic() + pause_s
+
+    def _failed(self, error: ZspiderError) -> None:
+        log.warning("retention_failed", reason=str(error))
+        self.due = time.monotonic() + self._next_project(REST_S)
+
+    def _next_project(self, pause_s: float) -> float:
+        """Go on with the next one; how long to wait before."""
+        self._projects.popleft()
+        self._place = Place()
+        if self._projects:
+            return pause_s
+        trimmed, forgotten, results = self._gone
+        if any(self._gone):
+            log.info("retention_swept", trimmed=trimmed, forgotten=forgotten, results=results)
+        self._gone = (0, 0, 0)
+        return REST_S

@@ -1,0 +1,55 @@
+"""The master's scripts by their hashes: read when somebody asks, and kept for the next who does."""
+
+from collections import OrderedDict
+from collections.abc import Callable
+
+import structlog
+
+from zspider.errors import ZspiderError
+from zspider.roles.master.limited_log import SeldomLog
+from zspider.roles.master.writer_thread import Writer
+
+log = structlog.get_logger(__name__)
+KEPT_MAX = 200  # texts in memory
+READS_MAX = 100  # at once; who asks for more asks again
+
+
+class ScriptTexts:
+    """A bounded cache before the database. A text is immutable under its hash."""
+
+    def __init__(self, writer: Writer) -> None:
+        self._writer = writer
+        self._seldom = SeldomLog(log)
+        self._texts: OrderedDict[bytes, str] = OrderedDict()
+        self._waiting: dict[bytes, dict[tuple[bytes, str], Callable[[str], object]]] = {}
+
+    def with_text(self, script: bytes, who: tuple[bytes, str], then: Callable[[str], object]) -> None:
+        """Call `then` with a script's text, now or when it is read; never for a script that nobody has, or while
+        READS_MAX others are read.
+
+        who: of several calls with the same, while the text is read, the last one counts.
+        """
+        text = self._texts.get(script)
+        if text is not None:
+            then(text)
+            return
+        if script in self._waiting:
+            self._waiting[script][who] = then
+        elif len(self._waiting) < READS_MAX:
+            self._waiting[script] = {who: then}
+            self._writer.call(
+                lambda storage: storage.script(script),
+                lambda found: self._read(script, found),
+                lambda error: self._failed(script, error),
+            )
+
+    def _read(self, script: bytes, text: str) -> None:
+        self._texts[script] = text
+        while len(self._texts) > KEPT_MAX:
+            self._texts.popitem(last=False)
+        for then in self._waiting.pop(script).values():
+            then(text)
+
+    def _failed(self, script: bytes, error: ZspiderError) -> None:
+        del self._waiting[script]
+        self._seldom.warning("script_unknown", script=script.hex()[:12], reason=str(error))

@@ -1,0 +1,69 @@
+"""What the core asks of the database, and hands on what comes back: more tasks, lost deliveries, on_finished."""
+
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import structlog
+
+from zspider.roles.machine.clock import Clock
+from zspider.roles.master.writer_thread import Writer
+from zspider.scheduler.core import Core
+from zspider.scheduler.host_queues import Stretch
+from zspider.scheduler.internal import entry_follow
+from zspider.storage import Committed
+from zspider.task import ON_FINISHED, Ref, Task
+
+log = structlog.get_logger(__name__)
+REFILL_ROWS = 2000
+SWEEP_ROWS = 500  # they lie scattered
+
+
+class Questions:
+    """Each is a call of the writer; its answer comes in a later turn."""
+
+    def __init__(
+        self, core: Core, writer: Writer, clock: Clock, *, window: int, committed: Callable[[Committed], None]
+    ) -> None:
+        """window: of the frontiers. committed: is told what a question led to."""
+        self._core = core
+        self._writer = writer
+        self._clock = clock
+        self._refill_rows = min(REFILL_ROWS, window)
+        self._committed = committed
+
+    def refill(self, project: int, kind: Literal["ready", "delayed"], after: tuple[int, int] | None) -> None:
+        """More tasks behind a position of one of the two orders."""
+        limit = self._refill_rows
+
+        def done(tasks: list[Task]) -> None:
+            self._core.refilled(project, kind, after, tasks, len(tasks) < limit)
+
+        self._writer.call(
+            lambda storage: (storage.ready if kind == "ready" else storage.delayed)(project, after, limit), done
+        )
+
+    def sweep(self, project: int, stretch: Stretch) -> None:
+        """Tasks of some hosts in a stretch of an order."""
+        kind, after, until, hosts, is_others, limit = stretch
+        limit = min(SWEEP_ROWS, limit)
+        self._writer.call(
+            lambda storage: storage.sift(project, kind, after, until, hosts, is_others=is_others, limit=limit),
+            lambda sifted: self._core.swept(project, stretch, sifted.tasks, sifted.reached),
+        )
+
+    def charge(self, lost: Sequence[tuple[Ref, int, int]]) -> None:
+        """Write down deliveries that came to nothing."""
+        log.warning("leases_expired", tasks=len(lost))
+        self._writer.call(lambda storage: storage.charge(lost, self._clock.wall_ms()), self._committed)
+
+    def finish(self, project: int) -> None:
+        """Submit on_finished, if no task is left."""
+
+        def done(report: Committed) -> None:
+            self._committed(report)
+            self._core.finish_answered(project)
+            if report.entered and (state := self._core.projects.get(project)) is not None:
+                log.info("project_finished", project=state.project.name)
+
+        follow = entry_follow(ON_FINISHED)
+        self._writer.call(lambda storage: storage.finish(project, follow, self._clock.wall_ms()), done)

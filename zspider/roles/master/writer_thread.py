@@ -1,0 +1,230 @@
+"""The master's one writer: a thread that owns the storage, and the order in which things happen to it.
+
+Outcomes are committed in groups; everything else is a call that runs between two groups. What a call or a
+commit led to comes back to the master's loop in the same order, so the loop sees one history.
+"""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from functools import partial
+from queue import Empty, SimpleQueue
+from typing import Any, NamedTuple, Protocol, TypeVar
+
+import structlog
+
+from zspider.errors import StorageUnavailable, ZspiderError, reason_of
+from zspider.roles.machine.clock import SYSTEM_CLOCK, Clock
+from zspider.roles.master.unforeseen import unforeseen
+from zspider.settings import StorageSettings
+from zspider.task import Outcome
+
+log = structlog.get_logger(__name__)
+T = TypeVar("T")
+RETRY_S = (0.1, 5.0)  # back-off while the database is away: first and longest pause
+
+
+class Delivery(NamedTuple):
+    """An outcome and the outbox item to acknowledge when it is committed."""
+
+    session: bytes
+    id: int
+    outcome: Outcome
+
+
+class Committer(Protocol):
+    """What the writer itself needs of a storage."""
+
+    def commit(self, outcomes: Sequence[Outcome], now_ms: int) -> Any: ...
+
+    def close(self) -> None: ...
+
+
+class _Call(NamedTuple):
+    work: Callable[[Any], Any]
+    then: Callable[[Any], None]
+    failed: Callable[[ZspiderError], None] | None
+
+
+class Writer:
+    """Runs storage calls in a thread of its own; `finished` gives their consequences to the master's loop.
+
+    `wake` is called from the thread whenever there is something in `finished`.
+    """
+
+    def __init__(
+        self,
+        open_storage: Callable[[], Committer],
+        settings: StorageSettings,
+        committed: Callable[[Sequence[Delivery], Any], None],
+        replayed: Callable[[], None],
+        wake: Callable[[], None],
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> None:
+        """replayed: called in the loop after a call that had to be repeated: it may have been written the first time,
+        and then its report does not tell all.
+        """
+        self.is_away = False  # the database cannot be reached
+        self.commits = 0
+        self._open = open_storage
+        self._settings = settings
+        self._committed = committed
+        self._replayed = replayed
+        self._wake = wake
+        self._clock = clock
+        self._jobs: SimpleQueue[list[Delivery] | _Call | None] = SimpleQueue()
+        self._finished: deque[Callable[[], None]] = deque()
+        self._waiting = 0  # deliveries given and not finished
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
+
+    @property
+    def backlog(self) -> int:
+        """Outcomes that are not committed yet."""
+        return self._waiting
+
+    @property
+    def is_alive(self) -> bool:
+        return self._thread.is_alive()
+
+    def start(self) -> None:
+        """Begin; the storage is opened in the thread."""
+        self._thread.start()
+
+    def deliver(self, deliveries: list[Delivery]) -> None:
+        """Commit these outcomes with the next group; they came together, and each hand-over wakes the thread."""
+        if deliveries:
+            self._waiting += len(deliveries)
+            self._jobs.put(deliveries)
+
+    def call(
+        self,
+        work: Callable[[Any], T],
+        then: Callable[[T], None] = lambda _: None,
+        failed: Callable[[ZspiderError], None] | None = None,
+    ) -> None:
+        """Run `work(storage)` after everything given before, then `then(its value)` in the master's loop.
+
+        While the database is away the call is repeated. Any other error goes to `failed` (nothing was written then);
+        without one it ends the master. What nobody foresaw is logged, and told as InternalError.
+        """
+        self._jobs.put(_Call(work, then, failed))
+
+    def finished(self) -> None:
+        """Run, in the master's loop, what has come back; raises what ended the thread."""
+        while self._finished:
+            self._finished.popleft()()
+
+    def stop(self, wait_s: float) -> bool:
+        """Finish what was given, close the storage and end; False if it took longer than `wait_s`."""
+        self._jobs.put(None)
+        self._thread.join(wait_s)
+        self._stop.set()
+        return not self._thread.is_alive()
+
+    # --- in the thread --------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        try:
+            storage = self._patiently(self._open)
+            try:
+                self._work(storage)
+            finally:
+                storage.close()
+        except _Stopped:
+            pass
+        except BaseException as exc:  # the top of a thread: the loop raises it again
+            self._post(partial(_raise, exc))
+
+    def _work(self, storage: Committer) -> None:
+        while (job := self._jobs.get()) is not None:
+            if isinstance(job, list):
+                group, job = self._group(job)
+                self._commit(storage, group)
+            if isinstance(job, _Call):
+                self._run_call(storage, job)
+            elif job is None:
+                break
+
+    def _group(self, group: list[Delivery]) -> tuple[list[Delivery], "list[Delivery] | _Call | None"]:
+        """Collect a group of outcomes, and what ended it: another job, or itself (full, or time is up)."""
+        until = time.monotonic() + self._settings.commit_ms / 1000
+        while len(group) < self._settings.commit_rows:
+            try:
+                job = self._jobs.get(timeout=max(0.0, until - time.monotonic()))
+            except Empty:
+                break
+            if not isinstance(job, list):
+                return group, job
+            group += job
+        return group, group
+
+    def _commit(self, storage: Committer, group: list[Delivery]) -> None:
+        outcomes = [delivery.outcome for delivery in group]
+        report = self._patiently(lambda: storage.commit(outcomes, self._clock.wall_ms()))
+        self.commits += 1
+        self._post(partial(self._done, group, report))
+
+    def _done(self, group: list[Delivery], report: Any) -> None:
+        self._waiting -= len(group)
+        self._committed(group, report)
+
+    def _run_call(self, storage: Committer, call: _Call) -> None:
+        try:
+            value = self._patiently(lambda: call.work(storage))
+        except _Stopped:
+            raise
+        except ZspiderError as exc:
+            if call.failed is None:
+                raise
+            self._post(partial(call.failed, exc))
+        except Exception as exc:
+            if call.failed is None:
+                raise
+            self._post(partial(call.failed, unforeseen(exc, "the writer thread")))
+        else:
+            self._post(partial(call.then, value))
+
+    def _patiently(self, work: Callable[[], T]) -> T:
+        """Run until the database is there."""
+        pause_s = RETRY_S[0]
+        while True:
+            try:
+                return self._once(work)
+            except (StorageUnavailable, MemoryError):  # the transaction was rolled back: it may be made again
+                if self._stop.wait(pause_s):
+                    raise _Stopped from None
+            pause_s = min(2 * pause_s, RETRY_S[1])
+
+    def _once(self, work: Callable[[], T]) -> T:
+        """Run, and note whether the database is there."""
+        try:
+            value = work()
+        except (StorageUnavailable, MemoryError) as exc:
+            if not self.is_away:
+                log.error("database_away", reason=reason_of(exc))
+            self.is_away = True
+            raise
+        if self.is_away:
+            log.info("database_back")
+            self._post(self._replayed)
+        self.is_away = False
+        return value
+
+    def _post(self, consequence: Callable[[], None]) -> None:
+        self._finished.append(consequence)
+        self._wake()
+
+
+class _Stopped(Exception):
+    """The master ends while the database is away."""
+
+
+def now_ms() -> int:
+    """Wall-clock milliseconds since the epoch, which never go back: see SteadyClock."""
+    return SYSTEM_CLOCK.wall_ms()
+
+
+def _raise(exc: BaseException) -> None:
+    raise exc

@@ -1,0 +1,1 @@
+"""One process that runs scripts: `python -m zspider.roles.processor`."""

@@ -1,0 +1,64 @@
+"""How a slave ends: what runs is finished, the rest is given back, and nothing that was made is lost."""
+
+import structlog
+
+from zspider.broker.messages import Leave
+from zspider.roles.slave.leases import Stage
+from zspider.roles.slave.work import Voice, Work
+
+log = structlog.get_logger(__name__)
+FLUSH_S = 10.0  # for acknowledgements after the work is done
+LEAVE_S = 2.0  # for the master to hear the last word
+
+
+class Drain:
+    """Begins at once; `step` until `is_done`."""
+
+    def __init__(self, work: Work, voice: Voice, drain_s: float, now: float) -> None:
+        self.is_done = False
+        self._work = work
+        self._voice = voice
+        self._work_until = now + drain_s
+        self._flush_until: float | None = None  # set: only acknowledgements are waited for
+        self._leave_until: float | None = None  # set: only the master's answer to Leave is waited for
+        self._has_left = False  # Leave is said to the master that we joined last
+        work.drain()
+
+    def now(self) -> None:
+        """End at once. What is held goes back when its leases run out."""
+        self.is_done = True
+
+    def joined(self) -> None:
+        """This master knows us, and did not hear what was said to another one."""
+        self._has_left = False
+
+    def unknown(self) -> None:
+        """The master does not know us: any longer, if we have left."""
+        self.is_done = self.is_done or self._has_left
+
+    def step(self, now: float) -> None:
+        """Go on."""
+        work = self._work
+        if self._leave_until is not None:
+            self._leave(now, self._leave_until)
+            return
+        if work.running and now >= self._work_until:
+            log.warning("drain_time_over", given_back=work.running)
+            work.abandon()
+        if work.running:
+            return
+        if self._flush_until is None:
+            self._flush_until = now + FLUSH_S
+        if len(work.outbox) and now < self._flush_until:
+            return
+        if len(work.outbox):
+            log.warning("outcomes_not_acknowledged", outcomes=len(work.outbox), held=work.held.count(Stage.OUTBOX))
+        self._leave_until = now + LEAVE_S
+        self._leave(now, self._leave_until)
+
+    def _leave(self, now: float, until: float) -> None:
+        if not self._has_left:
+            self._has_left = self._voice.say(Leave(self._voice.session))
+        if now >= until:
+            log.warning("leaving_not_answered", seconds=LEAVE_S)
+            self.is_done = True

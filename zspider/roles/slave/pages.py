@@ -1,0 +1,148 @@
+"""From a grant to what is fetched and what a callback sees of its task, and from a mishap to an outcome. Pure."""
+
+from typing import Any
+
+import msgspec
+
+from zspider.broker.codec import encode_outcome
+from zspider.broker.messages import Page, ProjectInfo
+from zspider.errors import ProtocolError, ZspiderError
+from zspider.fetch import Fetched
+from zspider.roles.processor.host_answer import UNKNOWN
+from zspider.roles.slave.late_config import LateConfig
+from zspider.roles.slave.leases import Lease
+from zspider.script.deadline import time_limit_of
+from zspider.task import GUARDED, End, Grant, Outcome, Status, is_message, usual_taskid
+
+TASK_PACK = 1  # pyspider's `type` of an ordinary task
+REASON_CHARS_MAX = 2000
+
+_decode_options = msgspec.msgpack.Decoder(dict[str, Any]).decode
+
+
+class BadTask(ZspiderError):
+    """A stored task that nobody can read; trying again cannot help."""
+
+
+class Projects:
+    """What the master told about projects, by the script version it is true for."""
+
+    def __init__(self, known_max: int = 10_000) -> None:
+        self._known_max = known_max
+        self._known: dict[tuple[int, bytes], tuple[ProjectInfo, LateConfig]] = {}
+
+    def learn(self, info: ProjectInfo) -> None:
+        """Take in what was told; the newest counts. Of too many, the ones told longest ago are forgotten."""
+        try:
+            crawl_config = _decode_options(info.crawl_config)
+        except (msgspec.MsgspecError, ValueError, RecursionError):
+            crawl_config = {}  # the script's own GET_INFO made it; a task without it fails visibly
+        key = (info.project, info.script)
+        self._known.pop(key, None)
+        self._known[key] = (info, LateConfig(crawl_config))
+        while len(self._known) > self._known_max:
+            del self._known[next(iter(self._known))]
+
+    def get(self, project: int, script: bytes) -> ProjectInfo | None:
+        """What is known of this version."""
+        known = self._known.get((project, script))
+        return known[0] if known else None
+
+    def config(self, info: ProjectInfo) -> LateConfig:
+        """What of the project's crawl_config is bound late."""
+        known = self._known.get((info.project, info.script))
+        return known[1] if known else LateConfig({})
+
+    def clear(self) -> None:
+        """Forget all: project ids mean something else in another cluster."""
+        self._known.clear()
+
+
+def task_of(grant: Grant, info: ProjectInfo, config: LateConfig) -> dict[str, Any]:
+    """The task as its callback sees it. Raises BadTask when its options cannot be read.
+
+    Source: docs/pyspider-behaviour.md 3.3.
+    """
+    try:
+        body = _decode_options(grant.body) if grant.body else {}
+        track = _decode_options(grant.track) if grant.track else {}
+        schedule, fetch, process = _part(body, "schedule"), _part(body, "fetch"), _part(body, "process")
+    except (msgspec.MsgspecError, ValueError, RecursionError) as exc:
+        raise BadTask(f"the task's options cannot be read: {exc}") from exc
+    schedule["retried"] = grant.retried
+    task = {
+        "taskid": usual_taskid(grant.url) if is_message(grant.taskid) else grant.taskid,
+        "project": info.name,
+        "url": grant.url,
+        "status": int(Status.ACTIVE),
+        "schedule": schedule,
+        "fetch": config.fetch(fetch),
+        "process": config.process(process),
+        "track": track,
+        "lastcrawltime": grant.lastcrawl_ms / 1000 if grant.lastcrawl_ms else None,
+        "type": TASK_PACK,
+        "group": info.group or None,
+        "project_md5sum": grant.script.hex(),
+        "project_updatetime": info.updated_ms / 1000,
+    }
+    if body.get(GUARDED):
+        task[GUARDED] = True
+    return task
+
+
+def message_page(serial: int, url: str) -> Fetched:
+    """What stands for the page of a message, which nobody fetches (docs/pyspider-behaviour.md 2.7)."""
+    result = {"status_code": 200, "url": url, "orig_url": url, "headers": {}, "cookies": {}, "time": 0.0}
+    return Fetched(serial, result, b"")
+
+
+def page_of(lease: Lease, number: int, fetched: Fetched) -> Page:
+    """A fetched page with all that a processor needs; `number` is what it will call it by."""
+    info = lease.info
+    assert info is not None
+    fetched.result["save"] = lease.task["fetch"].get("save")
+    if fetched.is_public:
+        lease.task[GUARDED] = True  # what a callback submits after it has seen this page
+    return Page(
+        number=number,
+        project=lease.project,
+        project_name=info.name,
+        project_status=info.status,
+        script=lease.script,
+        taskid=lease.taskid,
+        run=lease.run,
+        attempt=lease.attempt,
+        proof=lease.proof,
+        task=lease.task,
+        fetch=fetched.result,
+        content=fetched.content,
+        group=info.group,
+        rate=info.rate,
+        burst=info.burst,
+        updated_ms=info.updated_ms,
+        generation=info.generation,
+    )
+
+
+def failed(lease: Lease, end: End, reason: str) -> bytes:
+    """A packed outcome that says why this delivery came to nothing."""
+    text = reason[:REASON_CHARS_MAX]
+    identity = (lease.project, lease.taskid, lease.run, lease.attempt, lease.proof)
+    outcome = Outcome(*identity, end, reason=text, answer=UNKNOWN)
+    try:
+        return encode_outcome(outcome)
+    except ProtocolError:  # lone surrogates, from a script's text
+        plain = text.encode("ascii", "backslashreplace").decode()[:REASON_CHARS_MAX]
+        return encode_outcome(msgspec.structs.replace(outcome, reason=plain))
+
+
+def time_limit_s(page: Page, default_s: float) -> float:
+    """How long the page's callback may run."""
+    return time_limit_of(page.task, default_s) or default_s
+
+
+def _part(body: dict[str, Any], name: str) -> dict[str, Any]:
+    part = body.get(name) or {}
+    if not isinstance(part, dict):
+        raise ValueError(f"`{name}` is a {type(part).__name__}")
+    return part

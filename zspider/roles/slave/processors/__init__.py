@@ -1,0 +1,1 @@
+"""The processes that run scripts, as the slave sees them: started, fed, watched and ended."""

@@ -1,0 +1,329 @@
+"""Pages through this slave's own processors: which goes where, what comes back, and who pays for a death."""
+
+from collections.abc import Collection, Iterable
+from typing import Protocol
+
+import structlog
+
+from zspider.broker.messages import (
+    AnyMessage,
+    Known,
+    LoadFailed,
+    Page,
+    Processed,
+    ProjectScript,
+    Retired,
+    Script,
+    Up,
+    WantProject,
+)
+from zspider.broker.pipe import Pipe
+from zspider.errors import ProtocolError
+from zspider.roles.slave.leases import HeldLeases, Lease, Stage
+from zspider.roles.slave.pages import failed, time_limit_s
+from zspider.roles.slave.processors.dispatch import Dispatch
+from zspider.roles.slave.processors.import_requests import ProjectsWanted
+from zspider.roles.slave.processors.pool import Death, Processors
+from zspider.roles.slave.processors.script_cache import ScriptsKept
+from zspider.settings import SlaveFile
+from zspider.task import End
+
+log = structlog.get_logger(__name__)
+MESSAGES_PER_TURN = 64  # of one processor
+LOOK_S = 0.25  # how often slow and silent processors are looked for
+GRACE_S = 5.0  # a processor stops a callback by itself; if it has not so long after the limit, it is killed
+START_LIMIT_S = 30.0  # from a page's turn to the sight of it running
+PAGES_EACH = 4  # of other slaves' pages, per processor: what this slave has, others cannot take
+DEATHS_MAX = 3  # processors that one page may kill
+
+
+class Customer(Protocol):
+    """Whoever wants pages processed."""
+
+    def on_part(self, lease: Lease, packed: bytes) -> None:
+        """Follows, ahead of the outcome."""
+        ...
+
+    def on_outcome(self, lease: Lease, packed: bytes) -> None:
+        """The end of it."""
+        ...
+
+    def on_unloadable(self, lease: Lease, error: str) -> None:
+        """This machine cannot load the page's script. It is barred already."""
+        ...
+
+    def on_no_script(self, lease: Lease) -> None:
+        """The master does not send the page's script."""
+        ...
+
+
+class Processing:
+    """Each page that is `put` is answered once through the customer, unless it is dropped before."""
+
+    def __init__(self, settings: SlaveFile, held: HeldLeases, customer: Customer) -> None:
+        self.scripts = ScriptsKept()
+        self.projects = ProjectsWanted()
+        self._default_limit_s = settings.processor.process_time_limit_s
+        self._memory_bytes = settings.processor.memory_bytes
+        self._held = held
+        self._customer = customer
+        self._processors = Processors(settings)
+        self._dispatch = Dispatch()
+        self._no_text: dict[bytes, list[int]] = {}  # script -> pages that wait for its text
+        self._timed_out: dict[int, int] = {}  # processor we killed -> the page that took too long
+        self._look_at = 0.0
+        self._why_broken = ""
+
+    @property
+    def fds(self) -> set[int]:
+        """Descriptors to wait for."""
+        return self._processors.fds
+
+    @property
+    def pipes(self) -> Collection[Pipe]:
+        """Pipes to wait for."""
+        return self._processors.pipes
+
+    @property
+    def is_broken(self) -> bool:
+        """Processors do not even start on this machine."""
+        return self._processors.is_broken
+
+    @property
+    def why_broken(self) -> str:
+        """What the last one wrote that died before it was up, or how it ended."""
+        return self._why_broken
+
+    @property
+    def capacity(self) -> int:
+        """How many pages keep the processors busy."""
+        return PAGES_EACH * self._processors.count
+
+    def wait_s(self, now: float) -> float | None:
+        """Seconds until `step` has something to do though nothing is readable."""
+        dues = [due for due in (self._processors.wait_s(now),) if due is not None]
+        if self._dispatch.assigned or self.scripts.is_waiting:
+            dues.append(max(0.0, self._look_at - now))
+        return min(dues, default=None)
+
+    # --- pages ----------------------------------------------------------------------------------
+
+    def put(self, lease: Lease, now: float) -> None:
+        """A page is to be processed; at once when its script's text is here."""
+        if self.scripts.get(lease.script) is None:
+            self.scripts.want(lease.script, now)
+            self._no_text.setdefault(lease.script, []).append(lease.serial)
+        else:
+            self._dispatch.put(lease.serial)
+
+    def drop(self, lease: Lease) -> None:
+        """Nobody needs this page's outcome any more."""
+        self._dispatch.drop(lease.serial)
+
+    def is_running(self, lease: Lease) -> bool:
+        """Whether a processor was seen to run this page, when it was looked last."""
+        return self._dispatch.is_running(lease.serial)
+
+    def script_came(self, script: bytes, text: str) -> None:
+        """The master sent a script's text."""
+        self.scripts.put(script, text)
+        for serial in self._no_text.pop(script, ()):
+            if self._held.get(serial) is not None:
+                self._dispatch.put(serial)
+
+    def project_came(self, answer: ProjectScript, now: float) -> None:
+        """The master said what it knows of a project."""
+        for index in self.projects.came(answer.name):
+            self._processors.send(index, answer)
+            self._dispatch.progress(index, now)
+
+    def known(self, leases: Iterable[Lease]) -> None:
+        """What these pages have led to has rows: whoever has made their outcomes need not submit it again."""
+        serials: dict[int, list[int]] = {}
+        for lease in leases:
+            if lease.processor is not None:
+                serials.setdefault(lease.processor, []).append(lease.serial)
+        for index, numbers in serials.items():
+            self._processors.send(index, Known(numbers))
+
+    # --- a turn ---------------------------------------------------------------------------------
+
+    def read(self, ready_fds: set[int], ready_pipes: Iterable[Pipe], now: float) -> None:
+        """Take in what processors say, print and end with."""
+        for pipe in ready_pipes:
+            self._read_pipe(self._processors.index_of(pipe), now, MESSAGES_PER_TURN)
+        self._processors.read(ready_fds, now)
+
+    def step(self, now: float, *, may_run: bool) -> None:
+        """Start and bury processors, and give pages to those that have room. may_run: more outcomes are welcome."""
+        self._processors.step(now)
+        for index in self._processors.ended:
+            self._bury(index, now)
+        if may_run:
+            self._send_pages(now)
+        self._processors.flush()
+        if now >= self._look_at:
+            self._look_at = now + LOOK_S
+            self._look_around(now, may_run)
+
+    def stop(self) -> None:
+        """Let the processors end."""
+        self._processors.stop()
+
+    def close(self) -> None:
+        """End all processors now."""
+        self._processors.close()
+
+    # --- inside ---------------------------------------------------------------------------------
+
+    def _send_pages(self, now: float) -> None:
+        while (taken := self._dispatch.take(now)) is not None:
+            index, serial = taken
+            lease = self._held.get(serial)
+            if lease is None or lease.page is None:
+                self._dispatch.finished(index, serial, now)
+            elif not self._send_page(index, lease, lease.page, now):
+                return
+
+    def _send_page(self, index: int, lease: Lease, page: Page, now: float) -> bool:
+        """False: this processor takes nothing now; the page waits again."""
+        known = self._processors.scripts_of(index)
+        if lease.script not in known:
+            text = self.scripts.get(lease.script)
+            if text is None:  # it was dropped for others meanwhile
+                self._dispatch.finished(index, lease.serial, now)
+                self.put(lease, now)
+                return True
+            if self._processors.send(index, Script(lease.script, text)):
+                known.add(lease.script)
+        try:
+            is_sent = lease.script in known and self._processors.send(index, page)
+        except ProtocolError as exc:
+            self._dispatch.finished(index, lease.serial, now)
+            self._customer.on_outcome(lease, failed(lease, End.FATAL, str(exc)))
+            return True
+        if not is_sent:  # it is dying
+            self._dispatch.finished(index, lease.serial, now)
+            self._dispatch.put(lease.serial, first=True, alone=lease.deaths > 0)
+        return is_sent
+
+    def _read_pipe(self, index: int, now: float, most: int) -> None:
+        for _ in range(most):
+            message = self._processors.receive(index, now)
+            if message is None:
+                return
+            self._on_message(index, message, now)
+
+    def _on_message(self, index: int, message: AnyMessage, now: float) -> None:
+        match message:
+            case Up():
+                self._processors.came_up(index)
+                self._dispatch.up(index)
+            case Processed(number=serial, final=False, outcome=packed):
+                self._dispatch.progress(index, now)
+                if (lease := self._open(serial)) is not None:
+                    self._customer.on_part(lease, packed)
+            case Processed(number=serial, outcome=packed):
+                self._dispatch.finished(index, serial, now)
+                if (lease := self._open(serial)) is not None:
+                    self._processors.loaded_by(index).add(lease.script)
+                    self._dispatch.drop(serial)
+                    lease.processor = index
+                    self._customer.on_outcome(lease, packed)
+            case WantProject(name=name):
+                self.projects.want(index, name, now)
+            case LoadFailed(number=serial, script=script, error=error):
+                self._dispatch.finished(index, serial, now)
+                if (lease := self._open(serial)) is not None:
+                    self._see(now)
+                    self._bar(lease, script, error)
+            case Retired(reason=reason):
+                log.info("processor_retired", processor=index, reason=reason)
+                self._processors.retire(index, now)
+                self._dispatch.retired(index)
+
+    def _open(self, serial: int) -> Lease | None:
+        """The lease, if its outcome is still awaited: a page may be run twice when a processor is slow."""
+        lease = self._held.get(serial)
+        return lease if lease is not None and lease.stage is Stage.FETCHED else None
+
+    def _bar(self, lease: Lease, script: bytes, error: str) -> None:
+        if script not in self.scripts.barred:
+            name = lease.page.project_name if lease.page is not None else str(lease.project)
+            log.error("script_unloadable_here", project=name, script=script.hex()[:12], error=error)
+            self.scripts.barred[script] = error
+        self._dispatch.drop(lease.serial)
+        self._customer.on_unloadable(lease, error)
+
+    def _see(self, now: float) -> None:
+        """Look at what the processors run."""
+        for index, serial in self._processors.running_pages():
+            self._dispatch.saw(index, serial, now)
+
+    def _look_around(self, now: float, may_run: bool) -> None:
+        self._see(now)
+        self._dispatch.relieve(now)
+        for head in self._dispatch.heads(now):
+            if not may_run or self.projects.is_waiting(head.processor, now):  # it may wait for us, not we for it
+                self._dispatch.progress(head.processor, now)
+            elif head.seconds > self._limit_s(head.processor, head.page, head.had_started):
+                if head.had_started:
+                    self._timed_out[head.processor] = head.page
+                log.warning("processor_killed", processor=head.processor, reason="no progress", seconds=head.seconds)
+                self._processors.kill(head.processor)
+        for script in self.scripts.overdue(now):
+            log.error("script_not_sent", script=script.hex()[:12])
+            for serial in self._no_text.pop(script, ()):
+                if (lease := self._open(serial)) is not None:
+                    self._customer.on_no_script(lease)
+
+    def _limit_s(self, index: int, serial: int, had_started: bool) -> float:
+        """How long a processor may be at this page; loading a script that it has not run yet takes its own time."""
+        if not had_started:
+            return START_LIMIT_S
+        lease = self._held.get(serial)
+        if lease is None or lease.page is None:
+            return self._default_limit_s + GRACE_S
+        limit_s = time_limit_s(lease.page, self._default_limit_s) + GRACE_S
+        return limit_s if lease.script in self._processors.loaded_by(index) else limit_s + self._default_limit_s
+
+    def _bury(self, index: int, now: float) -> None:
+        """A processor is dead: hear its last words, then see whose fault it was."""
+        self._read_pipe(index, now, 10**6)
+        self._see(now)
+        self.projects.gone(index)
+        death = self._processors.bury(index, now)
+        fallen = self._dispatch.died(index)
+        overtime = self._timed_out.pop(index, None)
+        if self._processors.is_broken:
+            self._why_broken = death.last_words.rpartition(" | ")[2] or death.how  # a traceback ends with its reason
+        if death.was_retired:
+            return
+        lease = self._open(fallen.blamed) if fallen.blamed is not None else None
+        log.warning(
+            "processor_died",
+            processor=index,
+            how=death.how,
+            peak_mib=death.peak_bytes >> 20,
+            taskid=lease.taskid if lease else None,
+            said=death.last_words,
+        )
+        if lease is None:
+            return
+        if overtime == lease.serial:
+            self._dispatch.drop(lease.serial)
+            self._customer.on_outcome(lease, failed(lease, End.FAILURE, "TimeoutError: process timeout"))
+            return
+        lease.deaths += fallen.is_charged
+        if lease.deaths >= DEATHS_MAX:
+            self._dispatch.drop(lease.serial)
+            self._customer.on_outcome(lease, failed(lease, End.FATAL, self._verdict(death)))
+        elif fallen.is_loose:
+            self._dispatch.put(lease.serial, first=True, alone=True)
+
+    def _verdict(self, death: Death) -> str:
+        said = f"; it last wrote: {death.last_words}" if death.last_words else ""
+        limit = self._memory_bytes >> 20
+        over = f" (over {limit:,} MiB, processor.memory_bytes)" if death.peak_bytes >= self._memory_bytes else ""
+        peak = f"{death.peak_bytes >> 20} MiB{over}"
+        return f"killed its processor {DEATHS_MAX} times: {death.how}, peak memory {peak}{said}"

@@ -1,0 +1,1 @@
+"""One task fetched and run without a master."""
