@@ -13,9 +13,10 @@ from zspider.broker.channel import Channel
 from zspider.broker.codec import CONTROL_BYTES_MAX, FRAMES_MAX, MESSAGE_BYTES_MAX, decode, encode, pack, unpack
 from zspider.broker.messages import PROTOCOL, AdminReply, AdminRequest, Refused
 from zspider.broker.receive import receive
-from zspider.broker.sockets import CONTROL, new_context, wait_ms
+from zspider.broker.sockets import CONTROL, new_context
 from zspider.broker.token import Token, find_token
 from zspider.errors import ConfigError, DeniedError, ExitCode, MasterUnavailable, ProtocolError, ZspiderError
+from zspider.waker import wait_ms
 
 TIMEOUT_S = 10.0
 TOKEN_REFUSED = "the master at {} does not admit this token; on its machine: zspiderd token show --admin"  # noqa: S105

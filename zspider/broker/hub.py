@@ -33,11 +33,10 @@ from zspider.broker.sockets import (
     new_context,
     send_now,
     tune,
-    wait_ms,
 )
-from zspider.broker.wake import Waker
 from zspider.broker.zap import Zap, probe
 from zspider.errors import ExitCode, ProtocolError
+from zspider.waker import Waker, wait_ms
 
 log = structlog.get_logger(__name__)
 GUARD_S = 1.0  # the authenticator and the relay are looked at this often even when nothing comes

@@ -13,9 +13,10 @@ from zspider.broker.greeting import Asking, Verdict
 from zspider.broker.messages import AnyMessage, Page, Welcome
 from zspider.broker.pipe import Pipe
 from zspider.broker.receive import receive
-from zspider.broker.sockets import BULK, CONTROL, ONE_BY_ONE, Socket, Tuning, new_context, send_now, wait_ms
+from zspider.broker.sockets import BULK, CONTROL, ONE_BY_ONE, Socket, Tuning, new_context, send_now
 from zspider.broker.token import Token
 from zspider.errors import ProtocolError, ShortageError, is_shortage
+from zspider.waker import wait_ms
 
 log = structlog.get_logger(__name__)
 CONTROL_BATCH = 200  # messages taken in one poll

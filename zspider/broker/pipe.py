@@ -16,8 +16,8 @@ import msgspec
 
 from zspider.broker.codec import MESSAGE_BYTES_MAX, decode, decode_own, encode_whole
 from zspider.broker.messages import AnyMessage, Page
-from zspider.broker.sockets import wait_ms
 from zspider.errors import ProtocolError, is_shortage
+from zspider.waker import wait_ms
 
 READ_BYTES = 256 * 1024
 BUFFERS = 64  # written with one call

@@ -2,7 +2,6 @@
 
 import _thread
 import errno
-import math
 import os
 import socket as system_socket
 import threading
@@ -187,11 +186,6 @@ def bracketed(host: str) -> str:
 def is_ipv6(bind: str) -> bool:
     """Whether listening on `bind` needs an IPv6 socket."""
     return ":" in _own_address(bind)
-
-
-def wait_ms(wait_s: float) -> int:
-    """Seconds as a poll takes them: never shorter than asked, so that a deadline is over when it returns."""
-    return max(0, math.ceil(wait_s * 1000))
 
 
 def _own_address(bind: str) -> str:

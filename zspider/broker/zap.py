@@ -11,9 +11,10 @@ from zmq.utils import z85
 
 from zspider.broker.channel import Channel
 from zspider.broker.offenders import Seldom
-from zspider.broker.sockets import CONTROL, ZAP_DOMAIN, Context, Socket, new_context, wait_ms
+from zspider.broker.sockets import CONTROL, ZAP_DOMAIN, Context, Socket, new_context
 from zspider.broker.token import KEY_BYTES, Token
 from zspider.errors import ZspiderError, reason_of
+from zspider.waker import wait_ms
 
 log = structlog.get_logger(__name__)
 ENDPOINT = "inproc://zeromq.zap.01"

@@ -6,12 +6,11 @@ from typing import Any
 
 from zspider.errors import ScriptError
 from zspider.script.known import Known
+from zspider.script.limits import USUAL_LIMITS, ProcessorLimits
 from zspider.script.plain import plain
 from zspider.task import MESSAGE_BYTES_MAX, MESSAGES_MAX, RESULT_BYTES_MAX, RESULTS_MAX, Follow, Message
 
 FOLLOWS_PENDING_MAX = 1000  # handed on from here, so that a million of them need no more memory
-FOLLOWS_MAX = 1_000_000  # limits.follows
-OUTCOME_BYTES_MAX = 16 * 1024 * 1024  # limits.outcome_bytes
 
 _encode_json = json.JSONEncoder(ensure_ascii=False, default=str).encode
 
@@ -46,8 +45,7 @@ class Collector:
     def __init__(
         self,
         on_follows: Callable[[list[Follow]], None] | None = None,
-        follows_max: int = FOLLOWS_MAX,
-        outcome_bytes_max: int = OUTCOME_BYTES_MAX,
+        limits: ProcessorLimits = USUAL_LIMITS,
         guarded: bool = False,
         known: Known | None = None,
     ) -> None:
@@ -62,9 +60,9 @@ class Collector:
         self.fatal = ""
         self._seen: set[str] = set()
         self._on_follows = on_follows
-        self._follows_max = follows_max
+        self._follows_max = limits.follows
         self._outcome_bytes = 0  # of results and messages, which travel in one piece
-        self._outcome_bytes_max = outcome_bytes_max
+        self._outcome_bytes_max = limits.outcome_bytes
 
     def is_new(self, taskid: str) -> bool:
         """Whether this run did not submit the taskid yet; the first one wins. Raises LimitError."""

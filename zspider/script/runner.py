@@ -10,12 +10,13 @@ from typing import Any
 import msgspec
 
 from zspider.script.arity import OF_A_RESULT, call
-from zspider.script.collector import FOLLOWS_MAX, OUTCOME_BYTES_MAX, Collector
+from zspider.script.collector import Collector
 from zspider.script.deadline import Deadline, standing_still, time_limit_of
 from zspider.script.errors import reason_of, user_traceback
 from zspider.script.follow import new_schedule
 from zspider.script.interpreter import kept
 from zspider.script.known import Known
+from zspider.script.limits import USUAL_LIMITS, ProcessorLimits
 from zspider.script.loader import LoadedScript
 from zspider.script.logs import LOG_CHARS, Tail, captured
 from zspider.script.plain import plain, text
@@ -25,7 +26,6 @@ from zspider.task import GUARDED, TRACK_BYTES_MAX, End, Follow, Message, NewSche
 FAILED_CONTENT_CHARS = 500  # of a failed page, kept in its track
 RESULT_CHARS = 10  # of what the callback returned, kept in the track
 VALIDATORS = ("etag", "last-modified")  # what a conditional request needs of the last success
-TIME_LIMIT_S = 30.0
 
 _pack = msgspec.msgpack.Encoder().encode
 _MAX_INT = 2**31 - 1
@@ -62,9 +62,7 @@ def run(
     content: bytes,
     *,
     on_follows: Callable[[list[Follow]], None] | None = None,
-    time_limit_s: float | None = TIME_LIMIT_S,
-    follows_max: int = FOLLOWS_MAX,
-    outcome_bytes_max: int = OUTCOME_BYTES_MAX,
+    limits: ProcessorLimits = USUAL_LIMITS,
     log_chars: int = LOG_CHARS,
     known: Known | None = None,
     on_memory_error: Callable[[BaseException], str] | None = None,
@@ -73,7 +71,7 @@ def run(
     """Run the task's callback with the page. Never raises for what user code does.
 
     on_follows: called during the run, with time standing still, whenever many follows are pending; in order.
-    time_limit_s: for the callback with its on_result calls, unless the task has its own `process_time_limit`.
+    limits: their time is that of the callback with its on_result calls.
     log_chars: of the end of its log that are given back; the track keeps LOG_CHARS at most.
     known: URLs whose tasks have rows: they are not submitted unless that would change something.
     on_memory_error: called with what user code raised, before anything else; when it means that memory has run out,
@@ -82,14 +80,14 @@ def run(
     """
     handler = loaded.handler
     response = Response(fetch_result, content)
-    deadline = Deadline(time_limit_of(task, time_limit_s), on_slow=on_slow)
-    collector = Collector(_pausing(on_follows), follows_max, outcome_bytes_max, bool(task.get(GUARDED)), known)
+    deadline = Deadline(time_limit_of(task, limits.process_time_limit_s), on_slow=on_slow)
+    collector = Collector(_pausing(on_follows), limits, bool(task.get(GUARDED)), known)
     track = task.get("track") or {}
     schedule = dict(task.get("schedule") or {})  # its values are scalars
     handler.task, handler.response, handler._run = task, response, collector
     response._crawl = handler.crawl
     handler.save = track.get("save", {})
-    handler.__env__["process_time_limit"] = time_limit_s
+    handler.__env__["process_time_limit"] = limits.process_time_limit_s
     value, error = None, None
     started = perf_counter()
     with captured(log_chars) as tail:

@@ -4,7 +4,7 @@ import time
 
 import msgspec
 from tests.support.processors import processor, track_of
-from zspider.roles.slave.processors.import_requests import WAIT_S
+from zspider.roles.processor.options import IMPORT_WAIT_S
 from zspider.task import GET_INFO, End, ScriptInfo
 
 STAR = "from pyspider.libs.base_handler import *\n"
@@ -69,7 +69,7 @@ def test_the_clock_of_a_callback_stands_still_while_it_waits_and_the_wait_has_an
         number = worker.send_page(script)
         assert worker.wants() == "other"
         outcome = worker.outcome(number)
-        assert time.monotonic() - began >= WAIT_S
+        assert time.monotonic() - began >= IMPORT_WAIT_S
         assert outcome.end is End.FAILURE
         assert outcome.reason == "ImportError: the master did not answer within 10 s whether it knows project 'other'"
         assert 'File "<demo>", line 4, in page' in track_of(outcome)["process"]["logs"]
@@ -98,4 +98,4 @@ def test_a_slave_that_goes_away_ends_the_wait():
         worker.send_page(worker.send_script(IMPORTS))
         assert worker.wants() == "other"
         worker.pipe.close()
-        assert worker.process.wait(WAIT_S / 2) == 0
+        assert worker.process.wait(IMPORT_WAIT_S / 2) == 0

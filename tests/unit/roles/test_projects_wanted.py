@@ -2,7 +2,8 @@
 
 from hypothesis import given
 from hypothesis import strategies as st
-from zspider.roles.slave.processors.import_requests import ASK_AGAIN_S, WAIT_S, ProjectsWanted
+from zspider.roles.processor.options import IMPORT_WAIT_S
+from zspider.roles.slave.processors.import_requests import ASK_AGAIN_S, ProjectsWanted
 
 
 def test_an_answer_is_for_all_who_wait_and_is_asked_for_again_until_it_comes():
@@ -30,9 +31,9 @@ def test_who_asks_later_is_not_served_with_an_earlier_question():
 def test_nobody_waits_for_ever_and_the_dead_do_not_wait():
     wanted = ProjectsWanted()
     wanted.want(1, "a", 0.0)
-    assert wanted.is_waiting(1, WAIT_S - 0.1)
-    assert not wanted.is_waiting(1, WAIT_S)
-    assert wanted.to_ask(WAIT_S) == []
+    assert wanted.is_waiting(1, IMPORT_WAIT_S - 0.1)
+    assert not wanted.is_waiting(1, IMPORT_WAIT_S)
+    assert wanted.to_ask(IMPORT_WAIT_S) == []
     wanted.want(1, "b", 20.0)
     wanted.gone(1)
     wanted.gone(1)

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from tests.support.scripts import handler_of, page
 from zspider.script.collector import LimitError
 from zspider.script.known import Known, KnownUrls
+from zspider.script.limits import ProcessorLimits
 from zspider.script.runner import Ran, run
 from zspider.task import End, usual_taskid
 
@@ -146,7 +147,7 @@ def test_a_known_url_counts_once_in_a_run_however_it_is_submitted():
 
 def test_known_urls_are_under_the_limit_of_a_run_too():
     urls = [f"{URL}{number}" for number in range(5)]
-    found = ran(go(f"crawl({urls}, callback=self.page)"), *urls, follows_max=4)
+    found = ran(go(f"crawl({urls}, callback=self.page)"), *urls, limits=ProcessorLimits(follows=4))
     assert found.end is End.FATAL
     assert "more than 4 URLs" in found.reason
     with pytest.raises(LimitError):

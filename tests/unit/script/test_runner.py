@@ -7,8 +7,13 @@ import warnings
 import msgspec
 import pytest
 from tests.support.scripts import handler_of, page, ran, track_of
+from zspider.script.limits import ProcessorLimits
 from zspider.script.runner import run
 from zspider.task import RESULT_BYTES_MAX, End, Follow
+
+
+def timed(seconds: float) -> ProcessorLimits:
+    return ProcessorLimits(process_time_limit_s=seconds)
 
 
 @pytest.mark.parametrize(
@@ -321,7 +326,11 @@ def test_a_longer_log_can_be_asked_for_and_the_track_keeps_its_end():
 def test_a_loop_is_stopped(loop):
     started = time.monotonic()
     kind, loop = ("async ", loop[7:]) if loop.startswith("async: ") else ("", loop)
-    outcome = run(handler_of(f"{kind}def page(self, response):\n    {loop}"), *page(), time_limit_s=0.05)
+    outcome = run(
+        handler_of(f"{kind}def page(self, response):\n    {loop}"),
+        *page(),
+        limits=timed(0.05),
+    )
     assert outcome.reason == "TimeoutError: process timeout"
     assert time.monotonic() - started < 5
 
@@ -330,9 +339,17 @@ def test_a_time_limit_does_not_cut_short_the_import_of_asyncio(monkeypatch):
     for name in [name for name in sys.modules if name.partition(".")[0] == "asyncio"]:
         monkeypatch.delitem(sys.modules, name)
     for _ in range(3):  # the import takes 20 ms
-        looping = run(handler_of("async def page(self, response):\n    while True: pass"), *page(), time_limit_s=0.005)
+        looping = run(
+            handler_of("async def page(self, response):\n    while True: pass"),
+            *page(),
+            limits=timed(0.005),
+        )
         assert looping.reason == "TimeoutError: process timeout"
-    whole = run(handler_of("async def page(self, response):\n    return 1"), *page(), time_limit_s=30)
+    whole = run(
+        handler_of("async def page(self, response):\n    return 1"),
+        *page(),
+        limits=timed(30),
+    )
     assert whole.reason == ""
 
 
@@ -369,7 +386,7 @@ def test_an_error_that_is_swallowed_is_raised_again():
             except TimeoutError: n += 1
         return n
     """
-    assert run(handler_of(body), *page(), time_limit_s=0.02).results == [b"2"]
+    assert run(handler_of(body), *page(), limits=timed(0.02)).results == [b"2"]
 
 
 def test_a_nested_limit_leaves_the_outer_one():
@@ -382,7 +399,7 @@ def test_a_nested_limit_leaves_the_outer_one():
             print(e)
         while True: pass
     """
-    outcome = run(handler_of(body), *page(), time_limit_s=0.05)
+    outcome = run(handler_of(body), *page(), limits=timed(0.05))
     assert outcome.logs.startswith("inner\n")
     assert outcome.reason == "TimeoutError: process timeout"
 
@@ -395,7 +412,7 @@ def test_time_stands_still_while_follows_are_handed_on():
         handed.extend(follows)
 
     body = "def page(self): self.crawl('http://a/%d' % i for i in range(1000))"
-    outcome = run(handler_of(body), *page(), on_follows=slowly, time_limit_s=1.0)
+    outcome = run(handler_of(body), *page(), on_follows=slowly, limits=timed(1.0))
     assert outcome.reason == ""
     assert len(handed) == 1000
 
@@ -418,7 +435,7 @@ def test_too_many_follows_fail_the_task_for_good_even_if_the_error_is_swallowed(
     crawl = "self.crawl('http://a/%d' % i)"
     inner = f"try: {crawl}\n        except Exception: pass" if swallow else crawl
     body = f"def page(self):\n    for i in range(12):\n        {inner}"
-    outcome = run(handler_of(body), *page(), follows_max=10)
+    outcome = run(handler_of(body), *page(), limits=ProcessorLimits(follows=10))
     assert outcome.end is End.FATAL
     assert outcome.reason == "more than 10 URLs submitted by one run (limits.follows)"
     assert len(outcome.follows) == 10

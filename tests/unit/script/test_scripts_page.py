@@ -15,7 +15,7 @@ import pytest
 from tests.support.scripts import STAR, loaded, page
 from tests.unit.script import test_api_names as api_names
 from zspider.script import options
-from zspider.script.collector import FOLLOWS_MAX
+from zspider.script.limits import USUAL_LIMITS
 from zspider.script.loader import LoadedScript
 from zspider.script.projects import ProjectFinder, ProjectText
 from zspider.script.response import Response
@@ -145,7 +145,7 @@ def test_the_limits_are_those_of_the_code():
         "all results, or messages, of one run": (f"{limits.outcome_bytes // mib} MiB", "`limits.outcome_bytes`"),
         "`self.save` and the rest of a task's record": (f"{TRACK_BYTES_MAX // mib} MiB", ""),
     }
-    assert limits.follows == FOLLOWS_MAX
+    assert limits.follows == USUAL_LIMITS.follows
 
 
 def test_every_link_leads_somewhere():

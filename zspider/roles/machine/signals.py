@@ -4,8 +4,8 @@ import signal
 from types import FrameType, TracebackType
 from typing import Any, Self
 
-from zspider.broker.wake import Waker
 from zspider.roles.machine.hangups import release_hangups
+from zspider.waker import Waker
 
 _STOP = (signal.SIGTERM, signal.SIGINT)
 

@@ -44,6 +44,7 @@ from zspider.roles.machine.limits import (
     resident_bytes,
 )
 from zspider.roles.processor.current_page import Running
+from zspider.roles.processor.options import IMPORT_WAIT_S, ProcessorOptions
 from zspider.roles.processor.outcomes import (
     NAME_CHARS,
     cut,
@@ -53,7 +54,6 @@ from zspider.roles.processor.outcomes import (
     part_outcome,
 )
 from zspider.roles.processor.repeats import Repeats
-from zspider.roles.slave.processors.import_requests import WAIT_S
 from zspider.script import shim
 from zspider.script.deadline import SLOW_S, Deadline, standing_still
 from zspider.script.errors import LoadError, ProjectImportError, is_of_memory
@@ -72,17 +72,6 @@ PAGES_TOGETHER = 12  # whose outcomes go with one call, as long as pages are qui
 NICE = 5  # the slave, which has many pages under way and a master to talk to, goes first
 IDLE_S = 0.5  # how often a signal to stop is looked for while there is nothing to do
 ERROR_CHARS = 4000  # LoadFailed.error
-
-
-class ProcessorOptions(msgspec.Struct, frozen=True):
-    """What the slave tells a processor on its command line, as JSON."""
-
-    process_time_limit_s: float = 30.0
-    memory_bytes: int = 1024**3
-    recycle_bytes: int = 0  # processor.recycle_mib; 0: never
-    recycle_tasks: int = 0  # 0: never
-    follows: int = 1_000_000  # limits.follows
-    outcome_bytes: int = 16 * 1024 * 1024  # limits.outcome_bytes
 
 
 class Processor:
@@ -241,9 +230,7 @@ class Processor:
             page.fetch,
             page.content,
             on_follows=lambda follows: self._send_parts(page, cut(follows)),
-            time_limit_s=self._options.process_time_limit_s,
-            follows_max=self._options.follows,
-            outcome_bytes_max=self._options.outcome_bytes,
+            limits=self._options,
             known=known,
             on_memory_error=self._on_memory_error,
             on_slow=self._on_slow if self._waiting else None,
@@ -301,7 +288,7 @@ class Processor:
         with standing_still():
             self._pipe.queue(WantProject(name))
             self._pipe.flush(wait=True)
-            until = monotonic() + WAIT_S
+            until = monotonic() + IMPORT_WAIT_S
             while (left_s := until - monotonic()) > 0 and not self._pipe.is_closed:
                 match self._pipe.receive(left_s):
                     case ProjectScript(name=said, script=script, status=status, text=text) if said == name:
@@ -311,7 +298,7 @@ class Processor:
                     case message:
                         self._came.append(message)
         raise ProjectImportError(
-            name, f"the master did not answer within {WAIT_S:g} s whether it knows project {name!r}"
+            name, f"the master did not answer within {IMPORT_WAIT_S:g} s whether it knows project {name!r}"
         )
 
     def _send_parts(self, page: Page, parts: Iterable[list[Follow]]) -> None:

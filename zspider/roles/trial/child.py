@@ -21,6 +21,7 @@ from zspider.roles.machine.limits import die_with_parent, give_up_rights, limit_
 from zspider.script import shim
 from zspider.script.deadline import Deadline
 from zspider.script.errors import LoadError, ProjectImportError
+from zspider.script.limits import ProcessorLimits
 from zspider.script.loader import LoadedScript
 from zspider.script.logs import captured
 from zspider.script.plain import plain
@@ -30,15 +31,6 @@ from zspider.script.trial import UnusableTask, checked_callback, load_trial, met
 from zspider.task import End, Follow, Message, ProjectStatus, ScriptInfo
 
 LOG_CHARS_MAX = 256 * 1024  # of what loading, and then the callback, printed
-
-
-class Limits(msgspec.Struct, frozen=True):
-    """What the child is held to, as JSON on its command line; the same as a processor's."""
-
-    time_s: float = 30.0
-    memory_bytes: int = 1024**3
-    follows: int = 1_000_000
-    outcome_bytes: int = 16 * 1024 * 1024
 
 
 class Make(msgspec.Struct, frozen=True, tag=True):
@@ -128,7 +120,7 @@ _decode = msgspec.msgpack.Decoder(Asked).decode
 class Child:
     """Answers what it is asked over the pipe."""
 
-    def __init__(self, pipe: Connection, limits: Limits) -> None:
+    def __init__(self, pipe: Connection, limits: ProcessorLimits) -> None:
         self._pipe = pipe
         self._limits = limits
         self._said = ""  # while the script was loaded
@@ -169,9 +161,7 @@ class Child:
             page.task,
             page.fetch,
             page.content,
-            time_limit_s=limits.time_s,
-            follows_max=limits.follows,
-            outcome_bytes_max=limits.outcome_bytes,
+            limits=limits,
             log_chars=LOG_CHARS_MAX,
         )
         track = msgspec.msgpack.decode(ran.track) if ran.track else {"process": {"result": None}}
@@ -199,7 +189,7 @@ class Child:
         )
 
     def _load(self, name: str, text: str) -> LoadedScript:
-        deadline = Deadline(self._limits.time_s)
+        deadline = Deadline(self._limits.process_time_limit_s)
         with captured(LOG_CHARS_MAX) as said:
             try:
                 with deadline:
@@ -251,9 +241,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m zspider.roles.trial.child")
     parser.add_argument("--pipe", type=int, required=True, help="the descriptor of our end of the parent's pipe")
     parser.add_argument("--parent", type=int, default=os.getppid(), help="the parent's pid")
-    parser.add_argument("--limits", default="{}", help="JSON of Limits")
+    parser.add_argument("--limits", default="{}", help="JSON of ProcessorLimits")
     given = parser.parse_args(arguments)
-    limits = msgspec.json.decode(given.limits, type=Limits)
+    limits = msgspec.json.decode(given.limits, type=ProcessorLimits)
     die_with_parent(given.parent)
     own_session()
     give_up_rights()

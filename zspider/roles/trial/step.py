@@ -14,12 +14,12 @@ import msgspec
 from zspider.errors import ScriptError
 from zspider.fetch import Fetched
 from zspider.roles.machine.limits import script_environment
+from zspider.roles.slave.processors.options import limits_of
 from zspider.roles.trial.child import (
     Answer,
     Asked,
     Describe,
     Described,
-    Limits,
     Made,
     Make,
     Refused,
@@ -29,6 +29,7 @@ from zspider.roles.trial.child import (
 )
 from zspider.roles.trial.fetching import as_granted, fetch_task
 from zspider.script.deadline import time_limit_of
+from zspider.script.limits import ProcessorLimits
 from zspider.script.source import ScriptFile
 from zspider.script.trial import UnusableTask
 from zspider.settings import SlaveFile
@@ -69,13 +70,13 @@ def step(script: ScriptFile, url: str, callback: str, options: dict[str, Any], s
     A script that kills its process, or never ends, is a failed Stepped like one that raises.
     Raises UnusableTask for a task that cannot be made, CannotLoad for a script that cannot be loaded.
     """
-    limits = _limits(settings)
+    limits = limits_of(settings)
     with _Process(limits) as process:
         made = process.load(Make(script.name, script.text, _directory(script), url, callback, options), limits)
         assert isinstance(made, Made)
         task = as_granted(made.follow, script.name, made.info)
         page = fetch_task(task, settings.fetch)
-        limit_s = (time_limit_of(task, limits.time_s) or 0.0) + GRACE_S
+        limit_s = (time_limit_of(task, limits.process_time_limit_s) or 0.0) + GRACE_S
         try:
             stepped = process.ask(Run(task, page.result, page.content), limit_s)
         except _Died as exc:
@@ -86,7 +87,7 @@ def step(script: ScriptFile, url: str, callback: str, options: dict[str, Any], s
 
 def describe(script: ScriptFile, modules: list[str], settings: SlaveFile) -> Described:
     """Load a script and say what is in it, and which of the modules are missing here. Raises CannotLoad."""
-    limits = _limits(settings)
+    limits = limits_of(settings)
     with _Process(limits) as process:
         described = process.load(Describe(script.name, script.text, _directory(script), modules), limits)
         assert isinstance(described, Described)
@@ -97,19 +98,10 @@ def _directory(script: ScriptFile) -> str:
     return str(script.path.absolute().parent)
 
 
-def _limits(settings: SlaveFile) -> Limits:
-    return Limits(
-        time_s=settings.processor.process_time_limit_s,
-        memory_bytes=settings.processor.memory_bytes,
-        follows=settings.limits.follows,
-        outcome_bytes=settings.limits.outcome_bytes,
-    )
-
-
 class _Process:
     """A trial_child. `with` ends it and all that the script started."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: ProcessorLimits) -> None:
         self._pipe, theirs = Pipe()
         command = [sys.executable, "-m", "zspider.roles.trial.child", "--pipe", str(theirs.fileno())]
         with theirs:
@@ -129,10 +121,10 @@ class _Process:
         self._waits_for = [self._pipe.fileno(), self._stdout.fileno()]
         self._output = b""
 
-    def load(self, asked: Make | Describe, limits: Limits) -> Made | Stepped | Described:
+    def load(self, asked: Make | Describe, limits: ProcessorLimits) -> Made | Stepped | Described:
         """Ask for something that loads the script. Raises CannotLoad and UnusableTask."""
         try:
-            answer = self.ask(asked, START_S + limits.time_s + GRACE_S)
+            answer = self.ask(asked, START_S + limits.process_time_limit_s + GRACE_S)
         except _Died as exc:
             raise CannotLoad(str(exc), self.output()) from exc
         match answer:

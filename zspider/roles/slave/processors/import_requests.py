@@ -1,6 +1,7 @@
 """Which processors wait for a project that their script imports, and what the master is to be asked. Pure."""
 
-WAIT_S = 10.0  # a processor waits no longer for an answer
+from zspider.roles.processor.options import IMPORT_WAIT_S
+
 ASK_AGAIN_S = 2.0
 
 
@@ -20,7 +21,7 @@ class ProjectsWanted:
         """The projects to ask the master for now; each again after a while without an answer."""
         if not self._waiting:
             return []
-        names = {name for name, since in self._waiting.values() if now - since < WAIT_S}
+        names = {name for name, since in self._waiting.values() if now - since < IMPORT_WAIT_S}
         due = sorted(name for name in names if self._asked.get(name, float("-inf")) + ASK_AGAIN_S <= now)
         self._asked.update(dict.fromkeys(due, now))
         return due
@@ -36,7 +37,7 @@ class ProjectsWanted:
     def is_waiting(self, processor: int, now: float) -> bool:
         """Whether it may still wait for its answer."""
         waiting = self._waiting.get(processor)
-        return waiting is not None and now - waiting[1] < WAIT_S
+        return waiting is not None and now - waiting[1] < IMPORT_WAIT_S
 
     def gone(self, processor: int) -> None:
         """It does not wait any more. Safe to repeat."""

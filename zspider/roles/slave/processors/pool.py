@@ -1,6 +1,5 @@
 """The processes that run scripts: started, listened to, killed, buried and started again."""
 
-import json
 import math
 import os
 import signal
@@ -11,6 +10,7 @@ from collections.abc import Collection, Iterator
 from contextlib import ExitStack
 from typing import NamedTuple
 
+import msgspec
 import structlog
 
 from zspider.broker.messages import AnyMessage, Stop
@@ -18,6 +18,7 @@ from zspider.broker.pipe import Pipe
 from zspider.errors import ProtocolError, is_shortage, reason_of
 from zspider.roles.processor.current_page import Running
 from zspider.roles.slave.processors.descendants import Mark
+from zspider.roles.slave.processors.options import options_of
 from zspider.roles.slave.processors.output_log import OutputLog
 from zspider.settings import SlaveFile
 
@@ -134,15 +135,8 @@ class Processors:
     def __init__(self, settings: SlaveFile) -> None:
         """Nothing is started before the first `step`."""
         self.count = settings.slave.processors or os.cpu_count() or 1
-        options = {
-            "process_time_limit_s": settings.processor.process_time_limit_s,
-            "memory_bytes": settings.processor.memory_bytes,
-            "recycle_bytes": settings.processor.recycle_mib << 20,
-            "recycle_tasks": settings.processor.recycle_tasks,
-            "follows": settings.limits.follows,
-            "outcome_bytes": settings.limits.outcome_bytes,
-        }
-        self._command = [sys.executable, "-m", "zspider.roles.processor", "--options", json.dumps(options)]
+        options = msgspec.json.encode(options_of(settings)).decode()
+        self._command = [sys.executable, "-m", "zspider.roles.processor", "--options", options]
         self._processes: dict[int, _Process] = {}
         self._start_at = dict.fromkeys(range(self.count), 0.0)  # those that do not run
         self._failures = dict.fromkeys(range(self.count), 0)  # deaths in a row before it was up

@@ -1,10 +1,14 @@
-"""A bell that any thread may ring and one loop listens to."""
+"""Wake a loop that waits: an eventfd that any thread may ring, and how long a wait lasts for poll."""
 
+import math
 import os
 import select
 import threading
 
-from zspider.broker.sockets import wait_ms
+
+def wait_ms(wait_s: float) -> int:
+    """Seconds as a poll takes them: never shorter than asked, so that a deadline is over when it returns."""
+    return max(0, math.ceil(wait_s * 1000))
 
 
 class Waker:

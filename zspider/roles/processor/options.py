@@ -1,0 +1,12 @@
+"""What a slave tells a processor of its own when it starts it."""
+
+from zspider.script.limits import ProcessorLimits
+
+IMPORT_WAIT_S = 10.0  # a processor waits no longer for a project that its script imports
+
+
+class ProcessorOptions(ProcessorLimits, frozen=True):
+    """The JSON of its command line. recycle_bytes, recycle_tasks: after so much it ends for another one; 0: never."""
+
+    recycle_bytes: int = 0
+    recycle_tasks: int = 0
