@@ -14,7 +14,8 @@ from zspider.broker.address import Address
 from zspider.broker.codec import encode_outcome
 from zspider.broker.link import Link
 from zspider.broker.token import Token
-from zspider.task import GET_INFO, End, Grant, Outcome, ScriptInfo
+from zspider.delivery import End, Grant, Outcome
+from zspider.task import GET_INFO, ScriptInfo
 
 WINDOW = 1000  # leases held at most: about those of five real slaves
 BATCH = 200

@@ -25,9 +25,10 @@ from tests.support.cluster import PORT, Master
 from tests.support.mariadb import MariaDb, private_server
 from zspider.broker.address import Address
 from zspider.broker.token import Token
+from zspider.delivery import Follow
 from zspider.scheduler.rules import SchedulerRules
 from zspider.storage import Storage, open_storage
-from zspider.task import Follow, ProjectStatus, usual_taskid
+from zspider.task import ProjectStatus, usual_taskid
 
 from benchmarks.echo import EchoSlave
 

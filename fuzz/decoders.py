@@ -20,10 +20,10 @@ with atheris.instrument_imports(include=["zspider"]):
     from zspider.broker.offenders import Seldom
     from zspider.broker.token import Token
     from zspider.broker.zap import Zap
+    from zspider.delivery import Grant, Outcome
     from zspider.errors import ConfigError, ProtocolError
     from zspider.roles.slave.late_config import LateConfig
     from zspider.roles.slave.pages import BadTask, task_of
-    from zspider.task import Grant, Outcome
 
 HERE = Path(__file__).parent
 KEY = bytes(range(32))

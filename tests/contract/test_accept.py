@@ -2,7 +2,8 @@
 
 import pytest
 from tests.support.storage import Crawl, follow, outcome
-from zspider.task import End, Follow, Status
+from zspider.delivery import End, Follow
+from zspider.task import Status
 
 ASKS = {
     "plain": {},

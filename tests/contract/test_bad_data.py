@@ -3,8 +3,9 @@
 import pytest
 from tests.support.mariadb import private_server
 from tests.support.storage import Crawl, follow, outcome
+from zspider.delivery import RESULT_BYTES_MAX, End, Follow, Outcome
 from zspider.storage import BadDatum
-from zspider.task import RESULT_BYTES_MAX, End, Follow, Outcome, Status
+from zspider.task import Status
 
 LONG_URL = "http://example.org/" + "é" * 8000  # within the limit in characters, over it in bytes
 

@@ -8,10 +8,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.support.storage import Crawl, follow, outcome
+from zspider.activity import SINCE_FINISHED
+from zspider.delivery import End, Message
 from zspider.errors import StorageError
 from zspider.scheduler.internal import entry_follow
 from zspider.storage import Change, Committed, Cursor, Cutoffs, Place, Selection, Step
-from zspider.task import ON_FINISHED, SINCE_FINISHED, End, Message, Ref, Status, Task, task_key
+from zspider.task import ON_FINISHED, Ref, Status, Task, task_key
 
 RESTART, REMOVE = Change.RESTART, Change.REMOVE
 ACTIVE, SUCCESS, FAILED, BAD = Status

@@ -2,20 +2,10 @@
 
 import pytest
 from tests.support.storage import OPTIONS, Crawl, follow, outcome
+from zspider.activity import FETCH_MS, FETCHED, PROCESS_MS, PROCESSED, SINCE_FINISHED
+from zspider.delivery import End, Outcome
 from zspider.errors import StorageError
-from zspider.task import (
-    CRONJOB,
-    FETCH_MS,
-    FETCHED,
-    GET_INFO,
-    PROCESS_MS,
-    PROCESSED,
-    SINCE_FINISHED,
-    End,
-    Outcome,
-    Status,
-    Task,
-)
+from zspider.task import CRONJOB, GET_INFO, Status, Task
 
 
 def test_a_success_stores_status_follows_and_results_together(crawl: Crawl) -> None:

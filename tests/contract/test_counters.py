@@ -6,7 +6,8 @@ from itertools import count
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.support.storage import Crawl, follow, outcome
-from zspider.task import End, Message, Outcome, Task, is_message
+from zspider.delivery import End, Message, Outcome
+from zspider.task import Task, is_message
 
 NAMES = st.sampled_from([f"t{number}" for number in range(8)])
 FOLLOWS = st.lists(

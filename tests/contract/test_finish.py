@@ -1,9 +1,11 @@
 """on_finished is submitted once whenever nothing is left, whatever restarts in between."""
 
 from tests.support.storage import Crawl, follow, outcome
+from zspider.activity import SINCE_FINISHED
+from zspider.delivery import End, Message
 from zspider.scheduler.internal import entry_follow
 from zspider.storage import Committed
-from zspider.task import ON_FINISHED, SINCE_FINISHED, End, Message, Status
+from zspider.task import ON_FINISHED, Status
 
 
 def finish(crawl: Crawl) -> Committed:

@@ -3,10 +3,11 @@
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.support.storage import Crawl, follow, outcome
+from zspider.delivery import ATTEMPTS_MAX, End
 from zspider.storage.kept import KeptRows
 from zspider.storage.storage import Storage
 from zspider.storage.tasks import TaskRow
-from zspider.task import ATTEMPTS_MAX, End, Ref, Status, Task, task_key
+from zspider.task import Ref, Status, Task, task_key
 
 NAMES = "abcde"
 SETTINGS = settings(

@@ -2,19 +2,8 @@
 
 import pytest
 from tests.support.storage import Crawl, follow, outcome
-from zspider.task import (
-    CRONJOB,
-    MESSAGE_PRIORITY,
-    URL_BYTES_MAX,
-    End,
-    Message,
-    Outcome,
-    Project,
-    ProjectStatus,
-    Status,
-    Task,
-    usual_taskid,
-)
+from zspider.delivery import End, Message, Outcome
+from zspider.task import CRONJOB, MESSAGE_PRIORITY, URL_BYTES_MAX, Project, ProjectStatus, Status, Task, usual_taskid
 
 URL = "http://example.org/page#1"
 

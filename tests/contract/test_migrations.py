@@ -9,10 +9,11 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from tests.support.storage import Crawl, outcome
 from zspider.errors import ConfigError
+from zspider.hosts import host_hash, host_of
 from zspider.scheduler.rules import SchedulerRules
 from zspider.storage import migrations, open_storage, schema_state, upgrade
 from zspider.storage.schema import metadata, tasks
-from zspider.task import MESSAGE_PREFIX, host_hash, host_of, task_key
+from zspider.task import MESSAGE_PREFIX, task_key
 
 
 def execute(address: str, *statements: str) -> None:

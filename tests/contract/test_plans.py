@@ -12,10 +12,11 @@ import pytest
 from tests.support.mariadb import MariaDb
 from tests.support.plans import Planner, Recorder, Sent
 from tests.support.storage import Crawl, follow, outcome
+from zspider.delivery import Message
 from zspider.storage import Cursor, Cutoffs, Place, Selection
 from zspider.storage.retention import Table
 from zspider.storage.tasks import FEW_ROWS
-from zspider.task import MESSAGE_PREFIX, Message, Status, Task
+from zspider.task import MESSAGE_PREFIX, Status, Task
 
 WAITING, LATER, DONE = FEW_ROWS + 3000, 500, 2000
 _names = count()

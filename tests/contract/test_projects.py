@@ -2,10 +2,11 @@
 
 import pytest
 from tests.support.storage import START_MS, Crawl, follow, outcome
+from zspider.delivery import End, Follow, Outcome
 from zspider.errors import ConfigError, StorageError
 from zspider.storage import Reader, open_storage
 from zspider.storage.accept import Batch
-from zspider.task import End, Follow, Outcome, ProjectStatus, ScriptInfo, Status
+from zspider.task import ProjectStatus, ScriptInfo, Status
 
 
 def test_a_new_project_runs_with_pyspiders_rate(crawl: Crawl) -> None:

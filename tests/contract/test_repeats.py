@@ -1,10 +1,11 @@
 """What slaves are told of submitted URLs: that they have rows, and when that is not true any more."""
 
 from tests.support.storage import Crawl, follow, outcome
+from zspider.delivery import End, Follow, Outcome
 from zspider.scheduler.rules import SchedulerRules
 from zspider.storage import Change, Cutoffs, Place, Selection
 from zspider.storage.counters import FIRST_RUN
-from zspider.task import CRONJOB, End, Follow, Outcome, Status
+from zspider.task import CRONJOB, Status
 
 LONG_URL = "http://example.org/" + "é" * 8000  # the database refuses it
 

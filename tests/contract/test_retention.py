@@ -1,8 +1,9 @@
 """What goes by itself after some days, and what never does."""
 
 from tests.support.storage import Crawl, follow, outcome
+from zspider.delivery import End
 from zspider.storage import Cutoffs, Place, Swept
-from zspider.task import End, Status
+from zspider.task import Status
 
 TRACK = b"\x80"
 

@@ -5,7 +5,8 @@ from typing import Any
 import msgspec
 import pytest
 from tests.support.storage import Crawl, follow, outcome
-from zspider.task import End, NewSchedule, Status
+from zspider.delivery import End, NewSchedule
+from zspider.task import Status
 
 HOUR_MS = 3_600_000
 BODY = msgspec.msgpack.encode({"schedule": {"age": 9}, "fetch": {"save": [1]}, "process": {"callback": "page"}})

@@ -6,8 +6,10 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.support.storage import OPTIONS, Crawl, follow, outcome
+from zspider.delivery import End, Message
+from zspider.hosts import host_hash, host_of
 from zspider.storage.sift import WALKS
-from zspider.task import MESSAGE_PREFIX, End, Message, Task, host_hash, host_of
+from zspider.task import MESSAGE_PREFIX, Task
 
 SETTINGS = settings(
     max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], derandomize=True

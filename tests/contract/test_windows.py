@@ -6,10 +6,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.support.storage import START_MS, Crawl, follow, outcome
+from zspider.activity import ACTIVITY, WINDOWS, activity_of
+from zspider.delivery import End, Message, Outcome
 from zspider.scheduler.windows import Windows
 from zspider.storage import Committed
 from zspider.storage.storage import TRIM_ROWS
-from zspider.task import ACTIVITY, CRONJOB, GET_INFO, WINDOWS, End, Message, Outcome, activity_of
+from zspider.task import CRONJOB, GET_INFO
 
 NAMES = [window.name for window in WINDOWS]
 MINUTE_MS, DAY_MS = 60_000, 24 * 3600 * 1000

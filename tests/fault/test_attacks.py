@@ -17,8 +17,9 @@ from zspider.broker.address import Address
 from zspider.broker.admin import AdminClient
 from zspider.broker.codec import encode_outcome
 from zspider.broker.token import Token
+from zspider.delivery import TRACK_BYTES_MAX, Follow, Grant
 from zspider.errors import DeniedError
-from zspider.task import GET_INFO, TRACK_BYTES_MAX, Follow, Grant, ScriptInfo
+from zspider.task import GET_INFO, ScriptInfo
 
 pytestmark = pytest.mark.timeout(300)
 SLAVES_MAX = 5

@@ -5,7 +5,7 @@ from textwrap import dedent, indent
 
 import pytest
 from tests.support.processors import processor
-from zspider.task import End
+from zspider.delivery import End
 
 MIB = 64
 TIMES = 3

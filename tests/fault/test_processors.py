@@ -10,8 +10,8 @@ import psutil
 import pytest
 from tests.integration.slave.conftest import SCRIPT, World
 from tests.support.site import Site
+from zspider.delivery import End, Outcome
 from zspider.roles.slave.processors import processing
-from zspider.task import End, Outcome
 
 pytestmark = pytest.mark.timeout(300)
 GOOD = 200

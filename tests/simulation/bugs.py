@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 import pytest
 from zspider.broker import messages as m
+from zspider.delivery import End, Follow, Outcome
 from zspider.roles.master.coordinator import Desk
 from zspider.roles.processor.repeats import Repeats
 from zspider.roles.slave.daemon import Slave
@@ -15,7 +16,7 @@ from zspider.storage.accept import Batch, refs_of
 from zspider.storage.commit import Writer
 from zspider.storage.ownership import Fence
 from zspider.storage.report import Committed
-from zspider.task import End, Follow, Outcome, Ref, Status, task_key
+from zspider.task import Ref, Status, task_key
 
 Plant = Callable[[pytest.MonkeyPatch], None]
 

@@ -5,21 +5,12 @@ from typing import TYPE_CHECKING
 
 from tests.simulation.site import FIRST, RETRIES, Page
 from tests.support.scheduler_world import assert_invariants
+from zspider.activity import SINCE_FINISHED
 from zspider.broker import messages as m
 from zspider.broker.codec import decode_outcome
+from zspider.delivery import End, Follow, Outcome
 from zspider.roles.slave.leases import Stage
-from zspider.task import (
-    INTERNAL,
-    ON_FINISHED,
-    ON_START,
-    SINCE_FINISHED,
-    End,
-    Follow,
-    Outcome,
-    Status,
-    is_message,
-    task_key,
-)
+from zspider.task import INTERNAL, ON_FINISHED, ON_START, Status, is_message, task_key
 
 if TYPE_CHECKING:
     from tests.simulation.machines import MasterMachine, SlaveMachine

@@ -8,19 +8,8 @@ from typing import NamedTuple
 import msgspec
 from zspider.broker.codec import encode_outcome
 from zspider.broker.messages import Page as FetchedPage
-from zspider.task import (
-    GET_INFO,
-    ON_FINISHED,
-    ON_START,
-    End,
-    Follow,
-    Message,
-    Outcome,
-    ScriptInfo,
-    is_message,
-    message_options,
-    usual_taskid,
-)
+from zspider.delivery import End, Follow, Message, Outcome
+from zspider.task import GET_INFO, ON_FINISHED, ON_START, ScriptInfo, is_message, message_options, usual_taskid
 
 PROJECT = "site"
 SCRIPT = "class Handler: pass"  # nobody runs it: `Site` knows what it would do

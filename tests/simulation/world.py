@@ -12,8 +12,10 @@ from tests.simulation.machines import MasterMachine, SlaveMachine, master_settin
 from tests.simulation.network import Network
 from tests.simulation.site import SECOND, Site, follow
 from tests.simulation.timeline import Timeline
+from zspider.activity import SINCE_FINISHED
 from zspider.broker import messages as m
-from zspider.task import SINCE_FINISHED, Follow, Status
+from zspider.delivery import Follow
+from zspider.task import Status
 
 FAULTS_S = (10.0, 45.0)  # how long things go wrong
 IDLE_S = 2.5  # nothing is left for so long: it is over

@@ -26,8 +26,8 @@ from zspider.broker.messages import (
     WantProject,
 )
 from zspider.broker.pipe import Pipe
+from zspider.delivery import Outcome
 from zspider.roles.processor.current_page import Running
-from zspider.task import Outcome
 
 DEADLINE_S = 30.0
 _PAGE_FIELDS = ("group", "rate", "burst", "updated_ms", "generation")

@@ -14,7 +14,7 @@ from zspider.broker.address import Address
 from zspider.broker.codec import encode_outcome
 from zspider.broker.link import Link
 from zspider.broker.token import Token
-from zspider.task import End, Grant, Outcome
+from zspider.delivery import End, Grant, Outcome
 
 DEADLINE_S = 15.0
 BEAT_S = 0.5

@@ -11,6 +11,8 @@ from typing import Any
 
 from msgspec import Struct
 from msgspec.structs import replace
+from zspider.delivery import ATTEMPTS_MAX, Answer
+from zspider.hosts import host_hash, host_of
 from zspider.scheduler.actions import (
     AskHello,
     Challenge,
@@ -31,22 +33,7 @@ from zspider.scheduler.membership import WELL
 from zspider.scheduler.order import delayed_position, ready_position
 from zspider.scheduler.pause import NEVER, Pausing, Phase
 from zspider.settings import PolitenessSettings
-from zspider.task import (
-    ATTEMPTS_MAX,
-    GET_INFO,
-    INTERNAL,
-    Answer,
-    Project,
-    ProjectStatus,
-    Ref,
-    ScriptInfo,
-    Status,
-    Task,
-    host_hash,
-    host_of,
-    is_message,
-    task_key,
-)
+from zspider.task import GET_INFO, INTERNAL, Project, ProjectStatus, Ref, ScriptInfo, Status, Task, is_message, task_key
 
 FETCHER = frozenset({"fetcher", "processor"})
 RETRY_MS = 30_000

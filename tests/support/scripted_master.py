@@ -12,8 +12,9 @@ from zspider.broker import messages as m
 from zspider.broker.codec import decode_outcome
 from zspider.broker.hub import Hub
 from zspider.broker.keys import MasterKeys, proof
+from zspider.delivery import End, Grant, Outcome
 from zspider.settings import CONTROL_PORT
-from zspider.task import GUARDED, End, Grant, Outcome
+from zspider.task import GUARDED
 
 PROJECT = 7
 

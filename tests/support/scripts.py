@@ -4,10 +4,10 @@ from textwrap import dedent
 from typing import Any
 
 import msgspec
+from zspider.delivery import Follow
 from zspider.script import shim
 from zspider.script.loader import LoadedScript, load
 from zspider.script.runner import Ran, run
-from zspider.task import Follow
 
 STAR = "from pyspider.libs.base_handler import *\n"
 

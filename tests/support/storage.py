@@ -5,9 +5,11 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
+from zspider.activity import ACTIVITY, WINDOWS
+from zspider.delivery import End, Follow, Outcome
 from zspider.scheduler.rules import SchedulerRules
 from zspider.storage import Committed, Reader, Storage, TaskDetail, open_storage
-from zspider.task import ACTIVITY, WINDOWS, End, Follow, Outcome, Project, Task
+from zspider.task import Project, Task
 
 START_MS = 1_700_000_000_000
 GAUGES = ("waiting", "done", "failed", "cancelled", "results")

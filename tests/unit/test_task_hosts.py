@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from zspider.task import host_hash, host_of
+from zspider.hosts import host_hash, host_of
 
 
 @pytest.mark.parametrize(

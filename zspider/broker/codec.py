@@ -13,8 +13,8 @@ import msgpack
 import msgspec
 
 from zspider.broker.messages import AnyMessage, Message, Outcomes, Page, ToMaster
+from zspider.delivery import BODY_BYTES_MAX, Outcome
 from zspider.errors import ProtocolError
-from zspider.task import BODY_BYTES_MAX, Outcome
 
 FRAME_BYTES = 256 * 1024
 FRAME_BYTES_MAX = 320 * 1024  # ZMQ_MAXMSGSIZE, which is per frame

@@ -18,8 +18,8 @@ from zmq.utils import z85
 from zspider.broker.messages import Held, Took
 from zspider.broker.private import locked, make_private_directory, read_private, write_private
 from zspider.broker.token import KEY_BYTES, Found, Kind, Token, find_token, token_id
+from zspider.delivery import PROOF_BYTES, Outcome
 from zspider.errors import ConfigError
-from zspider.task import PROOF_BYTES, Outcome
 
 __all__ = ["Found", "Kind", "MasterKeys", "Role", "Token", "TokenEntry", "check_exposure", "find_token"]
 __all__ += ["is_proof", "proof"]

@@ -9,7 +9,8 @@ from typing import Annotated, Any
 
 from msgspec import Meta, Struct
 
-from zspider.task import Grant, Millis, ProjectId, Proof, ScriptHash, TaskId
+from zspider.delivery import Grant, Proof
+from zspider.task import Millis, ProjectId, ScriptHash, TaskId
 
 PROTOCOL = 2  # grows with every change that an older peer cannot read
 

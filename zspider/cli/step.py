@@ -16,10 +16,11 @@ from zspider.cli.output import print_json
 from zspider.cli.page import as_json as page_as_json
 from zspider.cli.page import head_lines
 from zspider.cli.text import visible
+from zspider.delivery import End, Follow, Message
 from zspider.errors import ConfigError, ScriptError
 from zspider.roles.trial.step import CannotLoad, Step, step
 from zspider.script.source import read_script
-from zspider.task import ON_START, End, Follow, Message
+from zspider.task import ON_START
 
 
 def show_step(

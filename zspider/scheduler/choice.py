@@ -3,11 +3,12 @@
 from math import ceil, inf
 from typing import NamedTuple
 
+from zspider.hosts import host_of
 from zspider.scheduler.hosts import HostLimits
 from zspider.scheduler.leases import Lease, LeaseTable
 from zspider.scheduler.pause import Phase
 from zspider.scheduler.projects import ProjectState
-from zspider.task import CRONJOB, INTERNAL, Task, host_of, is_message
+from zspider.task import CRONJOB, INTERNAL, Task, is_message
 
 AHEAD_S = 0.1  # tokens are granted this much ahead; the slave starts each task at its time
 RATE_TURN_S = 0.03  # a project held back by its rate is looked at this often: one grant message, several tasks

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Sequence
 from math import inf
 from typing import Literal
 
+from zspider.delivery import Answer
+from zspider.hosts import host_hash, host_of
 from zspider.scheduler.actions import (
     Action,
     AskHello,
@@ -34,16 +36,7 @@ from zspider.scheduler.pause import NEVER, Pausing, Phase
 from zspider.scheduler.projects import CronRun, ProjectState
 from zspider.scheduler.turns import Turns
 from zspider.settings import PolitenessSettings
-from zspider.task import (
-    Answer,
-    Project,
-    ProjectStatus,
-    Ref,
-    Task,
-    host_hash,
-    host_of,
-    task_key,
-)
+from zspider.task import Project, ProjectStatus, Ref, Task, task_key
 
 __all__ = ["Condition", "Core", "Greeting", "HeldLease", "Timing"]
 

@@ -7,6 +7,7 @@ no more memory than ten thousand.
 
 from collections.abc import Callable, Iterable, Sequence
 
+from zspider.hosts import host_hash, host_of
 from zspider.scheduler.host_queues import HostQueues, Stretch
 from zspider.scheduler.order import (
     BEGIN,
@@ -18,7 +19,7 @@ from zspider.scheduler.order import (
     position_of,
     ready_position,
 )
-from zspider.task import Ref, Task, host_hash, host_of
+from zspider.task import Ref, Task
 
 
 class Window:

@@ -12,8 +12,8 @@ from typing import Literal, NamedTuple
 
 from msgspec import Struct
 
+from zspider.delivery import Answer
 from zspider.settings import HostRule, PolitenessSettings
-from zspider.task import Answer
 
 HOSTS_MAX = 200_000  # some 60 MB; above it those asked least recently go first
 CLEAN_S = 60.0  # how often hosts of which nothing need be known are forgotten

@@ -6,7 +6,8 @@ on_start and on_finished are submitted like URLs.
 
 import msgpack
 
-from zspider.task import CRONJOB, GET_INFO, Follow, Ref, Task, task_key
+from zspider.delivery import Follow
+from zspider.task import CRONJOB, GET_INFO, Ref, Task, task_key
 
 PRIORITY = 9  # of on_start and on_finished
 

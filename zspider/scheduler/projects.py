@@ -2,13 +2,14 @@
 
 from typing import NamedTuple
 
+from zspider.delivery import ATTEMPTS_MAX
 from zspider.scheduler.bucket import TokenBucket
 from zspider.scheduler.frontier import Frontier
 from zspider.scheduler.internal import cron_task, info_run, info_task
 from zspider.scheduler.leases import LeaseTable
 from zspider.scheduler.pause import AutoPause, Pausing
 from zspider.scheduler.rules import is_finished
-from zspider.task import ATTEMPTS_MAX, GET_INFO, Project, ProjectStatus, ScriptInfo, Task
+from zspider.task import GET_INFO, Project, ProjectStatus, ScriptInfo, Task
 
 CRON_MIN_TICK_S = 1
 

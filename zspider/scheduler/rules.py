@@ -3,19 +3,10 @@
 from collections.abc import Mapping
 from math import isnan
 
-from zspider.task import (
-    FAR_FUTURE_MS,
-    ON_FINISHED,
-    ON_START,
-    SINCE_FINISHED,
-    Accept,
-    End,
-    Finish,
-    Follow,
-    Status,
-    Stored,
-    is_message,
-)
+from zspider.activity import SINCE_FINISHED
+from zspider.decisions import Accept, Finish
+from zspider.delivery import End, Follow
+from zspider.task import FAR_FUTURE_MS, ON_FINISHED, ON_START, Status, Stored, is_message
 
 # Seconds before the n-th retry; "" is for all later ones (docs/pyspider-behaviour.md 4.1).
 RETRY_DELAYS: Mapping[str, float] = {"0": 30, "1": 3600, "2": 21600, "3": 43200, "": 86400}

@@ -4,12 +4,13 @@ from collections.abc import Collection, Iterable
 from math import inf
 from typing import NamedTuple
 
+from zspider.hosts import host_hash, host_of
 from zspider.scheduler.core import Core
 from zspider.scheduler.hosts import Holding
 from zspider.scheduler.leases import Lease, Session
 from zspider.scheduler.pause import Phase
 from zspider.scheduler.projects import ProjectState
-from zspider.task import ProjectStatus, Ref, Status, host_hash, host_of
+from zspider.task import ProjectStatus, Ref, Status
 
 HOSTS_SHOWN = 5
 SLAVES_SHOWN = 5

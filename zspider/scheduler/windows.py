@@ -7,7 +7,7 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Iterable
 
-from zspider.task import ACTIVITY, WINDOWS, Activity, Window, WindowSlot
+from zspider.activity import ACTIVITY, WINDOWS, Activity, Window, WindowSlot
 
 WIDTH = len(ACTIVITY)
 _NOTHING = array("q", [0] * WIDTH)

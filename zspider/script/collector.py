@@ -4,11 +4,11 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+from zspider.delivery import MESSAGE_BYTES_MAX, MESSAGES_MAX, RESULT_BYTES_MAX, RESULTS_MAX, Follow, Message
 from zspider.errors import ScriptError
 from zspider.script.known import Known
 from zspider.script.limits import USUAL_LIMITS, ProcessorLimits
 from zspider.script.plain import plain
-from zspider.task import MESSAGE_BYTES_MAX, MESSAGES_MAX, RESULT_BYTES_MAX, RESULTS_MAX, Follow, Message
 
 FOLLOWS_PENDING_MAX = 1000  # handed on from here, so that a million of them need no more memory
 

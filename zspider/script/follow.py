@@ -7,19 +7,9 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from zspider.delivery import BODY_BYTES_MAX, SCHEDULE_BYTES_MAX, Follow, NewSchedule
 from zspider.script.plain import plain, text
-from zspider.task import (
-    BODY_BYTES_MAX,
-    FAR_FUTURE_MS,
-    GUARDED,
-    INTERNAL,
-    MESSAGE_PREFIX,
-    MESSAGE_PRIORITY,
-    SCHEDULE_BYTES_MAX,
-    TASKID_CHARS_MAX,
-    Follow,
-    NewSchedule,
-)
+from zspider.task import FAR_FUTURE_MS, GUARDED, INTERNAL, MESSAGE_PREFIX, MESSAGE_PRIORITY, TASKID_CHARS_MAX
 
 RETRIES_DEFAULT = 3  # docs/pyspider-behaviour.md 4.1
 ITAG_CHARS_MAX = 1024

@@ -7,6 +7,7 @@ from math import gcd
 from types import GeneratorType
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from zspider.delivery import Follow
 from zspider.script.arity import call
 from zspider.script.collector import Collector
 from zspider.script.cron import is_due, whole_tick
@@ -24,7 +25,7 @@ from zspider.script.options import (
     make_task,
     with_defaults,
 )
-from zspider.task import MESSAGE_URL, Follow, usual_taskid
+from zspider.task import MESSAGE_URL, usual_taskid
 
 if TYPE_CHECKING:
     from zspider.script.response import Response

@@ -4,8 +4,9 @@ from typing import Any
 
 import msgspec
 
+from zspider.delivery import Message
 from zspider.script.plain import plain, text
-from zspider.task import URL_BYTES_MAX, Message, message_options
+from zspider.task import URL_BYTES_MAX, message_options
 
 NAME_CHARS_MAX = 64  # of a project
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from zspider.delivery import TRACK_BYTES_MAX, End, Follow, Message, NewSchedule
 from zspider.script.arity import OF_A_RESULT, call
 from zspider.script.collector import Collector
 from zspider.script.deadline import Deadline, standing_still, time_limit_of
@@ -21,7 +22,7 @@ from zspider.script.loader import LoadedScript
 from zspider.script.logs import LOG_CHARS, Tail, captured
 from zspider.script.plain import plain, text
 from zspider.script.response import Response
-from zspider.task import GUARDED, TRACK_BYTES_MAX, End, Follow, Message, NewSchedule
+from zspider.task import GUARDED
 
 FAILED_CONTENT_CHARS = 500  # of a failed page, kept in its track
 RESULT_CHARS = 10  # of what the callback returned, kept in the track

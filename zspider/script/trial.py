@@ -3,12 +3,13 @@
 import inspect
 from typing import Any, NamedTuple
 
+from zspider.delivery import Follow
 from zspider.errors import ConfigError
 from zspider.script.collector import Collector
 from zspider.script.cron import every_text
 from zspider.script.handler import BaseHandler
 from zspider.script.loader import LoadedScript, load
-from zspider.task import Follow, ProjectStatus
+from zspider.task import ProjectStatus
 
 NO_SCRIPT = "from zspider import BaseHandler\n\n\nclass Handler(BaseHandler):\n    pass\n"
 ENTRY_POINTS = ("on_start", "on_result", "on_message", "on_finished", "get_taskid")

@@ -9,38 +9,17 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from msgspec.structs import replace
 
+from zspider.activity import FETCH_MS, FETCHED, PROCESS_MS, PROCESSED, SINCE_FINISHED
+from zspider.decisions import Accept, Finish, Rules
+from zspider.delivery import ATTEMPTS_MAX, End, Follow, Message, NewSchedule, Outcome
+from zspider.hosts import host_of
 from zspider.storage.counters import CRON_FAILED, CRON_RUNS, CRON_TICK, DROPPED, ENDS, GAUGES, LATE, MESSAGES, NEW
 from zspider.storage.known import KnownKeys, packed
 from zspider.storage.report import Committed, Ended
 from zspider.storage.results import ResultRow
 from zspider.storage.schema import REASON_CHARS_MAX
 from zspider.storage.tasks import TaskRow
-from zspider.task import (
-    ATTEMPTS_MAX,
-    CRONJOB,
-    FETCH_MS,
-    FETCHED,
-    INTERNAL,
-    ON_FINISHED,
-    PROCESS_MS,
-    PROCESSED,
-    SINCE_FINISHED,
-    Accept,
-    End,
-    Finish,
-    Follow,
-    Message,
-    NewSchedule,
-    Outcome,
-    Ref,
-    Rules,
-    Status,
-    Stored,
-    host_of,
-    message_taskid,
-    task_key,
-    usual_taskid,
-)
+from zspider.task import CRONJOB, INTERNAL, ON_FINISHED, Ref, Status, Stored, message_taskid, task_key, usual_taskid
 
 SEQ_PER_MS = 1_000_000
 _ON_FINISHED = ON_FINISHED.encode()

@@ -5,6 +5,8 @@ from typing import TypeVar
 
 import structlog
 
+from zspider.decisions import Accept, Rules
+from zspider.delivery import End, Follow, Outcome
 from zspider.storage.accept import ArrivalNumbers, Batch, cron_projects, refs_of, storable
 from zspider.storage.counters import CRON_TICK, GAUGES, RESULTS, CounterTable
 from zspider.storage.database import Database, Transaction
@@ -17,7 +19,7 @@ from zspider.storage.report import Committed
 from zspider.storage.results import ResultTable
 from zspider.storage.tasks import TaskRow, TaskTable
 from zspider.storage.windows import WindowTable
-from zspider.task import Accept, End, Follow, Outcome, Ref, Rules, Status
+from zspider.task import Ref, Status
 
 _WAITING = GAUGES[Status.ACTIVE]
 T = TypeVar("T")

@@ -3,13 +3,13 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 
+from zspider.decisions import Rules
 from zspider.errors import ConfigError
 from zspider.storage.database import Database
 from zspider.storage.engine import Engine, engine_of
 from zspider.storage.migrations import SchemaState, migrate, state_of
 from zspider.storage.ownership import WATCH_S, Keeper
 from zspider.storage.storage import Storage
-from zspider.task import Rules
 
 
 def open_storage(address: str, *, rules: Rules, known: int, create: bool = True) -> Storage:

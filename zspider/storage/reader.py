@@ -1,5 +1,6 @@
 """What those see who only look: the command line's reads, beside the master's writes."""
 
+from zspider.activity import WindowSlot
 from zspider.storage.database import Database
 from zspider.storage.engine import engine_of
 from zspider.storage.projects import ProjectTable
@@ -7,7 +8,7 @@ from zspider.storage.results import ResultTable, StoredResult
 from zspider.storage.tasks import TaskDetail, TaskTable
 from zspider.storage.walk import Cursor, Selection, Walk
 from zspider.storage.windows import WindowTable
-from zspider.task import Project, Ref, Status, WindowSlot, task_key
+from zspider.task import Project, Ref, Status, task_key
 
 
 class Reader:

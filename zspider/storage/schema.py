@@ -25,7 +25,8 @@ from sqlalchemy.dialects import mysql
 from sqlalchemy.engine.interfaces import Dialect
 from sqlalchemy.types import TypeEngine
 
-from zspider.task import ACTIVITY, TASKID_CHARS_MAX, URL_BYTES_MAX
+from zspider.activity import ACTIVITY
+from zspider.task import TASKID_CHARS_MAX, URL_BYTES_MAX
 
 MYSQL_OPTIONS: dict[str, Any] = {
     "mysql_engine": "InnoDB",

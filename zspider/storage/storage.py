@@ -4,6 +4,9 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Literal
 
+from zspider.activity import WindowSlot
+from zspider.decisions import Rules
+from zspider.delivery import Follow, Outcome
 from zspider.errors import StorageError
 from zspider.storage.accept import ArrivalNumbers
 from zspider.storage.bulk import Bulk, Change, Step
@@ -22,7 +25,7 @@ from zspider.storage.sift import Sieve, Sifted
 from zspider.storage.tasks import TaskTable, Waiting
 from zspider.storage.walk import Cursor, Selection
 from zspider.storage.windows import WindowTable
-from zspider.task import Follow, Outcome, Project, ProjectStatus, Ref, Rules, ScriptInfo, Task, WindowSlot
+from zspider.task import Project, ProjectStatus, Ref, ScriptInfo, Task
 
 SEQ_SLACK = 3600 * 1000 * 1_000_000  # an hour of `seq`: far more than a master uses between two renewals
 KEPT_ROWS = 20_000  # as many as two frontier windows; some 10 MB

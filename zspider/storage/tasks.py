@@ -7,10 +7,12 @@ import sqlalchemy as sa
 from msgspec import MsgspecError, Raw, Struct
 from msgspec.msgpack import Decoder, Encoder
 
+from zspider.delivery import Follow, NewSchedule
+from zspider.hosts import host_hash, host_of
 from zspider.storage.database import Transaction
 from zspider.storage.engine import Engine
 from zspider.storage.schema import tasks
-from zspider.task import MESSAGE_PREFIX, Follow, NewSchedule, Ref, Status, Stored, Task, host_hash, host_of
+from zspider.task import MESSAGE_PREFIX, Ref, Status, Stored, Task
 
 KEYS_PER_QUERY = 500
 FEW_ROWS = 5_000  # up to here it is quicker to read all their keys than to walk along everybody's

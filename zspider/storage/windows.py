@@ -4,10 +4,10 @@ from collections.abc import Mapping
 
 import sqlalchemy as sa
 
+from zspider.activity import ACTIVITY, WINDOWS, WindowSlot, activity_of
 from zspider.storage.database import Transaction
 from zspider.storage.engine import Engine
 from zspider.storage.schema import windows
-from zspider.task import ACTIVITY, WINDOWS, WindowSlot, activity_of
 
 _STEP = windows.c.step_s == sa.bindparam("step")
 _BEFORE = windows.c.slot < sa.bindparam("before")

@@ -4,8 +4,9 @@ import time
 
 import msgspec
 from tests.support.processors import processor, track_of
+from zspider.delivery import End
 from zspider.roles.processor.options import IMPORT_WAIT_S
-from zspider.task import GET_INFO, End, ScriptInfo
+from zspider.task import GET_INFO, ScriptInfo
 
 STAR = "from pyspider.libs.base_handler import *\n"
 IMPORTS = STAR + "from projects import other\nclass H(BaseHandler):\n    def page(self): return other.name\n"

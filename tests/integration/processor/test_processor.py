@@ -14,8 +14,9 @@ import pytest
 from tests.support.processors import ROOT, ProcessorAtWork, processor, track_of, wait_until_gone
 from zspider.broker.messages import Known, Retired
 from zspider.broker.pipe import Pipe
+from zspider.delivery import End
 from zspider.roles.processor.current_page import Running
-from zspider.task import CRONJOB, GET_INFO, End, ScriptInfo
+from zspider.task import CRONJOB, GET_INFO, ScriptInfo
 
 ARTICLE = (ROOT / "examples" / "article.py").read_text()
 STAR = "from pyspider.libs.base_handler import *\n"

@@ -9,7 +9,7 @@ import psutil
 import pytest
 from tests.integration.slave.conftest import SCRIPT, World
 from zspider.broker import messages as m
-from zspider.task import End
+from zspider.delivery import End
 
 
 def processors():

@@ -2,7 +2,7 @@
 
 from tests.integration.slave.conftest import SCRIPT
 from zspider.broker import messages as m
-from zspider.task import End
+from zspider.delivery import End
 
 IMPORTS = "from projects import other\n" + SCRIPT + "\n    def told(self):\n        return other.name\n"
 

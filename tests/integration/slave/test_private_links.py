@@ -7,7 +7,8 @@ from tests.support.scripted_master import PROJECT
 from tests.support.site import Site
 from zspider.broker import messages as m
 from zspider.broker.keys import proof
-from zspider.task import GUARDED, MESSAGE_PREFIX, Grant
+from zspider.delivery import Grant
+from zspider.task import GUARDED, MESSAGE_PREFIX
 
 SCRIPT = """
 from zspider import BaseHandler

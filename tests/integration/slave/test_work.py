@@ -7,7 +7,8 @@ from tests.integration.slave.conftest import SCRIPT
 from tests.support.scripted_master import PROJECT
 from zspider.broker import messages as m
 from zspider.broker.keys import proof
-from zspider.task import MESSAGE_PREFIX, End, message_options, usual_taskid
+from zspider.delivery import End
+from zspider.task import MESSAGE_PREFIX, message_options, usual_taskid
 
 
 def test_granted_tasks_are_crawled_and_the_outbox_is_empty_once_they_are_acknowledged(world):

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from tests.support.struct_strategies import ANYTHING, values_of
 from zspider.broker import codec
 from zspider.broker import messages as m
+from zspider.delivery import Outcome
 from zspider.errors import ProtocolError
-from zspider.task import Outcome
 
 MESSAGES = st.one_of([values_of(kind) for kind in get_args(m.AnyMessage)])
 DECODERS = [codec.decode, codec.decode_to_master, codec.decode_outcomes, lambda frames: codec.decode_outcome(frames[0])]

@@ -17,10 +17,10 @@ from zspider.broker.offenders import Seldom
 from zspider.broker.sockets import ZAP_DOMAIN
 from zspider.broker.token import Token
 from zspider.broker.zap import Zap
+from zspider.delivery import Grant, Outcome
 from zspider.errors import ConfigError, ProtocolError
 from zspider.roles.slave.late_config import LateConfig
 from zspider.roles.slave.pages import BadTask, task_of
-from zspider.task import Grant, Outcome
 
 MESSAGES = st.one_of([values_of(kind) for kind in get_args(m.AnyMessage)])
 EXTREMES = st.sampled_from(

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from zspider.broker.codec import decode_outcome, encode_outcome
+from zspider.delivery import Answer, End, Outcome
 from zspider.roles.processor.host_answer import answer_of, retry_after_s
-from zspider.task import DAY_MS, Answer, End, Outcome
+from zspider.task import DAY_MS
 
 NOW_S = 1_700_000_000.0
 URL = "http://a.example/x"

@@ -6,11 +6,12 @@ from types import SimpleNamespace
 import pytest
 from tests.support.desk import WaitingWriter, opened
 from tests.support.scheduler_world import make_project
+from zspider.activity import ACTIVITY, WINDOWS, WindowSlot, activity_of
 from zspider.broker.hub import Peer
 from zspider.broker.messages import PROTOCOL, Hello
 from zspider.roles.master.slave_registry import HELLOS_MAX
 from zspider.storage import Committed
-from zspider.task import ACTIVITY, WINDOWS, ScriptInfo, WindowSlot, activity_of
+from zspider.task import ScriptInfo
 
 NOW_MS = 1_700_000_000_000
 

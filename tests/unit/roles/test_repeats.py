@@ -4,8 +4,9 @@ from hashlib import sha256
 
 import msgspec
 from zspider.broker.messages import Page
+from zspider.delivery import Follow
 from zspider.roles.processor.repeats import UNCONFIRMED_MAX, Repeats
-from zspider.task import Follow, usual_taskid
+from zspider.task import usual_taskid
 
 URL = "http://a.com/x"
 

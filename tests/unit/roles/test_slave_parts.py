@@ -3,6 +3,7 @@
 import msgspec
 import pytest
 from zspider.broker import messages as m
+from zspider.delivery import End, Grant
 from zspider.roles.machine.systemd import Notifier
 from zspider.roles.slave.late_config import LateConfig
 from zspider.roles.slave.leases import HeldLeases, Stage
@@ -11,7 +12,6 @@ from zspider.roles.slave.pages import BadTask, Projects, failed, task_of, time_l
 from zspider.roles.slave.processors.output_log import LINE_CHARS_MAX, LINES_PER_S, OutputLog
 from zspider.roles.slave.processors.script_cache import ASK_AGAIN_S, GIVE_UP_S, ScriptsKept
 from zspider.roles.slave.relay_outbox import RESEND_S, RelayPages
-from zspider.task import End, Grant
 
 ODD_LIMITS = [  # a `process_time_limit` of a task, and what it comes to
     (float("inf"), 86_400.0),

@@ -2,7 +2,8 @@
 
 import pytest
 from tests.support.scheduler_world import World, make_project
-from zspider.task import SINCE_FINISHED, ProjectStatus, ScriptInfo
+from zspider.activity import SINCE_FINISHED
+from zspider.task import ProjectStatus, ScriptInfo
 
 WANTS = ScriptInfo(has_on_finished=True)
 

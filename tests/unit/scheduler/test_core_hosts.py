@@ -2,9 +2,9 @@
 
 import pytest
 from tests.support.scheduler_world import World, make_project, wait
+from zspider.delivery import Answer
 from zspider.scheduler.hosts import SILENT_MIN, SILENT_S
 from zspider.settings import PolitenessSettings
-from zspider.task import Answer
 
 PAGES = [f"one.example/{number:03}" for number in range(200)]
 

@@ -1,7 +1,8 @@
 """Leases: given, lost, expired, ended."""
 
 from tests.support.scheduler_world import Slave, names, only, wait
-from zspider.task import ATTEMPTS_MAX, Status
+from zspider.delivery import ATTEMPTS_MAX
+from zspider.task import Status
 
 
 def test_a_task_is_granted_in_the_order_of_priority_and_arrival(world):

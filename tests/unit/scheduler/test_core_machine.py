@@ -4,9 +4,10 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, multiple, rule
 from tests.support.scheduler_world import NO_CRON, Slave, World, make_project
+from zspider.delivery import Answer
 from zspider.scheduler.pause import Pausing
 from zspider.settings import HostRule, PolitenessSettings
-from zspider.task import Answer, ProjectStatus, ScriptInfo, Status
+from zspider.task import ProjectStatus, ScriptInfo, Status
 
 NAMES = [f"t{n}" for n in range(30)]
 HOST_NAMES = [f"{host}.example/{n}" for n in range(8) for host in ("one", "slow", "slow", "free")]

@@ -5,10 +5,11 @@ from collections import deque
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from zspider.hosts import host_hash, host_of
 from zspider.scheduler.frontier import Frontier
 from zspider.scheduler.host_queues import Passed
 from zspider.scheduler.order import END, position_of
-from zspider.task import Ref, Task, host_hash, host_of, task_key
+from zspider.task import Ref, Task, task_key
 
 HOSTS = ["a.example", "b.example", "c.example", "d.example"]
 

@@ -5,10 +5,10 @@ from itertools import pairwise
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from zspider.delivery import Answer
 from zspider.scheduler import hosts as hosts_module
 from zspider.scheduler.hosts import Holding, HostFigures, HostLimits
 from zspider.settings import HostRule, PolitenessSettings
-from zspider.task import Answer
 
 INF = float("inf")
 

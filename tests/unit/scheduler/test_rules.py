@@ -3,8 +3,10 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from zspider.decisions import Accept, Finish
+from zspider.delivery import End, Follow
 from zspider.scheduler.rules import SchedulerRules
-from zspider.task import FAR_FUTURE_MS, Accept, End, Finish, Follow, Status, Stored
+from zspider.task import FAR_FUTURE_MS, Status, Stored
 
 NOW = 1_700_000_000_000
 HOUR = 3_600_000

@@ -4,6 +4,9 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 from tests.support.scheduler_world import World, make_project, names, wait
+from zspider.activity import SINCE_FINISHED
+from zspider.decisions import Accept, Finish
+from zspider.delivery import End, Follow, Outcome
 from zspider.scheduler.internal import entry_follow
 from zspider.scheduler.pause import AutoPause, Pausing, Phase
 from zspider.scheduler.rules import SchedulerRules
@@ -17,12 +20,6 @@ from zspider.task import (
     MESSAGE_PREFIX,
     MESSAGE_PRIORITY,
     ON_FINISHED,
-    SINCE_FINISHED,
-    Accept,
-    End,
-    Finish,
-    Follow,
-    Outcome,
     ProjectStatus,
     Ref,
     ScriptInfo,

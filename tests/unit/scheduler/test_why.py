@@ -2,10 +2,11 @@
 
 import pytest
 from tests.support.scheduler_world import FETCHER, World, make_project, wait
+from zspider.delivery import Answer
 from zspider.scheduler.pause import NEVER, Pausing
 from zspider.scheduler.why import Waiting, why_finished, why_project, why_task
 from zspider.settings import HostRule, PolitenessSettings
-from zspider.task import Answer, ProjectStatus, Ref, ScriptInfo, Status, task_key
+from zspider.task import ProjectStatus, Ref, ScriptInfo, Status, task_key
 
 
 def project_waits(world):

@@ -3,8 +3,8 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from zspider.activity import ACTIVITY, WINDOWS, WindowSlot, activity_of
 from zspider.scheduler.windows import SlidingSum, Windows
-from zspider.task import ACTIVITY, WINDOWS, WindowSlot, activity_of
 
 START_MS = 1_700_000_000_000
 NOTHING = (0,) * len(ACTIVITY)

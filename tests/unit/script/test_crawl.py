@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.support.scripts import crawled, handler_of, opened, page, ran
 from zspider.broker import codec
+from zspider.delivery import End, Outcome
 from zspider.script.plain import plain, text
 from zspider.script.runner import run
-from zspider.task import End, Outcome
 
 URL = "http://a.com/x"
 

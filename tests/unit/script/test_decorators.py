@@ -6,8 +6,8 @@ import sys
 import pytest
 import zspider
 from tests.support.scripts import handler_of, loaded, page, ran
+from zspider.delivery import End
 from zspider.script.runner import run
-from zspider.task import End
 
 
 @pytest.mark.parametrize(

@@ -4,11 +4,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.support.scripts import handler_of, page
+from zspider.delivery import End
 from zspider.script.collector import LimitError
 from zspider.script.known import Known, KnownUrls
 from zspider.script.limits import ProcessorLimits
 from zspider.script.runner import Ran, run
-from zspider.task import End, usual_taskid
+from zspider.task import usual_taskid
 
 URL = "http://a.com/x"
 _OPERATIONS = st.lists(

@@ -7,9 +7,9 @@ import warnings
 import msgspec
 import pytest
 from tests.support.scripts import handler_of, page, ran, track_of
+from zspider.delivery import RESULT_BYTES_MAX, End, Follow
 from zspider.script.limits import ProcessorLimits
 from zspider.script.runner import run
-from zspider.task import RESULT_BYTES_MAX, End, Follow
 
 
 def timed(seconds: float) -> ProcessorLimits:

@@ -14,6 +14,14 @@ from typing import Any
 import pytest
 from tests.support.scripts import STAR, loaded, page
 from tests.unit.script import test_api_names as api_names
+from zspider.delivery import (
+    BODY_BYTES_MAX,
+    MESSAGE_BYTES_MAX,
+    MESSAGES_MAX,
+    RESULT_BYTES_MAX,
+    RESULTS_MAX,
+    TRACK_BYTES_MAX,
+)
 from zspider.script import options
 from zspider.script.limits import USUAL_LIMITS
 from zspider.script.loader import LoadedScript
@@ -21,15 +29,7 @@ from zspider.script.projects import ProjectFinder, ProjectText
 from zspider.script.response import Response
 from zspider.script.runner import run
 from zspider.settings import FetchSettings, LimitSettings, ProcessorSettings
-from zspider.task import (
-    BODY_BYTES_MAX,
-    MESSAGE_BYTES_MAX,
-    MESSAGES_MAX,
-    RESULT_BYTES_MAX,
-    RESULTS_MAX,
-    TRACK_BYTES_MAX,
-    URL_BYTES_MAX,
-)
+from zspider.task import URL_BYTES_MAX
 
 ROOT = Path(__file__).parents[3]
 TEXT = (ROOT / "docs/scripts.md").read_text()

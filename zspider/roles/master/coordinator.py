@@ -5,10 +5,13 @@ from collections.abc import Callable, Container, Iterable, Sequence
 import msgspec
 import structlog
 
+from zspider.activity import activity_of
 from zspider.broker import messages as m
 from zspider.broker.codec import decode_outcome
 from zspider.broker.hub import Hub, Peer
 from zspider.broker.keys import MasterKeys
+from zspider.decisions import Accept
+from zspider.delivery import End, Outcome
 from zspider.errors import ProtocolError, ZspiderError
 from zspider.roles.machine.clock import SYSTEM_CLOCK, Clock
 from zspider.roles.master.grants import Granting
@@ -27,18 +30,7 @@ from zspider.scheduler.rules import SchedulerRules
 from zspider.scheduler.windows import Windows
 from zspider.settings import MasterFile, PolitenessSettings
 from zspider.storage import Committed
-from zspider.task import (
-    CRONJOB,
-    INTERNAL,
-    Accept,
-    End,
-    Outcome,
-    Project,
-    Ref,
-    ScriptInfo,
-    activity_of,
-    task_key,
-)
+from zspider.task import CRONJOB, INTERNAL, Project, Ref, ScriptInfo, task_key
 
 log = structlog.get_logger(__name__)
 BACKLOG_MAX = 2000  # outcomes waiting for the database; above it the outcomes socket is not read

@@ -17,6 +17,7 @@ from typing import NamedTuple
 import msgspec
 import structlog
 
+from zspider.activity import WindowSlot
 from zspider.broker import messages as m
 from zspider.broker.hub import Hub, Received
 from zspider.broker.keys import MasterKeys, check_exposure
@@ -40,7 +41,7 @@ from zspider.scheduler.pause import Pausing
 from zspider.scheduler.rules import SchedulerRules
 from zspider.settings import MasterFile, RetentionSettings
 from zspider.storage import Reader, Storage, open_storage
-from zspider.task import Project, WindowSlot
+from zspider.task import Project
 
 log = structlog.get_logger(__name__)
 RENEW_S = 3.0  # how often the database is told that its master lives

@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from zspider.broker import messages as m
 from zspider.broker.hub import Hub
 from zspider.broker.keys import MasterKeys, proof
+from zspider.delivery import Grant
 from zspider.scheduler.core import Core
 from zspider.scheduler.leases import Lease, Session
 from zspider.storage.counters import FIRST_RUN
-from zspider.task import Grant, Project, ScriptInfo
+from zspider.task import Project, ScriptInfo
 
 GRANT_BYTES = 192 * 1024  # of one Grants message
 GRANTS_MAX = 500

@@ -14,11 +14,11 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 
 import structlog
 
+from zspider.delivery import Outcome
 from zspider.errors import StorageUnavailable, ZspiderError, reason_of
 from zspider.roles.machine.clock import SYSTEM_CLOCK, Clock
 from zspider.roles.master.unforeseen import unforeseen
 from zspider.settings import StorageSettings
-from zspider.task import Outcome
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")

@@ -4,7 +4,9 @@ from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from zspider.task import DAY_MS, Answer, host_of
+from zspider.delivery import Answer
+from zspider.hosts import host_of
+from zspider.task import DAY_MS
 
 _REFUSALS = (429, 503)
 _STATUS_MAX = 999

@@ -33,6 +33,7 @@ from zspider.broker.messages import (
     WantProject,
 )
 from zspider.broker.pipe import Pipe
+from zspider.delivery import Follow, Outcome
 from zspider.roles.machine.limits import (
     die_with_parent,
     give_up_rights,
@@ -61,7 +62,7 @@ from zspider.script.loader import LoadedScript, ProjectFacts, load
 from zspider.script.logs import captured
 from zspider.script.projects import ProjectFinder, ProjectText
 from zspider.script.runner import run
-from zspider.task import GET_INFO, Follow, Outcome
+from zspider.task import GET_INFO
 
 LOADED_MAX = 200  # scripts whose modules are kept
 WEIGH_S = 0.25  # how often the resident memory is looked at, between two pages

@@ -6,11 +6,12 @@ from time import time  # by itself: a script may replace what `time` holds
 import msgspec
 
 from zspider.broker.messages import Page
+from zspider.delivery import End, Follow, Outcome
 from zspider.roles.processor.host_answer import answer_of
 from zspider.script.errors import LoadError
 from zspider.script.loader import LoadedScript
 from zspider.script.runner import Ran
-from zspider.task import End, Follow, Outcome, ScriptInfo
+from zspider.task import ScriptInfo
 
 PART_FOLLOWS = 500  # of one outcome at most
 PART_BYTES = 180 * 1024  # of the follows of one outcome: with the rest it stays in one frame

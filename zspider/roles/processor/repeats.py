@@ -7,8 +7,9 @@ are deleted (another generation), or is another master. Only links that ask for 
 from collections.abc import Iterable
 
 from zspider.broker.messages import Page
+from zspider.delivery import Follow
 from zspider.script.known import Known, KnownUrls
-from zspider.task import Follow, usual_taskid
+from zspider.task import usual_taskid
 
 KNOWN_MAX = 160_000  # URLs: some 40 MiB
 UNCONFIRMED_MAX = 5000  # pages of which the master has not said yet that what they submitted has rows

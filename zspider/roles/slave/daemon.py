@@ -21,7 +21,7 @@ from zspider.roles.machine import garbage
 from zspider.roles.machine.clock import SYSTEM_CLOCK, Clock
 from zspider.roles.machine.signals import Signals
 from zspider.roles.machine.systemd import Notifier
-from zspider.roles.slave.delivery import LOOK_S, Delivery
+from zspider.roles.slave.delivery_watch import LOOK_S, DeliveryWatch
 from zspider.roles.slave.drain import Drain
 from zspider.roles.slave.leases import Stage
 from zspider.roles.slave.membership import Due, Joined, Membership, State
@@ -70,7 +70,7 @@ class Slave:
         self._connect = connect
         self.work = work(settings, self)
         self.membership = Membership(clock.boottime(), chance)
-        self.delivery = Delivery()
+        self.delivery = DeliveryWatch()
         self._tokens = TokenSource(settings, find_token)
         self._has_token = security == "curve"
         self._reload = reload

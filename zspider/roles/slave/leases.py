@@ -7,7 +7,8 @@ from typing import Any
 from msgspec import Struct
 
 from zspider.broker.messages import Held, Page, ProjectInfo
-from zspider.task import Grant, host_of
+from zspider.delivery import Grant
+from zspider.hosts import host_of
 
 HOST_CHARS = 256  # Held.host; no real name is longer
 

@@ -6,13 +6,14 @@ import msgspec
 
 from zspider.broker.codec import encode_outcome
 from zspider.broker.messages import Page, ProjectInfo
+from zspider.delivery import End, Grant, Outcome
 from zspider.errors import ProtocolError, ZspiderError
 from zspider.fetch import Fetched
 from zspider.roles.processor.host_answer import UNKNOWN
 from zspider.roles.slave.late_config import LateConfig
 from zspider.roles.slave.leases import Lease
 from zspider.script.deadline import time_limit_of
-from zspider.task import GUARDED, End, Grant, Outcome, Status, is_message, usual_taskid
+from zspider.task import GUARDED, Status, is_message, usual_taskid
 
 TASK_PACK = 1  # pyspider's `type` of an ordinary task
 REASON_CHARS_MAX = 2000

@@ -11,6 +11,7 @@ import structlog
 
 from zspider.broker import messages as m
 from zspider.broker.pipe import Pipe
+from zspider.delivery import End, Grant
 from zspider.errors import FetchError, ProtocolError
 from zspider.fetch import Fetched, FetchPool, build_request, failure
 from zspider.roles.slave import pages
@@ -20,7 +21,7 @@ from zspider.roles.slave.pacing import Starts
 from zspider.roles.slave.processors.processing import Customer, Processing
 from zspider.roles.slave.relay_outbox import RelayPages
 from zspider.settings import FetchSettings, SlaveFile
-from zspider.task import GUARDED, INTERNAL, End, Grant, is_message
+from zspider.task import GUARDED, INTERNAL, is_message
 
 log = structlog.get_logger(__name__)
 PAGES_BYTES_MAX = 256 * 1024 * 1024  # of pages in memory and being received; above it nothing more is fetched

@@ -17,6 +17,7 @@ from typing import Any
 
 import msgspec
 
+from zspider.delivery import End, Follow, Message
 from zspider.roles.machine.limits import die_with_parent, give_up_rights, limit_memory, own_session
 from zspider.script import shim
 from zspider.script.deadline import Deadline
@@ -28,7 +29,7 @@ from zspider.script.plain import plain
 from zspider.script.projects import ProjectFinder, ProjectText
 from zspider.script.runner import run
 from zspider.script.trial import UnusableTask, checked_callback, load_trial, methods, submitted
-from zspider.task import End, Follow, Message, ProjectStatus, ScriptInfo
+from zspider.task import ProjectStatus, ScriptInfo
 
 LOG_CHARS_MAX = 256 * 1024  # of what loading, and then the callback, printed
 

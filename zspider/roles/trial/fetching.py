@@ -4,13 +4,14 @@ import select
 from typing import Any
 
 from zspider.broker.messages import ProjectInfo
+from zspider.delivery import PROOF_BYTES, Follow, Grant
 from zspider.errors import FetchError
 from zspider.fetch import Fetched, FetchPool, Request, build_request, failure
 from zspider.roles.slave.pages import Projects, task_of
 from zspider.script.loader import LoadedScript
 from zspider.script.trial import UnusableTask, submitted
 from zspider.settings import FetchSettings
-from zspider.task import PROOF_BYTES, Follow, Grant, ProjectStatus, ScriptInfo
+from zspider.task import ProjectStatus, ScriptInfo
 
 _PROJECT = 1  # nobody else's: there is no database
 _HASH = bytes(32)

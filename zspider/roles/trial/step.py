@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, Self
 
 import msgspec
 
+from zspider.delivery import End
 from zspider.errors import ScriptError
 from zspider.fetch import Fetched
 from zspider.roles.machine.limits import script_environment
@@ -33,7 +34,6 @@ from zspider.script.limits import ProcessorLimits
 from zspider.script.source import ScriptFile
 from zspider.script.trial import UnusableTask
 from zspider.settings import SlaveFile
-from zspider.task import End
 
 START_S = 30.0  # for a process to come up on a busy machine
 GRACE_S = 5.0  # a script is stopped within its process; if it is not so long after the limit, the process is killed

@@ -5,9 +5,10 @@ from typing import Annotated, Any
 
 import msgspec
 
+from zspider.delivery import Follow
 from zspider.errors import ConfigError
 from zspider.storage import Committed
-from zspider.task import ADD_URLS_MAX, Follow, Url, usual_taskid
+from zspider.task import ADD_URLS_MAX, Url, usual_taskid
 
 _Urls = Annotated[list[Url], msgspec.Meta(min_length=1, max_length=ADD_URLS_MAX)]
 

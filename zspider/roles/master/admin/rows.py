@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from zspider.activity import ACTIVITY, Activity, activity_of
 from zspider.broker.codec import unpack_to_show
 from zspider.roles.master.slave_registry import SlaveStats
 from zspider.scheduler.host_rates import HostRate
@@ -13,7 +14,7 @@ from zspider.scheduler.states import is_locked
 from zspider.scheduler.why import Wait
 from zspider.storage import StoredResult, TaskDetail
 from zspider.storage.counters import ALL_BUT_RESULTS, GAUGES, REMOVING, RESULTS
-from zspider.task import ACTIVITY, Activity, Project, activity_of
+from zspider.task import Project
 
 TASK_COLUMNS = ("taskid", "url", "priority", "retried", "due_ms", "lastcrawl_ms", "reason")
 

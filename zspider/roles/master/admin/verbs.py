@@ -15,6 +15,7 @@ import structlog
 from zspider.broker import messages as m
 from zspider.broker.codec import unpack
 from zspider.broker.hub import Hub, Peer
+from zspider.delivery import MESSAGE_BYTES_MAX, Message
 from zspider.errors import ConfigError, ZspiderError
 from zspider.roles.master.admin import rows
 from zspider.roles.master.admin.add_tasks import read_request, told
@@ -31,11 +32,9 @@ from zspider.scheduler.why import Wait, Waiting, why_finished, why_project, why_
 from zspider.settings import MasterFile
 from zspider.storage import Committed, TaskDetail
 from zspider.task import (
-    MESSAGE_BYTES_MAX,
     MESSAGE_PREFIX,
     MESSAGE_URL,
     ON_START,
-    Message,
     Project,
     ProjectStatus,
     Ref,

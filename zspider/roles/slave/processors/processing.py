@@ -18,6 +18,7 @@ from zspider.broker.messages import (
     WantProject,
 )
 from zspider.broker.pipe import Pipe
+from zspider.delivery import End
 from zspider.errors import ProtocolError
 from zspider.roles.slave.leases import HeldLeases, Lease, Stage
 from zspider.roles.slave.pages import failed, time_limit_s
@@ -26,7 +27,6 @@ from zspider.roles.slave.processors.import_requests import ProjectsWanted
 from zspider.roles.slave.processors.pool import Death, Processors
 from zspider.roles.slave.processors.script_cache import ScriptsKept
 from zspider.settings import SlaveFile
-from zspider.task import End
 
 log = structlog.get_logger(__name__)
 MESSAGES_PER_TURN = 64  # of one processor

@@ -3,8 +3,9 @@
 from typing import Any
 
 import sqlalchemy as sa
+from zspider.hosts import host_hash, host_of
 from zspider.storage.migrations import online
-from zspider.task import MESSAGE_PREFIX, host_hash, host_of
+from zspider.task import MESSAGE_PREFIX
 
 revision = "0003"
 down_revision = "0002"

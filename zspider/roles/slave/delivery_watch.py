@@ -34,7 +34,7 @@ class _Pushed(NamedTuple):
 
 
 class _Record:
-    """How one way has been; times are those of `Delivery`."""
+    """How one way has been; times are those of `DeliveryWatch`."""
 
     def __init__(self) -> None:
         self.complaint = ""
@@ -83,7 +83,7 @@ class _Record:
             self.complaint, self.bad_since, self.fruitless = "", None, 0
 
 
-class Delivery:
+class DeliveryWatch:
     """Tell it what was pushed, what the master says has arrived, and `look`, and see what it thinks of that.
 
     Its time goes on only while the master is heard on control: a master that is away or hangs takes nothing in, and

@@ -2,7 +2,7 @@
 
 import pytest
 from zspider.broker.link import Way
-from zspider.roles.slave.delivery import (
+from zspider.roles.slave.delivery_watch import (
     CLEAN_S,
     DEAD_S,
     DOWN_S,
@@ -10,7 +10,7 @@ from zspider.roles.slave.delivery import (
     STEADY_S,
     UNHEARD_BYTES_PER_S,
     UNHEARD_S,
-    Delivery,
+    DeliveryWatch,
 )
 
 STEP_S = 0.5
@@ -21,7 +21,7 @@ class Ways:
     """A slave's ways to its master, whose time is moved by hand."""
 
     def __init__(self, *names: str) -> None:
-        self.delivery = Delivery()
+        self.delivery = DeliveryWatch()
         self.now = 100.0
         self.ways = {name: Way(name, PORTS[name], False, 0) for name in names or ("outcomes",)}
         self.reopened: list[tuple[float, str]] = []
@@ -60,7 +60,7 @@ class Ways:
 class Master:
     """What the master says of what has arrived."""
 
-    def __init__(self, delivery: Delivery) -> None:
+    def __init__(self, delivery: DeliveryWatch) -> None:
         self.arrived: int | None = 0
         self.reads = True
         self._delivery = delivery
