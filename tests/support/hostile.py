@@ -11,6 +11,7 @@
     /trailers                   trailers without end, after a chunked body
     /extension                  a chunk extension without end
     /page?n=100                 an ordinary page of so many bytes
+    /used-once                  the same, on a connection that looks open and is reset by the next request
 
 `with SmallServer(...) as server` is Python's own `http.server` with its accept queue of 5: `accept_s` is how long it
 rests after each connection, `is_threaded` whether it serves more than one, `protocol` HTTP/1.1 keeps connections open.
@@ -19,6 +20,7 @@ Both run alone as well: python -m tests.support.hostile (hostile | small) HOST P
 
 import argparse
 import socket
+import struct
 import threading
 import time
 import zlib
@@ -179,6 +181,8 @@ class Hostile:
             query = {name: int(values[0]) for name, values in parse_qs(parts.query).items() if values[0].isdigit()}
             for block in ANSWERS.get(parts.path, _page)(query):
                 connection.sendall(block)
+            if parts.path == "/used-once" and connection.recv(1):
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         except (OSError, IndexError):
             pass  # the client has had enough
         finally:

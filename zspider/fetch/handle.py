@@ -115,9 +115,9 @@ class Handle:
         self._headers: tuple[bytes, ...] = ()
         self._timeout_ms = self._connect_timeout_ms = -1
 
-    def prepare(self, hop: Request, timeout_s: float, *, guarded: bool) -> None:
+    def prepare(self, hop: Request, timeout_s: float, *, guarded: bool, fresh: bool) -> None:
         """Get ready to send `hop`. guarded: do not talk to private addresses, or to a proxy that would: its caller sees
-        to that. Only for settings that deny private networks.
+        to that. Only for settings that deny private networks. fresh: on a new connection.
 
         Raises pycurl.error for what libcurl refuses.
         """
@@ -148,6 +148,9 @@ class Handle:
             or hop.accept_encoding != curl.ACCEPT_ENCODING
         ):
             self._prepare_special(hop)
+        if fresh:
+            self._special = True
+            easy.setopt(pycurl.FRESH_CONNECT, 1)
 
     def _prepare_special(self, hop: Request) -> None:
         self._special = True

@@ -12,7 +12,7 @@ import pycurl
 from zspider.errors import FetchError
 from zspider.fetch import results
 from zspider.fetch.addresses import is_private_host
-from zspider.fetch.gates import LOOK_S, Gate, Gates
+from zspider.fetch.gates import LOOK_S, REPEATS_MAX, Gate, Gates
 from zspider.fetch.handle import Handle
 from zspider.fetch.headers import header_set
 from zspider.fetch.multi import Multi
@@ -30,6 +30,8 @@ from zspider.settings import FetchSettings
 _WITHOUT_DESCRIPTOR = (pycurl.E_COULDNT_CONNECT, pycurl.E_COULDNT_RESOLVE_HOST)
 # Limits of libcurl's own: the Content-Length told, and 300 KiB of headers or 5,000 lines (CURLE_TOO_LARGE).
 _LIBCURLS_LIMITS = {pycurl.E_FILESIZE_EXCEEDED: Stop.BODY, 100: Stop.HEADERS}
+# A connection that was kept open, and that its server has closed in the moment in which it is used again.
+_LOST_CODES = (pycurl.E_SEND_ERROR, pycurl.E_RECV_ERROR, pycurl.E_GOT_NOTHING)
 STEP_S = 0.02  # after which a step begins nothing more; what one socket brings takes a few milliseconds
 RESUMED_BYTES = 512 * 1024  # for one transfer that waited, when others have used up the step's
 
@@ -253,7 +255,8 @@ class FetchPool:
         handle = transfer.handle or self._take_handle()
         transfer.handle = handle
         try:
-            handle.prepare(transfer.hop, left_s, guarded=not transfer.inside)
+            handle.prepare(transfer.hop, left_s, guarded=not transfer.inside, fresh=transfer.is_fresh)
+            transfer.is_fresh = False
             self._multi.add(handle.easy)
         except pycurl.error as exc:
             self._fail(transfer, str(exc.args[-1]))
@@ -335,6 +338,9 @@ class FetchPool:
     def _on_error(self, transfer: Transfer, code: int, text: str) -> None:
         handle = transfer.handle
         assert handle is not None
+        if code in _LOST_CODES and _was_closed_before(transfer) and transfer.repeats < REPEATS_MAX:
+            self._send_afresh(transfer)
+            return
         self._leave(transfer)
         if handle.got.stop is Stop.NO_ROOM:
             handle.got.forget()
@@ -351,6 +357,20 @@ class FetchPool:
         is_ours = code in _WITHOUT_DESCRIPTOR and not handle.easy.getinfo(pycurl.OS_ERRNO) and not _has_descriptor()
         was_held = handle.got.was_held and handle.got.stop is None
         self._fail(transfer, text or f"libcurl error {code}", is_ours=is_ours, was_held=was_held)
+
+    def _send_afresh(self, transfer: Transfer) -> None:
+        """Send a hop again, before others, on a new connection: the one that it was sent on had been closed.
+
+        libcurl does that by itself, but for five connections only, of which each may have been closed.
+        """
+        gate = transfer.gate
+        assert gate is not None
+        transfer.gate = None
+        gate.leave(transfer, monotonic(), is_answered=False)  # and the others are believed to be closed as well
+        transfer.repeats += 1
+        transfer.is_fresh = True
+        gate.waiting.appendleft(transfer)
+        self._freed.append(gate)
 
     def _fail(
         self, transfer: Transfer, text: str, status: int = 599, *, is_ours: bool = False, was_held: bool = False
@@ -409,12 +429,12 @@ class FetchPool:
 
     def _withdraw(self, transfer: Transfer) -> None:
         """It is sent no more: take it out of what it passes or waits for."""
-        self._leave(transfer)
-        if transfer.waits_since is not None:
-            if transfer in self._put_off:
-                self._put_off.remove(transfer)
-            elif transfer in (waiting := self._gates.get(transfer.server, monotonic()).waiting):
-                waiting.remove(transfer)
+        if transfer.gate is not None:
+            self._leave(transfer)
+        elif transfer in self._put_off:
+            self._put_off.remove(transfer)
+        elif transfer in (waiting := self._gates.get(transfer.server, monotonic()).waiting):
+            waiting.remove(transfer)
 
     def _release(self, transfer: Transfer) -> None:
         """Take the transfer's handle back, in whatever state it is."""
@@ -428,6 +448,12 @@ class FetchPool:
             self._free.append(handle)
         else:
             handle.close()
+
+
+def _was_closed_before(transfer: Transfer) -> bool:
+    """Whether a hop that may be sent again was sent on a connection that had been used, and nothing came back."""
+    handle = transfer.handle
+    return transfer.is_safe and not transfer.has_answer and handle is not None and not handle.was_connected
 
 
 def _has_descriptor() -> bool:

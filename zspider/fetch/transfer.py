@@ -23,6 +23,7 @@ class Transfer:
         "hop",
         "hops",
         "inside",
+        "is_fresh",
         "redirects",
         "repeats",
         "request",
@@ -42,6 +43,7 @@ class Transfer:
         self.crawl_delay_s = 0.0  # that the robots.txt of the request's own host asks for
         self.gate: Gate[Transfer] | None = None  # that it has passed
         self.repeats = 0  # how often a hop was sent again
+        self.is_fresh = False  # the hop is sent on a new connection: those that were kept open have ended
         self.waits_since: float | None = None  # for its turn to be sent, which is no time of the server's
         self.handle: Handle | None = None  # kept from hop to hop: the fetch's cookies are in it
 

@@ -187,6 +187,33 @@ def test_a_time_limit_holds_for_a_body_that_waits_and_is_not_the_page_s_fault(po
     assert not get(pool, site.url("/silent"), timeout=0.3).was_held
 
 
+def test_connections_that_were_closed_unannounced_cost_no_page(pool):
+    with Hostile() as hostile:
+        for burst in range(3):  # the second one finds more connections that look open than libcurl tries
+            for tag in range(20):
+                start(pool, 100 * burst + tag, hostile.url("/used-once"))
+            answers = finish(pool)
+            assert {fetched.content for fetched in answers.values()} == {b"x" * 100}
+        assert hostile.asked["/used-once"] == 60
+
+
+def test_a_request_that_is_sent_again_can_be_aborted(pool):
+    with Hostile() as hostile:
+        again: list[int] = []
+        end, tag = time.monotonic() + 60, 0
+        while not again:  # until a burst found five connections that had been closed
+            assert time.monotonic() < end
+            if len(pool._transfers) < 20:
+                tag += 1
+                start(pool, tag, hostile.url("/used-once"))
+            turn(pool)
+            again = [tag for tag, transfer in pool._transfers.items() if transfer.repeats]
+        pool.abort(again)
+        answers = finish(pool)
+        assert answers.keys().isdisjoint(again)
+        assert {fetched.content for fetched in answers.values()} <= {b"x" * 100}
+
+
 def test_a_packed_body_without_memory_is_asked_for_again_when_there_is_some(pool):
     with Hostile() as hostile:
         _ask_again(pool, hostile)
