@@ -7,7 +7,7 @@ Nothing here decides or does anything. Wall-clock times are integer milliseconds
 from enum import IntEnum, StrEnum
 from functools import lru_cache
 from hashlib import md5, sha256
-from typing import Annotated, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 from msgspec import Meta, Struct
 
@@ -60,6 +60,9 @@ _STATUS_WORDS = {
     Status.FAILED: "failed",
     Status.BAD: "cancelled",
 }
+
+
+Kind = Literal["ready", "delayed"]  # of an ACTIVE task: due now, or later; the frontier has an order for each
 
 
 class ProjectStatus(StrEnum):

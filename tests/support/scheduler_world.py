@@ -343,7 +343,7 @@ class World:
             if (session := self.core.sessions.get(sender)) is None:
                 continue
             assert outcome.attempt <= self.attempts[outcome.ref, outcome.run]  # it has a proof
-            self.core.heard(session, self.now)
+            self.core.slaves.heard(session, self.now)
             self.core.arrived(outcome.ref, outcome.run, outcome.answer, outcome.fetch_s, self.now)
             self.writer.append(lambda sender=sender, outcome=outcome: self._commit(sender, outcome))
 
@@ -420,7 +420,7 @@ class World:
                     self.send(session.route, "welcome")
                 case Challenge(session):
                     if not self.send(session.route, "ping"):
-                        self.perform(self.core.route_is_gone(session.id, self.now))
+                        self.perform(self.core.slaves.route_is_gone(session.id, self.now))
                 case RefuseClone(route, session_id):
                     self.send(route, "newsession", session_id)
                 case AskHello(route):
@@ -448,7 +448,7 @@ class World:
                 self.starts.setdefault(task.ref.project, []).append(start)
         assert len(session.leases) - session.arrived <= session.window
         if not self.send(session.route, "grants", batch):
-            self.core.give_back(session.id, [x.number for x in batch], bar=False)
+            self.core.slaves.give_back(session.id, [x.number for x in batch], bar=False)
             session.is_silent = True
 
     def _on_word(self, route: bytes, what: str, *said: Any) -> None:
@@ -459,20 +459,20 @@ class World:
             self.send(route, "unknown")
         elif what == "beat":
             *state, condition, unfinished = said
-            self.perform(self.core.beat(*state, self.now, condition, unfinished))
+            self.perform(self.core.slaves.beat(*state, self.now, condition, unfinished))
         elif what == "give_back":
             session_id, numbers, bar, error = said
-            self.core.give_back(session_id, numbers, bar=bar, error=error)
+            self.core.slaves.give_back(session_id, numbers, bar=bar, error=error)
         elif what == "took":
-            self.perform(self.core.took(*said))
+            self.perform(self.core.slaves.took(*said))
         else:
-            self.perform(self.core.leave(said[0]))
+            self.perform(self.core.slaves.leave(said[0]))
 
     # --- the database: each call does its work and returns what the loop does when it hears of it
 
     def _add_session(self, greeting: Greeting, held: list[HeldLease]) -> Callable[[], None]:
         self.persisted.add(greeting.session)
-        return lambda: self.perform(self.core.hello(greeting, held, True, self.now))
+        return lambda: self.perform(self.core.slaves.hello(greeting, held, True, self.now))
 
     def _drop_session(self, session_id: bytes) -> Callable[[], None]:
         self.persisted.discard(session_id)
@@ -647,7 +647,7 @@ class World:
         now = {id for id, at in agenda._at.items() if at <= self.now + 1e-6}  # sums of seconds are rounded
         for id, state in self.core.projects.items():
             if state.is_active and id not in agenda._awake | agenda._touched | now and not state.is_limited:
-                assert self.core._choice.next(state, self.now, self.now_ms) is None, id
+                assert self.core._granting.choice.next(state, self.now, self.now_ms) is None, id
 
     def _assert_nothing_is_forgotten(self) -> None:
         for row in self.waiting:
@@ -703,7 +703,7 @@ def _assert_hosts(core: Core, leases: Iterable[Any]) -> None:
 
 def _assert_turns(core: Core) -> None:
     """Whoever has room stands in the row, or will before the next is looked for."""
-    row = {id(entry) for entry in core._turns._heap}
+    row = {id(entry) for entry in core._granting.turns._heap}
     for session in core.sessions.values():
         assert session.room <= 0 or session in core.leases.changed or id(session.turn) in row
 

@@ -5,8 +5,9 @@ from typing import Literal, NamedTuple
 
 from zspider.scheduler.host_queues import Stretch
 from zspider.scheduler.leases import Lease, Session
+from zspider.scheduler.order import Position
 from zspider.scheduler.pause import Phase
-from zspider.task import Ref
+from zspider.task import Kind, Ref
 
 
 class Give(NamedTuple):
@@ -53,8 +54,8 @@ class Refill(NamedTuple):
     """Read waiting tasks behind a position from the database and call `Core.refilled` with them."""
 
     project: int
-    kind: Literal["ready", "delayed"]
-    after: tuple[int, int] | None
+    kind: Kind
+    after: Position | None
 
 
 class Sweep(NamedTuple):

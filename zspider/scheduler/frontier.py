@@ -12,14 +12,13 @@ from zspider.scheduler.host_queues import HostQueues, Stretch
 from zspider.scheduler.order import (
     BEGIN,
     END,
-    Kind,
     Position,
     TaskHeap,
     delayed_position,
     position_of,
     ready_position,
 )
-from zspider.task import Ref, Task
+from zspider.task import Kind, Ref, Task
 
 
 class Window:

@@ -9,8 +9,8 @@ from itertools import islice
 from typing import NamedTuple
 
 from zspider.hosts import host_hash, host_of
-from zspider.scheduler.order import BEGIN, Kind, Position, TaskHeap, position_of, ready_position
-from zspider.task import Ref, Task
+from zspider.scheduler.order import BEGIN, Position, TaskHeap, position_of, ready_position
+from zspider.task import Kind, Ref, Task
 
 QUEUE_MIN = 16  # tasks that a host may have set aside, while few hosts have
 HOSTS_PER_STRETCH = 1000  # as many numbers go into one query

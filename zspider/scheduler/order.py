@@ -3,11 +3,9 @@
 from collections.abc import Callable
 from heapq import heappop, heappush
 from itertools import count
-from typing import Literal
 
-from zspider.task import Ref, Task
+from zspider.task import Kind, Ref, Task
 
-Kind = Literal["ready", "delayed"]
 Position = tuple[int, int]  # sorts tasks: (-priority, seq) when ready, (due_ms, seq) when delayed
 BEGIN: Position = (-(1 << 62), -1)  # before every task
 END: Position = (1 << 62, 0)  # behind every task

@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 from zspider.delivery import ATTEMPTS_MAX
+from zspider.scheduler.actions import Action, Finish, Refill, Sweep
 from zspider.scheduler.bucket import TokenBucket
 from zspider.scheduler.frontier import Frontier
 from zspider.scheduler.internal import cron_task, info_run, info_task
@@ -82,6 +83,22 @@ class ProjectState:
         info = self.project.info
         wants = info is not None and info.has_on_finished and not info.error
         return wants and self.is_active and is_finished(self.project.counts)
+
+    def storage_requests(self) -> list[Action]:
+        """Return what the database is to be asked: to submit on_finished, or for more waiting tasks; each once."""
+        actions: list[Action] = []
+        if self.is_finishing and not self.is_finish_asked:
+            self.is_finish_asked = True
+            actions.append(Finish(self.project.id))
+        if not self.has_script:
+            return actions
+        for kind, window in self.frontier.wants():
+            window.is_refilling = True
+            beyond = self.frontier.stretch_beyond() if kind == "ready" else None
+            actions.append(Sweep(self.project.id, beyond) if beyond else Refill(self.project.id, kind, window.after))
+        if (stretch := self.frontier.stretch()) is not None:
+            actions.append(Sweep(self.project.id, stretch))
+        return actions
 
     def internal_tasks(self, now_ms: int) -> list[Task]:
         """The tasks of our own that are due now; the caller grants each that is not leased."""

@@ -1,14 +1,14 @@
 """Looks along the frontier for the tasks of some hosts, or of all others, without reading the rows between them."""
 
 from collections.abc import Collection, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
 from zspider.storage.database import Transaction
 from zspider.storage.schema import tasks
 from zspider.storage.tasks import TaskTable
-from zspider.task import Status, Task
+from zspider.task import Kind, Status, Task
 
 Position = tuple[int, int]  # (rank, seq) among the ready, (due_ms, seq) among the delayed
 _SEQ_MAX = 1 << 62
@@ -75,7 +75,7 @@ class Sieve:
         self,
         tx: Transaction,
         project: int,
-        kind: Literal["ready", "delayed"],
+        kind: Kind,
         after: Position | None,
         until: Position,
         hosts: Collection[int],

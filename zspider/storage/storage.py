@@ -2,7 +2,6 @@
 
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Literal
 
 from zspider.activity import WindowSlot
 from zspider.decisions import Rules
@@ -25,7 +24,7 @@ from zspider.storage.sift import Sieve, Sifted
 from zspider.storage.tasks import TaskTable, Waiting
 from zspider.storage.walk import Cursor, Selection
 from zspider.storage.windows import WindowTable
-from zspider.task import Project, ProjectStatus, Ref, ScriptInfo, Task
+from zspider.task import Kind, Project, ProjectStatus, Ref, ScriptInfo, Task
 
 SEQ_SLACK = 3600 * 1000 * 1_000_000  # an hour of `seq`: far more than a master uses between two renewals
 KEPT_ROWS = 20_000  # as many as two frontier windows; some 10 MB
@@ -149,7 +148,7 @@ class Storage:
     def sift(
         self,
         project: int,
-        kind: Literal["ready", "delayed"],
+        kind: Kind,
         after: tuple[int, int] | None,
         until: tuple[int, int],
         hosts: Collection[int],

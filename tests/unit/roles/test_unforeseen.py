@@ -84,7 +84,7 @@ def desk(hub, tmp_path):
     desk = opened(tmp_path, writer=WaitingWriter())
     desk._hub = desk.reception._hub = hub
     greeting = Greeting(SESSION, PEER.route, frozenset({"fetcher"}), "host", 10, 0)
-    desk._perform(desk.core.hello(greeting, [], True, 0.0))
+    desk._perform(desk.core.slaves.hello(greeting, [], True, 0.0))
     desk.reception.stats[SESSION] = SlaveStats(user=PEER.user)
     assert desk.reception.is_known(PEER, SESSION)
     hub.sent.clear()
@@ -95,7 +95,7 @@ def test_a_message_that_leads_to_something_unforeseen_ends_its_session_only(desk
     def break_down(*_, **__):
         raise KeyError("nobody foresaw this")
 
-    monkeypatch.setattr(desk.core, "beat", break_down)
+    monkeypatch.setattr(desk.core.slaves, "beat", break_down)
     desk.handle(PEER, m.Beat(SESSION, 1, 0, [], [], 10))
     assert SESSION not in desk.core.sessions
     assert hub.sent == [m.Unknown(1)]  # it says Hello, and what it holds

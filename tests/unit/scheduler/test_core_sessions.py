@@ -137,9 +137,9 @@ def test_the_pages_of_a_hello_count_together_and_those_of_another_connection_do_
     slave.route = world.connect()
     slave.hello()
     _, greeting, held = world.to_master[slave.route].pop()
-    assert world.core.hello(greeting._replace(route=b"old"), held, False, world.now) == []
-    assert world.core.hello(greeting, held[:1], False, world.now) == []
-    world.perform(world.core.hello(greeting, held[1:], True, world.now))
+    assert world.core.slaves.hello(greeting._replace(route=b"old"), held, False, world.now) == []
+    assert world.core.slaves.hello(greeting, held[:1], False, world.now) == []
+    world.perform(world.core.slaves.hello(greeting, held[1:], True, world.now))
     assert sorted(x.number for x in world.core.leases) == [1, 2]
 
 
@@ -147,12 +147,12 @@ def test_a_hello_that_never_ends_is_forgotten(world):
     stranger = Slave(world, 5)
     stranger.hello()
     _, greeting, held = world.to_master[stranger.route].pop()
-    world.core.hello(greeting, held, False, world.now)
+    world.core.slaves.hello(greeting, held, False, world.now)
     world.advance(15.0)
     world.step()
     world.advance(16.0)
     world.step()
-    assert not world.core._members._pages
+    assert not world.core.slaves._members._pages
 
 
 def test_a_restarted_master_waits_for_its_slaves_and_gives_no_adopted_lease_twice(world):
@@ -278,5 +278,5 @@ def test_a_leave_before_hello_ends_the_waiting_for_that_slave(world):
     world.settle(slave)
     world.restart_master()
     assert world.core.is_adopting(world.now)
-    world.core.leave(slave.session)
+    world.core.slaves.leave(slave.session)
     assert not world.core.is_adopting(world.now)

@@ -187,7 +187,7 @@ class Desk:
             self._seldom.error("internal_error", where=f"a slave's {kind}", peer=peer.address, exc_info=exc)
             session = self.core.sessions.get(getattr(message, "session", b""))
             if session is not None and self.reception.is_known(peer, session.id):
-                self._perform(self.core.leave(session.id))
+                self._perform(self.core.slaves.leave(session.id))
                 self._hub.send(session.route, m.Unknown(self.epoch))
 
     def _act(self, peer: Peer, message: m.AnyMessage) -> None:
@@ -217,11 +217,11 @@ class Desk:
                 named = [*message.held, *message.outbox]
                 how = Condition(message.complaint, message.delivers)
                 self._perform(
-                    core.beat(session, peer.route, message.seen, named, message.window, now, how, message.held)
+                    core.slaves.beat(session, peer.route, message.seen, named, message.window, now, how, message.held)
                 )
                 self.reception.note(message, now)
             case m.GiveBack():
-                core.give_back(session, message.numbers, bar=message.reason == "script", error=message.error)
+                core.slaves.give_back(session, message.numbers, bar=message.reason == "script", error=message.error)
             case m.NeedScript():
                 self._send_script(peer.route, message.script)
             case m.NeedProject():
@@ -229,9 +229,9 @@ class Desk:
             case m.Took():
                 if self._keys.is_proven(message):
                     ref = Ref(message.project, task_key(message.taskid))
-                    self._perform(core.took(session, ref, message.run))
+                    self._perform(core.slaves.took(session, ref, message.run))
             case m.Leave():
-                self._perform(core.leave(session))
+                self._perform(core.slaves.leave(session))
                 self._hub.send(peer.route, m.Unknown(self.epoch))
 
     def _send_script(self, route: bytes, script: bytes) -> None:
@@ -256,7 +256,7 @@ class Desk:
         if not self.reception.is_known(peer, message.session):
             return
         session = self.core.sessions[message.session]
-        self.core.heard(session, now)
+        self.core.slaves.heard(session, now)
         session.outcomes = max(session.outcomes, message.serial)
         deliveries, refused = [], []
         for item in message.items:
@@ -394,7 +394,7 @@ class Desk:
                     self.reception.gone(session)
                 case a.Challenge(session):
                     if not self._hub.send(session.route, m.MasterBeat(self.epoch)):
-                        self._perform(self.core.route_is_gone(session.id, self._clock.monotonic()))
+                        self._perform(self.core.slaves.route_is_gone(session.id, self._clock.monotonic()))
                 case a.AskHello(route):
                     self._hub.send(route, m.Unknown(self.epoch))
                 case a.RefuseClone(route, session_id):

@@ -43,7 +43,7 @@ class Granting:
 
     def _send(self, session: Session, batch: list[Grant]) -> None:
         if not self._hub.send(session.route, m.Grants(self._epoch, batch)):
-            self._core.give_back(session.id, [grant.number for grant in batch], bar=False)
+            self._core.slaves.give_back(session.id, [grant.number for grant in batch], bar=False)
             session.is_silent = True  # until it is heard again
 
     def _grant(self, lease: Lease, start_ms: int, project: Project) -> Grant:

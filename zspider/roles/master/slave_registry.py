@@ -109,7 +109,7 @@ class Reception:
             stats = self.stats.get(session.id)
             if stats is not None and stats.user and self._keys.role_of(stats.user) is None:
                 self._hub.send(session.route, m.Refused("token", NOT_VALID))
-                self._perform(self._core.leave(session.id))
+                self._perform(self._core.slaves.leave(session.id))
 
     def welcome(self, session: Session) -> None:
         """The core has taken it in."""
@@ -163,7 +163,7 @@ class Reception:
 
     def _greet(self, peer: Peer, hello: m.Hello, held: list[HeldLease]) -> None:
         greeting = Greeting(hello.session, peer.route, frozenset(hello.roles), hello.host, hello.window, hello.seen)
-        self._perform(self._core.hello(greeting, held, hello.pages_left == 0, self._clock.monotonic()))
+        self._perform(self._core.slaves.hello(greeting, held, hello.pages_left == 0, self._clock.monotonic()))
 
     def _keep_if_back(self, session_id: bytes) -> None:
         """Its Hello was on the way while it was forgotten: remember it again."""

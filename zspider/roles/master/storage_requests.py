@@ -1,7 +1,6 @@
 """What the core asks of the database, and hands on what comes back: more tasks, lost deliveries, on_finished."""
 
 from collections.abc import Callable, Sequence
-from typing import Literal
 
 import structlog
 
@@ -11,7 +10,7 @@ from zspider.scheduler.core import Core
 from zspider.scheduler.host_queues import Stretch
 from zspider.scheduler.internal import entry_follow
 from zspider.storage import Committed
-from zspider.task import ON_FINISHED, Ref, Task
+from zspider.task import ON_FINISHED, Kind, Ref, Task
 
 log = structlog.get_logger(__name__)
 REFILL_ROWS = 2000
@@ -31,7 +30,7 @@ class Questions:
         self._refill_rows = min(REFILL_ROWS, window)
         self._committed = committed
 
-    def refill(self, project: int, kind: Literal["ready", "delayed"], after: tuple[int, int] | None) -> None:
+    def refill(self, project: int, kind: Kind, after: tuple[int, int] | None) -> None:
         """More tasks behind a position of one of the two orders."""
         limit = self._refill_rows
 
