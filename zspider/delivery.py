@@ -15,6 +15,7 @@ BODY_BYTES_MAX = 4 * 1024 * 1024  # a task's packed schedule, fetch and process 
 SCHEDULE_BYTES_MAX = 64 * 1024  # of one that a callback changed
 RESULT_BYTES_MAX = 4 * 1024 * 1024  # half of MariaDB's default max_allowed_packet, with room for escaping
 TRACK_BYTES_MAX = 1024 * 1024
+REASON_CHARS_MAX = 2000  # of one line that says why a task failed
 FOLLOWS_MAX = 20_000  # of one Outcome; what is more travels as PARTs
 RESULTS_MAX = 20_000
 MESSAGES_MAX = 20_000  # of one Outcome
@@ -111,7 +112,7 @@ class Outcome(Struct, frozen=True, array_like=True):
     results: Annotated[list[Annotated[bytes, Meta(max_length=RESULT_BYTES_MAX)]], Meta(max_length=RESULTS_MAX)] = []
     # msgpack of docs/pyspider-behaviour.md 3.5 `track`
     track: Annotated[bytes, Meta(max_length=TRACK_BYTES_MAX)] | None = None
-    reason: Annotated[str, Meta(max_length=2000)] = ""  # why it failed, one line
+    reason: Annotated[str, Meta(max_length=REASON_CHARS_MAX)] = ""  # why it failed, one line
     fetch_ms: Count = 0
     process_ms: Count = 0
     info: Annotated[bytes, Meta(max_length=256 * 1024)] | None = None  # GET_INFO only: msgpack of ScriptInfo

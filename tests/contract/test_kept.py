@@ -5,8 +5,8 @@ from hypothesis import strategies as st
 from tests.support.storage import Crawl, follow, outcome
 from zspider.delivery import ATTEMPTS_MAX, End
 from zspider.storage.kept import KeptRows
+from zspider.storage.rows import TaskRow
 from zspider.storage.storage import Storage
-from zspider.storage.tasks import TaskRow
 from zspider.task import Ref, Status, Task, task_key
 
 NAMES = "abcde"

@@ -4,7 +4,7 @@ from tests.support.storage import Crawl, follow, outcome
 from zspider.delivery import End, Follow, Outcome
 from zspider.scheduler.rules import SchedulerRules
 from zspider.storage import Change, Cutoffs, Place, Selection
-from zspider.storage.counters import FIRST_RUN
+from zspider.storage.counter_names import FIRST_RUN
 from zspider.task import CRONJOB, Status
 
 LONG_URL = "http://example.org/" + "é" * 8000  # the database refuses it

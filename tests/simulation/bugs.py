@@ -12,7 +12,7 @@ from zspider.roles.slave.daemon import Slave
 from zspider.scheduler.leases import LeaseTable
 from zspider.scheduler.membership import Membership
 from zspider.script.known import Known
-from zspider.storage.accept import Batch, refs_of
+from zspider.storage.batch import Batch, refs_of
 from zspider.storage.commit import Writer
 from zspider.storage.ownership import Fence
 from zspider.storage.report import Committed

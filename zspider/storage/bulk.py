@@ -5,15 +5,17 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from zspider.errors import StorageError
-from zspider.storage.accept import Batch
-from zspider.storage.counters import RESULTS, CounterTable
+from zspider.storage.batch import Batch
+from zspider.storage.counter_names import RESULTS
+from zspider.storage.counters import CounterTable
 from zspider.storage.database import Database, Transaction
 from zspider.storage.forget import Forgetting
 from zspider.storage.kept import KeptRows
 from zspider.storage.ownership import Fence
 from zspider.storage.report import Committed
 from zspider.storage.results import ResultTable
-from zspider.storage.tasks import TaskRow, TaskTable
+from zspider.storage.rows import TaskRow
+from zspider.storage.tasks import TaskTable
 from zspider.storage.walk import Cursor, Selection, Walk
 from zspider.task import Ref, Status, task_key
 

@@ -7,8 +7,9 @@ import structlog
 
 from zspider.decisions import Accept, Rules
 from zspider.delivery import End, Follow, Outcome
-from zspider.storage.accept import ArrivalNumbers, Batch, cron_projects, refs_of, storable
-from zspider.storage.counters import CRON_TICK, GAUGES, RESULTS, CounterTable
+from zspider.storage.batch import ArrivalNumbers, Batch, cron_projects, refs_of, storable
+from zspider.storage.counter_names import CRON_TICK, GAUGES, RESULTS
+from zspider.storage.counters import CounterTable
 from zspider.storage.database import Database, Transaction
 from zspider.storage.engine import BadDatum
 from zspider.storage.kept import KeptRows
@@ -17,7 +18,8 @@ from zspider.storage.ownership import Fence
 from zspider.storage.projects import ProjectTable
 from zspider.storage.report import Committed
 from zspider.storage.results import ResultTable
-from zspider.storage.tasks import TaskRow, TaskTable
+from zspider.storage.rows import TaskRow
+from zspider.storage.tasks import TaskTable
 from zspider.storage.windows import WindowTable
 from zspider.task import Ref, Status
 

@@ -2,7 +2,8 @@
 
 from collections.abc import MutableMapping, Sequence
 
-from zspider.storage.counters import FIRST_RUN, CounterTable
+from zspider.storage.counter_names import FIRST_RUN
+from zspider.storage.counters import CounterTable
 from zspider.storage.database import Transaction
 from zspider.storage.known import KnownKeys
 from zspider.storage.report import Committed

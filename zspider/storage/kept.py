@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from itertools import islice
 
-from zspider.storage.tasks import TaskRow
+from zspider.storage.rows import TaskRow
 from zspider.task import Ref, Status
 
 

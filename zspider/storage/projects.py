@@ -8,7 +8,8 @@ import msgspec
 import sqlalchemy as sa
 
 from zspider.errors import ConfigError, StorageError
-from zspider.storage.counters import ALL, ALL_BUT_RESULTS, FIRST_RUN, GAUGES, REMOVING, RESULTS, CounterTable
+from zspider.storage.counter_names import ALL, ALL_BUT_RESULTS, FIRST_RUN, GAUGES, REMOVING, RESULTS
+from zspider.storage.counters import CounterTable
 from zspider.storage.database import Transaction
 from zspider.storage.engine import Engine
 from zspider.storage.results import ResultTable

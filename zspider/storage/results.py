@@ -7,24 +7,13 @@ import sqlalchemy as sa
 
 from zspider.storage.database import Transaction
 from zspider.storage.engine import Engine
+from zspider.storage.rows import ResultRow
 from zspider.storage.schema import results
 from zspider.task import Ref
 
 KEYS_PER_QUERY = 500
 FIRST_STEP = 16  # rows read before their size is known: one may be 4 MiB
 PAGE_BYTES = 8 * 1024 * 1024  # no further rows are read once a page is this large
-
-
-class ResultRow(NamedTuple):
-    """One result, in the order of the table's columns."""
-
-    project: int
-    key: bytes
-    item: int
-    taskid: bytes
-    url: bytes
-    result: str
-    updated_ms: int
 
 
 class StoredResult(NamedTuple):

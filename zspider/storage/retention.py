@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from zspider.storage.counters import GAUGES, RESULTS, CounterTable
+from zspider.storage.counter_names import GAUGES, RESULTS
+from zspider.storage.counters import CounterTable
 from zspider.storage.database import Database, Transaction
 from zspider.storage.forget import Forgetting
 from zspider.storage.ownership import Fence

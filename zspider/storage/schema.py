@@ -26,6 +26,7 @@ from sqlalchemy.engine.interfaces import Dialect
 from sqlalchemy.types import TypeEngine
 
 from zspider.activity import ACTIVITY
+from zspider.delivery import REASON_CHARS_MAX
 from zspider.task import TASKID_CHARS_MAX, URL_BYTES_MAX
 
 MYSQL_OPTIONS: dict[str, Any] = {
@@ -35,7 +36,6 @@ MYSQL_OPTIONS: dict[str, Any] = {
     "mysql_row_format": "DYNAMIC",
 }
 NAME_CHARS_MAX = 64  # of a project
-REASON_CHARS_MAX = 2000  # as task.Outcome.reason
 KEY_BYTES = 16
 
 

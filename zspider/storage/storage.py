@@ -7,10 +7,11 @@ from zspider.activity import WindowSlot
 from zspider.decisions import Rules
 from zspider.delivery import Follow, Outcome
 from zspider.errors import StorageError
-from zspider.storage.accept import ArrivalNumbers
+from zspider.storage.batch import ArrivalNumbers
 from zspider.storage.bulk import Bulk, Change, Step
 from zspider.storage.commit import Writer
-from zspider.storage.counters import FIRST_RUN, REMOVING, RESULTS, CounterTable
+from zspider.storage.counter_names import FIRST_RUN, REMOVING, RESULTS
+from zspider.storage.counters import CounterTable
 from zspider.storage.database import Database, Transaction
 from zspider.storage.forget import Forgetting
 from zspider.storage.kept import KeptRows
@@ -20,8 +21,9 @@ from zspider.storage.projects import ProjectTable, Removal, SessionTable
 from zspider.storage.report import Committed, Ownership
 from zspider.storage.results import ResultTable
 from zspider.storage.retention import Cutoffs, Place, Sweep, Swept
+from zspider.storage.rows import Waiting
 from zspider.storage.sift import Sieve, Sifted
-from zspider.storage.tasks import TaskTable, Waiting
+from zspider.storage.tasks import TaskTable
 from zspider.storage.walk import Cursor, Selection
 from zspider.storage.windows import WindowTable
 from zspider.task import Kind, Project, ProjectStatus, Ref, ScriptInfo, Task

@@ -11,8 +11,9 @@ from msgspec import Meta, Struct
 
 from zspider.storage.database import Transaction
 from zspider.storage.engine import Engine
+from zspider.storage.rows import TaskRow
 from zspider.storage.schema import KEY_BYTES, tasks
-from zspider.storage.tasks import TaskRow, TaskTable
+from zspider.storage.tasks import TaskTable
 from zspider.task import URL_BYTES_MAX, Ref, Status
 
 _FIRST = -(1 << 40)  # before every rank and every due_ms

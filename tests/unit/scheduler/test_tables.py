@@ -11,9 +11,9 @@ from zspider.scheduler.internal import entry_follow
 from zspider.scheduler.pause import AutoPause, Pausing, Phase
 from zspider.scheduler.rules import SchedulerRules
 from zspider.scheduler.states import Verb, is_to_be_deleted, status_after
-from zspider.storage.accept import ArrivalNumbers, Batch
+from zspider.storage.batch import ArrivalNumbers, Batch
 from zspider.storage.known import KnownKeys
-from zspider.storage.tasks import TaskRow
+from zspider.storage.rows import TaskRow
 from zspider.task import (
     CRONJOB,
     GET_INFO,

@@ -8,7 +8,7 @@ from zspider.broker.keys import MasterKeys, proof
 from zspider.delivery import Grant
 from zspider.scheduler.core import Core
 from zspider.scheduler.leases import Lease, Session
-from zspider.storage.counters import FIRST_RUN
+from zspider.storage.counter_names import FIRST_RUN
 from zspider.task import Project, ScriptInfo
 
 GRANT_BYTES = 192 * 1024  # of one Grants message

@@ -13,7 +13,7 @@ from zspider.scheduler.projects import CronRun
 from zspider.scheduler.states import is_locked
 from zspider.scheduler.why import Wait
 from zspider.storage import StoredResult, TaskDetail
-from zspider.storage.counters import ALL_BUT_RESULTS, GAUGES, REMOVING, RESULTS
+from zspider.storage.counter_names import ALL_BUT_RESULTS, GAUGES, REMOVING, RESULTS
 from zspider.task import Project
 
 TASK_COLUMNS = ("taskid", "url", "priority", "retried", "due_ms", "lastcrawl_ms", "reason")

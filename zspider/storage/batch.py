@@ -1,4 +1,4 @@
-"""What a batch of outcomes does to the tasks it touches, decided in memory: no SQL here.
+"""What a batch of outcomes does to the tasks it touches, decided in memory: it knows no database.
 
 A Batch is told the rows as the database has them, changes its copies in the order of the batch, and holds
 at the end what is to be written and what the master is to be told.
@@ -11,14 +11,12 @@ from msgspec.structs import replace
 
 from zspider.activity import FETCH_MS, FETCHED, PROCESS_MS, PROCESSED, SINCE_FINISHED
 from zspider.decisions import Accept, Finish, Rules
-from zspider.delivery import ATTEMPTS_MAX, End, Follow, Message, NewSchedule, Outcome
+from zspider.delivery import ATTEMPTS_MAX, REASON_CHARS_MAX, End, Follow, Message, NewSchedule, Outcome
 from zspider.hosts import host_of
-from zspider.storage.counters import CRON_FAILED, CRON_RUNS, CRON_TICK, DROPPED, ENDS, GAUGES, LATE, MESSAGES, NEW
+from zspider.storage.counter_names import CRON_FAILED, CRON_RUNS, CRON_TICK, DROPPED, ENDS, GAUGES, LATE, MESSAGES, NEW
 from zspider.storage.known import KnownKeys, packed
 from zspider.storage.report import Committed, Ended
-from zspider.storage.results import ResultRow
-from zspider.storage.schema import REASON_CHARS_MAX
-from zspider.storage.tasks import TaskRow
+from zspider.storage.rows import ResultRow, TaskRow
 from zspider.task import CRONJOB, INTERNAL, ON_FINISHED, Ref, Status, Stored, message_taskid, task_key, usual_taskid
 
 SEQ_PER_MS = 1_000_000
