@@ -30,6 +30,7 @@ COLUMNS = {
     "url": "URL",
     "reason": "REASON",
 }
+STORY_COLUMNS = {"at": "AT", "event": "EVENT", "session": "SLAVE", "attempt": "ATTEMPT", "detail": "DETAIL"}
 LIMIT = 50
 PAGE = 500
 RETRY = Verb("tasks.retry", "failed task", "retried", waits=True)
@@ -138,7 +139,11 @@ def show(project: str, taskid: str, target: Target, as_json: bool) -> None:
     if as_json:
         print_json(row)
     else:
+        story = row.pop("story", [])
         print_fields({key: moment(value) if key.endswith("_ms") and value else value for key, value in row.items()})
+        if story:
+            click.echo()
+            print_table([{**step, "at": moment(step["at_ms"])} for step in story], STORY_COLUMNS)
 
 
 tasks.add_command(add)

@@ -20,6 +20,7 @@ from zspider.scheduler.order import Position
 from zspider.scheduler.pause import NEVER, Pausing, Phase
 from zspider.scheduler.projects import CronRun, ProjectState
 from zspider.scheduler.slaves import Slaves
+from zspider.scheduler.story import VOID, WAITS, Story, end_of
 from zspider.settings import PolitenessSettings
 from zspider.task import Kind, Project, ProjectStatus, Ref, Task
 
@@ -48,11 +49,19 @@ class Core:
         self.hosts = HostLimits(politeness or NO_LIMITS)
         self.leases = LeaseTable(self.hosts)
         self.projects: dict[int, ProjectState] = {}
+        self.story = Story()
         self._agenda = Agenda()
         self.slaves = Slaves(
-            timing, expected, now, leases=self.leases, hosts=self.hosts, projects=self.projects, agenda=self._agenda
+            timing,
+            expected,
+            now,
+            leases=self.leases,
+            hosts=self.hosts,
+            projects=self.projects,
+            agenda=self._agenda,
+            story=self.story,
         )
-        self._granting = Granting(self.projects, self.slaves, self.leases, self.hosts, self._agenda)
+        self._granting = Granting(self.projects, self.slaves, self.leases, self.hosts, self._agenda, self.story)
         self._window = window
         self._has_cron = has_cron
         self._pausing = pausing
@@ -124,6 +133,7 @@ class Core:
         what says nothing about the project's pages. error: why it failed.
         """
         self._agenda.touch(ref.project)
+        self.story.note(end_of(is_success, is_late=is_late), ref, by, 0, error)
         if not is_late and (state := self.projects.get(ref.project)) is not None:
             state.frontier.take(ref)
             if is_success is not None:
@@ -148,6 +158,7 @@ class Core:
                 state.frontier.take(ref)
             if (lease := self.leases.get(ref)) is not None:
                 actions += self.slaves.release([lease])
+            self.story.note(VOID, ref)
         return actions
 
     def entered(self, tasks: Iterable[Task]) -> None:
@@ -156,6 +167,7 @@ class Core:
             state = self.projects.get(task.ref.project)
             if state is not None and not self.leases.is_leased(task):
                 state.frontier.offer(task)
+                self.story.note(WAITS, task.ref)
                 self._agenda.touch(task.ref.project)
 
     def refilled(
@@ -193,6 +205,7 @@ class Core:
 
     def step(self, now: float, now_ms: int) -> list[Action]:
         """Let time pass, then grant what can be granted."""
+        self.story.date(now_ms)
         actions = self.slaves.step(now)
         if self.is_adopting(now):
             return actions

@@ -10,6 +10,7 @@ from zspider.scheduler.hosts import HostLimits
 from zspider.scheduler.leases import Lease, LeaseTable, Session
 from zspider.scheduler.projects import ProjectState
 from zspider.scheduler.slaves import Slaves
+from zspider.scheduler.story import GRANTED, Story
 from zspider.scheduler.turns import Turns
 
 GRANTS_PER_TURN = 500  # then the sockets are looked at again
@@ -25,6 +26,7 @@ class Granting:
         leases: LeaseTable,
         hosts: HostLimits,
         agenda: Agenda,
+        story: Story,
     ) -> None:
         """All of these are the core's, and shared with it."""
         self.is_cut_short = False  # the last step had more to grant
@@ -34,6 +36,7 @@ class Granting:
         self._slaves = slaves
         self._leases = leases
         self._agenda = agenda
+        self._story = story
         self._grants = 0  # counts; the order in which projects had their turns
 
     def step(self, now: float, now_ms: int) -> list[Action]:
@@ -62,6 +65,7 @@ class Granting:
                 actions += self._slaves.release([wanted.older])
             start_ms = self.choice.take(state, wanted, now)
             lease = self._leases.add(wanted.task, session, now, wanted.host, now + start_ms / 1000)
+            self._story.note(GRANTED, wanted.task.ref, session.id, lease.attempt)
             self.turns.served(session)
             given.setdefault(session.id, (session, []))[1].append((lease, start_ms))
             self._grants += 1

@@ -22,6 +22,7 @@ from zspider.scheduler.hosts import HostLimits
 from zspider.scheduler.leases import Lease, LeaseTable, Session
 from zspider.scheduler.membership import WELL, Arrival, Condition, Greeting, HeldLease, Membership, Timing
 from zspider.scheduler.projects import ProjectState
+from zspider.scheduler.story import ADOPTED, EXPIRED, GIVEN_BACK, LEFT, MISSED, TAKEN, Story
 from zspider.task import Ref, Task, task_key
 
 EXPIRE_TURN_S = 0.1  # how often silent slaves are looked for
@@ -40,6 +41,7 @@ class Slaves:
         hosts: HostLimits,
         projects: Mapping[int, ProjectState],
         agenda: Agenda,
+        story: Story,
     ) -> None:
         """expected: sessions of before a restart, which may come back. The rest is the core's, and shared with it."""
         self.lost_leases = 0  # grants that did not reach their slaves
@@ -50,6 +52,7 @@ class Slaves:
         self._hosts = hosts
         self._projects = projects
         self._agenda = agenda
+        self._story = story
 
     @property
     def sessions(self) -> dict[bytes, Session]:
@@ -118,7 +121,7 @@ class Slaves:
             return []
         for lease in list(session.leases.values()):
             if not lease.has_arrived:
-                self._put_back(lease)
+                self._put_back(lease, LEFT)
         return [Gone(session), *self._resend_taken(session_id)]
 
     def give_back(self, session_id: bytes, numbers: Iterable[int], *, bar: bool, error: str = "") -> None:
@@ -133,7 +136,7 @@ class Slaves:
                 session.barred.add((project, state.project.script))
                 state.load_error = error or state.load_error
             self._refund(lease)
-            self._put_back(lease)
+            self._put_back(lease, GIVEN_BACK, error)
 
     def took(self, session_id: bytes, ref: Ref, run: int) -> list[Action]:
         """A processing slave has a relayed page: its fetcher need not send it again."""
@@ -141,6 +144,7 @@ class Slaves:
         if lease is None or lease.task.run != run:
             return []
         self._leases.take(lease, session_id)
+        self._story.note(TAKEN, ref, session_id, lease.attempt)
         return [Tell("taken", lease.session, [lease.number])]
 
     def release(self, leases: Sequence[Lease]) -> list[Action]:
@@ -196,6 +200,7 @@ class Slaves:
         task = waiting or Task(ref, held.taskid, url="", body=b"", run=held.run, attempt=held.attempt - 1)
         is_known = waiting is not None
         self._leases.adopt(task, session, held.number, held.attempt, now, is_known=is_known, host=held.host)
+        self._story.note(ADOPTED, ref, session.id, held.attempt)
         return actions
 
     def _expire(self, now: float) -> list[Action]:
@@ -213,7 +218,7 @@ class Slaves:
         lost = [lease for lease in session.leases.values() if not lease.has_arrived]
         charged = [(lease.task.ref, lease.task.run, lease.attempt) for lease in lost if has_row(lease.task)]
         for lease in lost:
-            self._put_back(lease, is_charged=True)
+            self._put_back(lease, EXPIRED, is_charged=True)
         session.has_lapsed |= bool(lost)
         return [*([Charge(charged)] if charged else []), *self._resend_taken(session.id)]
 
@@ -229,11 +234,12 @@ class Slaves:
         """These grants did not reach their slave."""
         for lease in leases:
             self.lost_leases += 1
-            self._put_back(lease)
+            self._put_back(lease, MISSED)
 
-    def _put_back(self, lease: Lease, *, is_charged: bool = False) -> None:
+    def _put_back(self, lease: Lease, event: str, detail: str = "", *, is_charged: bool = False) -> None:
         """End a lease whose task waits again: now, or, if it is charged, once that is written and it enters."""
         self._leases.end(lease)
+        self._story.note(event, lease.task.ref, lease.session.id, lease.attempt, detail)
         self._agenda.touch(lease.task.ref.project)
         task, state = lease.task, self._projects.get(lease.task.ref.project)
         if state is None:

@@ -94,8 +94,11 @@ class Desk:
     def step(self, now: float) -> None:
         """Let time pass in the core, and grant; nothing is granted while the database is behind."""
         self.reception.expel_revoked()
-        if not self.is_full:
-            self._perform(self.core.step(now, self._clock.wall_ms()))
+        now_ms = self._clock.wall_ms()
+        if self.is_full:
+            self.core.story.date(now_ms)
+        else:
+            self._perform(self.core.step(now, now_ms))
 
     def say_beat(self) -> None:
         """Tell every slave that we live."""

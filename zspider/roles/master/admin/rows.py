@@ -11,6 +11,7 @@ from zspider.scheduler.leases import Session
 from zspider.scheduler.pause import Phase
 from zspider.scheduler.projects import CronRun
 from zspider.scheduler.states import is_locked
+from zspider.scheduler.story import Step
 from zspider.scheduler.why import Wait
 from zspider.storage import StoredResult, TaskDetail
 from zspider.storage.counter_names import ALL_BUT_RESULTS, GAUGES, REMOVING, RESULTS
@@ -155,9 +156,20 @@ def task_row(task: TaskDetail) -> dict[str, Any]:
     return {**row, "status": task.status.word}
 
 
-def task_detail(task: TaskDetail, leased_by: str | None) -> dict[str, Any]:
-    """All there is of one task. leased_by: the slave that has it, None for none."""
+def task_detail(task: TaskDetail, leased_by: str | None, story: Sequence[Step] = ()) -> dict[str, Any]:
+    """All there is of one task. leased_by: the slave that has it, None for none. story: what happened to it lately."""
     row = task._asdict()
     del row["key"]
     body, track = unpack_to_show(row.pop("body")), unpack_to_show(task.track or b"\x80")
-    return {**row, **body, "status": task.status.word, "track": track, "leased_by": leased_by}
+    return {
+        **row,
+        **body,
+        "status": task.status.word,
+        "track": track,
+        "leased_by": leased_by,
+        "story": [*map(_step_row, story)],
+    }
+
+
+def _step_row(step: Step) -> dict[str, Any]:
+    return {**step._asdict(), "session": step.session.hex()[:8]}

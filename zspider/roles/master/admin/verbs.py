@@ -40,7 +40,6 @@ from zspider.task import (
     Ref,
     Status,
     message_options,
-    task_key,
 )
 
 log = structlog.get_logger(__name__)
@@ -322,8 +321,10 @@ class Admin:
         def done(task: TaskDetail | None) -> None:
             if task is None:
                 raise ZspiderError(f"no task {shortened(taskid)} in project {project.name!r}")
-            lease = self._desk.core.leases.get(Ref(project.id, task_key(taskid)))
-            request.answer(rows.task_detail(task, lease.session.host if lease else None))
+            core, ref = self._desk.core, Ref(project.id, task.key)
+            lease = core.leases.get(ref)
+            story = core.story.of(ref, now_ms())
+            request.answer(rows.task_detail(task, lease.session.host if lease else None, story))
 
         self._elsewhere.read(request, lambda reader: reader.task(project.id, taskid), done)
 
