@@ -255,6 +255,12 @@ class SchedulerSettings(Section):
         le=10 * 365 * 86400,
         description="a stopped project with `delete` in its group is deleted when nobody has changed it for so long",
     )
+    check_s: float = Field(
+        0.0,
+        ge=0,
+        le=86400,
+        description="for debugging: how often the master checks its memory; a contradiction ends it; 0: never",
+    )
 
 
 class HostRule(Section):

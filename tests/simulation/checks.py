@@ -4,7 +4,6 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from tests.simulation.site import FIRST, RETRIES, Page
-from tests.support.scheduler_world import assert_invariants
 from zspider.activity import SINCE_FINISHED
 from zspider.broker import messages as m
 from zspider.broker.codec import decode_outcome
@@ -157,7 +156,7 @@ class Checks:
         master = world.serving()
         assert master is not None
         core = master.desk.core
-        assert_invariants(core, master.settings.frontier.window)
+        core.assert_invariants()
         if len(core.leases):
             raise Violation(f"{len(core.leases)} leases without a task")
         for session in core.sessions.values():

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+from tests.simulation.checks import Violation
 from tests.simulation.database import KNOWN, FaultyDatabase, MasterKilled, Plan
 from tests.simulation.network import Hub, Link
 from tests.simulation.timeline import Machine
@@ -111,6 +112,8 @@ class MasterMachine(Machine):
         except OwnedElsewhere:
             self.world.say(f"{self.name} finds another owner and ends")
             self.end(0.0)
+        except AssertionError as exc:  # its memory contradicts itself
+            raise exc if isinstance(exc, Violation) else Violation(f"{self.name}: {exc}") from exc
         return TURN_MAX_S
 
     def sent_ack(self) -> None:
@@ -365,7 +368,7 @@ def master_settings(chance: random.Random) -> MasterFile:
         data_dir=Path("/nowhere"),
         master=MasterSettings(security="none", **(short if chance.random() < 0.9 else {})),
         frontier=FrontierSettings(window=100, known=KNOWN),
-        scheduler=SchedulerSettings(fail_pause_num=0),
+        scheduler=SchedulerSettings(fail_pause_num=0, check_s=0.5),
         storage=StorageSettings(commit_ms=chance.choice([20, 200, 500])),
     )
 

@@ -4,7 +4,7 @@ It does what the master's loop and its writer do, without sockets and threads: e
 test says so, which is how reads come late, messages cross each other and outcomes arrive twice.
 """
 
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from itertools import count
 from typing import Any
@@ -609,7 +609,11 @@ class World:
 
     def assert_invariants(self) -> None:
         """The core is consistent; and when it has heard all that the database did, it forgot no waiting task."""
-        assert_invariants(self.core, self.window)
+        self.core.assert_invariants()
+        for lease in self.core.leases:
+            state = self.core.projects.get(lease.task.ref.project)
+            task = None if state is None else state.frontier.get(lease.task.ref)
+            assert task is None or lease.task.run < task.run
         if not self.writer and not self.finished:
             self._assert_nothing_is_forgotten()
 
@@ -663,61 +667,6 @@ class World:
                 window = state.frontier.delayed if row.due_ms else state.frontier.ready
                 passed = state.frontier.aside.passed["delayed" if row.due_ms else "ready"]
                 assert row.position > window.edge or passed.covers(host_hash(host_of(row.url)), row.position), row
-
-
-def assert_invariants(core: Core, size: int) -> None:
-    """What is true of a core after each event. size: of its windows."""
-    _assert_turns(core)
-    leases = list(core.leases)
-    assert len({lease.task.ref for lease in leases}) == len(leases)
-    for lease in leases:
-        assert core.leases.get(lease.task.ref) is lease
-        assert lease.session.leases[lease.number] is lease
-        assert core.sessions.get(lease.session.id) is lease.session or lease.has_arrived
-        assert lease.taken_by is None or lease in core.leases._taken[lease.taken_by]
-    for id, session in core.sessions.items():
-        assert session.id == id
-        assert session.arrived == sum(lease.has_arrived for lease in session.leases.values())
-        for number, lease in session.leases.items():
-            assert lease.number == number < session.next_number
-            assert core.leases.get(lease.task.ref) is lease
-    for id in {lease.task.ref.project for lease in leases} | set(core.projects):
-        assert core.leases.count(id) == sum(lease.task.ref.project == id for lease in leases)
-    for state in core.projects.values():
-        _assert_frontier(core, state, size)
-    _assert_hosts(core, leases)
-
-
-def _assert_hosts(core: Core, leases: Iterable[Any]) -> None:
-    """Each host's count is that of its leases, and somebody will open what is closed."""
-    counted = Counter(lease.host for lease in leases if lease.host)
-    for name in {*counted, *core.hosts.names()}:
-        figures = core.hosts.figures(name)
-        assert figures is not None
-        assert figures.leased == counted[name]
-    awaited = {host_hash(name) for name in core.hosts._waited}
-    for state in core.projects.values():
-        aside = state.frontier.aside
-        assert set(aside.hosts) - aside._open <= awaited
-
-
-def _assert_turns(core: Core) -> None:
-    """Whoever has room stands in the row, or will before the next is looked for."""
-    row = {id(entry) for entry in core._granting.turns._heap}
-    for session in core.sessions.values():
-        assert session.room <= 0 or session in core.leases.changed or id(session.turn) in row
-
-
-def _assert_frontier(core: Core, state: Any, size: int) -> None:
-    heaps = [state.frontier.ready.tasks, state.frontier.delayed.tasks, state.frontier._due]
-    refs = [ref for heap in heaps for ref in heap._tasks]
-    refs += state.frontier.aside._hosts
-    assert len(state.frontier.aside) <= size
-    assert len(set(refs)) == len(refs)
-    assert all(len(heap) <= 2 * size for heap in heaps)
-    for ref in refs:
-        lease = core.leases.get(ref)
-        assert lease is None or lease.task.run < state.frontier.get(ref).run
 
 
 # --- words that stories are told in

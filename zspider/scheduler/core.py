@@ -4,6 +4,7 @@
 `step`, which grants what can be granted and says by when it wants to be called again.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from zspider.delivery import Answer
@@ -228,6 +229,15 @@ class Core:
         if (host_s := self.hosts.next_s(now)) < wait_s:
             wait_s = min(wait_s, RATE_TURN_S + max(0.0, host_s - AHEAD_S))
         return wait_s
+
+    def assert_invariants(self) -> None:
+        """Raise AssertionError when memory contradicts itself: an error of ours. It looks at all that is there."""
+        self.leases.assert_invariants(self.sessions)
+        self.hosts.assert_invariants(Counter(lease.host for lease in self.leases if lease.host))
+        self._granting.turns.assert_invariants()
+        awaited = set(map(host_hash, self.hosts.awaited))
+        for state in self.projects.values():
+            state.frontier.assert_invariants(self.leases.is_leased, awaited)
 
     # --- inside ---------------------------------------------------------------------------------
 

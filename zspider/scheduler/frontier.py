@@ -5,7 +5,7 @@ waits is here (or leased), whatever lies behind it is in the database only. So a
 no more memory than ten thousand.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from zspider.hosts import host_hash, host_of
 from zspider.scheduler.host_queues import HostQueues, Stretch
@@ -71,6 +71,14 @@ class Window:
         """Forget everything; the database is asked again."""
         self.tasks.clear()
         self.edge = BEGIN
+
+    def assert_invariants(self) -> None:
+        """Raise AssertionError when there are too many tasks, or one that belongs behind the edge."""
+        assert len(self.tasks) <= 2 * self._size, f"{len(self.tasks)} tasks in a window of {self._size}"
+        for ref in self.tasks:
+            task = self.tasks.get(ref)
+            is_before = task is not None and self._position(task) <= self.edge
+            assert is_before, f"task {task and task.taskid!r} lies behind the edge {self.edge}"
 
     def _cut(self) -> None:
         """Leave what is too much to the database."""
@@ -216,6 +224,24 @@ class Frontier:
             self.aside.swept(stretch, [task for task in found if not is_taken(task)], reached)
         elif self.ready.refill(stretch.after, found, reached, is_taken):
             self.aside.pass_beyond(stretch, reached)
+
+    # --- for tests and debugging
+
+    def assert_invariants(self, is_leased: Callable[[Task], bool], awaited: Collection[int] | None = None) -> None:
+        """Raise AssertionError when memory contradicts itself; what the database has is not looked at.
+
+        is_leased: whether this run of a task is leased. awaited: hosts that will be opened; None: not known here.
+        """
+        self.ready.assert_invariants()
+        self.delayed.assert_invariants()
+        self.aside.assert_invariants(awaited)
+        assert len(self._due) <= self._size, f"{len(self._due)} due tasks in memory"
+        refs = [*self.ready.tasks, *self.delayed.tasks, *self._due, *self.aside]
+        assert len(set(refs)) == len(refs), "a task is in memory twice"
+        for ref in refs:
+            task = self.get(ref)
+            assert task is not None
+            assert not is_leased(task), f"task {task.taskid!r} waits in memory and is leased"
 
     def _is_taken(self, is_leased: Callable[[Task], bool]) -> Callable[[Task], bool]:
         """Whether a task that the database has waiting is leased, or here already."""

@@ -3,7 +3,7 @@
 Hosts are known by `task.host_hash` here, as in the frontier's index.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from heapq import heapify, heappop, heappush, heapreplace, nsmallest
 from itertools import islice
 from typing import NamedTuple
@@ -111,6 +111,10 @@ class HostQueues:
 
     def __len__(self) -> int:
         return len(self._hosts)
+
+    def __iter__(self) -> Iterator[Ref]:
+        """The refs of all tasks here, in no order."""
+        return iter(self._hosts)
 
     @property
     def has_passed(self) -> bool:
@@ -238,6 +242,14 @@ class HostQueues:
         self._open.clear()
         self._order.clear()
         self._hungry.clear()
+
+    def assert_invariants(self, awaited: Collection[int] | None) -> None:
+        """Raise AssertionError when memory contradicts itself. awaited: hosts that will be opened; None: not known."""
+        assert len(self._hosts) <= self._size, f"{len(self._hosts)} tasks set aside"
+        assert sum(map(len, self._queues.values())) == len(self._hosts), "the queues are not what their hosts say"
+        for host, queue in self._queues.items():
+            assert len(queue), f"host {host} has an empty queue"
+            assert awaited is None or host in self._open or host in awaited, f"host {host}: nobody will open it"
 
     # --- inside
 

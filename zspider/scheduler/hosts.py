@@ -4,6 +4,7 @@ It knows hosts by name and nothing of tasks. A host that nothing limits has no e
 no setting limits any, `is_used` is false and nobody need ask. Times are monotonic seconds.
 """
 
+from collections.abc import Collection, Mapping
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from heapq import heappop, heappush
@@ -238,6 +239,18 @@ class HostLimits:
     def names(self) -> list[str]:
         """The hosts that have figures; the one asked last stands last."""
         return list(self._hosts)
+
+    @property
+    def awaited(self) -> Collection[str]:
+        """The hosts that `freed` will name."""
+        return self._waited.keys()
+
+    def assert_invariants(self, running: Mapping[str, int]) -> None:
+        """Raise AssertionError when a host's count is wrong. running: how many tasks of each host run, where any do."""
+        for name in {*running, *self._hosts}:
+            host = self._hosts.get(name)
+            counted = 0 if host is None else host.leased
+            assert counted == running.get(name, 0), f"host {name}: {counted} counted, {running.get(name, 0)} run"
 
     # --- inside
 

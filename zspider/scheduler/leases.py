@@ -1,6 +1,6 @@
 """Who holds what: sessions of slaves, and the leases lent to them."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 
 from msgspec import Struct
@@ -161,6 +161,26 @@ class LeaseTable:
             for number, lease in session.leases.items()
             if number not in named and not lease.has_arrived and (number <= seen or lease.granted <= granted_by)
         ]
+
+    def assert_invariants(self, sessions: Mapping[bytes, Session]) -> None:
+        """Raise AssertionError when the three views of the leases differ. sessions: those that are in."""
+        assert len({lease.task.ref for lease in self}) == len(self), "a task is leased twice"
+        for lease in self:
+            text = f"lease {lease.number} of session {lease.session.id.hex()[:8]} on {lease.task.taskid!r}"
+            assert self.get(lease.task.ref) is lease, f"{text}: another one is known for its task"
+            assert lease.session.leases.get(lease.number) is lease, f"{text}: its session does not have it"
+            is_in = sessions.get(lease.session.id) is lease.session
+            assert is_in or lease.has_arrived, f"{text}: its session is gone, and no outcome is here"
+            is_noted = lease.taken_by is None or lease in self._taken.get(lease.taken_by, ())
+            assert is_noted, f"{text}: its page was taken, and that is not noted"
+        for id, session in sessions.items():
+            text = f"session {id.hex()[:8]}"
+            assert session.id == id, f"{text} is known as another one"
+            arrived = sum(lease.has_arrived for lease in session.leases.values())
+            assert session.arrived == arrived, f"{text}: {session.arrived} outcomes counted, there are {arrived}"
+            for number, lease in session.leases.items():
+                assert lease.number == number < session.next_number, f"{text}: lease {number} has a wrong number"
+                assert self.get(lease.task.ref) is lease, f"{text}: lease {number} is not known"
 
     def _count(self, lease: Lease, host: str, start: float) -> None:
         if self._hosts.begin(host, start):

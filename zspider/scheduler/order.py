@@ -1,6 +1,6 @@
 """The two orders that waiting tasks stand in, and a heap of tasks in one of them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from heapq import heappop, heappush
 from itertools import count
 
@@ -38,6 +38,10 @@ class TaskHeap:
 
     def __len__(self) -> int:
         return len(self._tasks)
+
+    def __iter__(self) -> Iterator[Ref]:
+        """The refs of all tasks, in no order."""
+        return iter(self._tasks)
 
     def get(self, ref: Ref) -> Task | None:
         """This task, if it is here."""

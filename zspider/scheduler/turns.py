@@ -50,6 +50,13 @@ class Turns:
             heapreplace(self._heap, session.turn)
             self._changed.discard(session)
 
+    def assert_invariants(self) -> None:
+        """Raise AssertionError when a slave with room has no place among the others, and will get none."""
+        placed = {id(entry) for entry in self._heap}
+        for session in self._sessions.values():
+            is_placed = session in self._changed or id(session.turn) in placed
+            assert session.room <= 0 or is_placed, f"session {session.id.hex()[:8]} has room and no turn"
+
     def _counts(self, entry: _Entry) -> bool:
         """Whether this is the current entry of a session that is in and has room."""
         session = entry[-1]

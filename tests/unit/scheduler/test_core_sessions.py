@@ -1,6 +1,6 @@
 """Sessions: reconnects, clones, and restarts of the master."""
 
-from tests.support.scheduler_world import Delivery, Slave, assert_invariants, names, only, wait
+from tests.support.scheduler_world import Delivery, Slave, names, only, wait
 from zspider.task import Ref, task_key
 
 
@@ -242,7 +242,7 @@ def test_of_two_slaves_that_come_back_with_runs_of_one_task_the_newer_run_counts
             world.write()
             world.hear_writer()
         assert only(world.core.leases).session.id == new.session
-        assert_invariants(world.core, world.window)
+        world.core.assert_invariants()
 
 
 def test_a_slave_that_comes_back_with_an_old_run_of_a_waiting_task_is_told_to_forget_it(world):

@@ -204,6 +204,8 @@ class Waiting(RuleBasedStateMachine):
             assert all(len(queue) for queue in aside._queues.values())
             assert sum(map(len, aside._queues.values())) == len(aside)
             assert set(aside.hosts) - aside._open <= set(map(host_hash, self.awaited))
+            awaited = set(map(host_hash, self.awaited))
+            self.frontier.assert_invariants(lambda task: task.ref in self.leased, awaited)
 
     @invariant()
     def every_waiting_task_is_in_memory_once_or_known_to_be_in_the_database(self):

@@ -76,6 +76,7 @@ class Desk:
             perform=self._perform,
         )
         self.heartbeat_s = settings.master.heartbeat_s
+        self.check_s = settings.scheduler.check_s
         self._questions = Questions(
             core, writer, self._clock, window=settings.frontier.window, committed=self._answered
         )

@@ -275,6 +275,8 @@ class _Loop:
         ]
         if retention.is_wanted:
             self._every.append(Retention(retention, desk, writer, now))
+        if desk.check_s:
+            self._every.append(_Every(desk.check_s, desk.core.assert_invariants, now))
         deletions.look()  # what the last master began to remove
 
     def run(self) -> ExitCode:
