@@ -14,9 +14,9 @@ from zspider.decisions import Accept, Finish, Rules
 from zspider.delivery import ATTEMPTS_MAX, REASON_CHARS_MAX, End, Follow, Message, NewSchedule, Outcome
 from zspider.hosts import host_of
 from zspider.storage.counter_names import CRON_FAILED, CRON_RUNS, CRON_TICK, DROPPED, ENDS, GAUGES, LATE, MESSAGES, NEW
-from zspider.storage.known import KnownKeys, packed
 from zspider.storage.report import Committed, Ended
 from zspider.storage.rows import ResultRow, TaskRow
+from zspider.storage.seen import SeenKeys, packed
 from zspider.task import CRONJOB, INTERNAL, ON_FINISHED, Ref, Status, Stored, message_taskid, task_key, usual_taskid
 
 SEQ_PER_MS = 1_000_000
@@ -41,12 +41,12 @@ class Batch:
     """One transaction's worth of decisions."""
 
     def __init__(
-        self, rules: Rules, known: KnownKeys, seq: ArrivalNumbers, now_ms: int, first_runs: Mapping[int, int]
+        self, rules: Rules, seen: SeenKeys, seq: ArrivalNumbers, now_ms: int, first_runs: Mapping[int, int]
     ) -> None:
         """first_runs: by project, the run with which a new task begins."""
         self._first_runs = first_runs
         self._rules = rules
-        self._known = known
+        self._seen = seen
         self._seq = seq
         self._now_ms = now_ms
         self._follows: list[tuple[Ref, Follow]] = []
@@ -207,10 +207,10 @@ class Batch:
 
     def follow(self, project: int, follows: Iterable[Follow]) -> None:
         """Remember submitted URLs for `accept`, but for those that are certainly known and ask for nothing."""
-        prefix, known, repeats = packed(project), self._known, 0
+        prefix, seen, repeats = packed(project), self._seen, 0
         for follow in follows:
             key = task_key(follow.taskid)
-            if prefix + key in known and follow.asks_nothing:
+            if prefix + key in seen and follow.asks_nothing:
                 repeats += 1
             else:
                 self._follows.append((Ref(project, key), follow))

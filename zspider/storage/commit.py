@@ -12,13 +12,13 @@ from zspider.storage.counter_names import CRON_TICK, GAUGES, RESULTS
 from zspider.storage.counters import CounterTable
 from zspider.storage.database import Database, Transaction
 from zspider.storage.engine import BadDatum
-from zspider.storage.kept import KeptRows
-from zspider.storage.known import KnownKeys
 from zspider.storage.ownership import Fence
 from zspider.storage.projects import ProjectTable
 from zspider.storage.report import Committed
 from zspider.storage.results import ResultTable
+from zspider.storage.row_cache import RowCache
 from zspider.storage.rows import TaskRow
+from zspider.storage.seen import SeenKeys
 from zspider.storage.tasks import TaskTable
 from zspider.storage.windows import WindowTable
 from zspider.task import Ref, Status
@@ -43,16 +43,16 @@ class Writer:
         *,
         projects: Mapping[int, int],
         numbers: ArrivalNumbers,
-        known: KnownKeys,
-        kept: KeptRows,
+        seen: SeenKeys,
+        row_cache: RowCache,
     ) -> None:
         self._db = db
         self._fence = fence
         self._rules = rules
         self._projects = projects
         self._numbers = numbers
-        self._known = known
-        self._kept = kept
+        self._seen = seen
+        self._row_cache = row_cache
         self._tasks = TaskTable(db.engine)
         self._project_table = ProjectTable(db.engine)
         self._results = ResultTable(db.engine)
@@ -108,7 +108,7 @@ class Writer:
 
     def batch(self, now_ms: int) -> Batch:
         """An empty one, for one transaction."""
-        return Batch(self._rules, self._known, self._numbers, now_ms, self._projects)
+        return Batch(self._rules, self._seen, self._numbers, now_ms, self._projects)
 
     def _commit(self, outcomes: Sequence[Outcome], first: int, now_ms: int, report: Committed) -> None:
         try:
@@ -151,7 +151,7 @@ class Writer:
 
     def _find(self, tx: Transaction, refs: Iterable[Ref]) -> dict[Ref, TaskRow]:
         """The rows of those tasks that exist, kept or read."""
-        rows, unknown = self._kept.take(refs)
+        rows, unknown = self._row_cache.take(refs)
         return rows | self._tasks.find(tx, unknown)
 
     def _accept_and_write(self, tx: Transaction, batch: Batch, now_ms: int) -> None:
@@ -174,8 +174,8 @@ class Writer:
 
     def _done(self, batch: Batch) -> Committed:
         """After COMMIT: the rows are certain now."""
-        self._known.update(batch.linkable())
-        self._kept.put(batch.rows.values())
+        self._seen.update(batch.linkable())
+        self._row_cache.put(batch.rows.values())
         return batch.report
 
 

@@ -14,14 +14,14 @@ from zspider.storage.counter_names import FIRST_RUN, REMOVING, RESULTS
 from zspider.storage.counters import CounterTable
 from zspider.storage.database import Database, Transaction
 from zspider.storage.forget import Forgetting
-from zspider.storage.kept import KeptRows
-from zspider.storage.known import KnownKeys
 from zspider.storage.ownership import WATCH_S, Fence
 from zspider.storage.projects import ProjectTable, Removal, SessionTable
 from zspider.storage.report import Committed, Ownership
 from zspider.storage.results import ResultTable
 from zspider.storage.retention import Cutoffs, Place, Sweep, Swept
+from zspider.storage.row_cache import RowCache
 from zspider.storage.rows import Waiting
+from zspider.storage.seen import SeenKeys
 from zspider.storage.sift import Sieve, Sifted
 from zspider.storage.tasks import TaskTable
 from zspider.storage.walk import Cursor, Selection
@@ -29,7 +29,7 @@ from zspider.storage.windows import WindowTable
 from zspider.task import Kind, Project, ProjectStatus, Ref, ScriptInfo, Task
 
 SEQ_SLACK = 3600 * 1000 * 1_000_000  # an hour of `seq`: far more than a master uses between two renewals
-KEPT_ROWS = 20_000  # as many as two frontier windows; some 10 MB
+CACHED_ROWS = 20_000  # as many as two frontier windows; some 10 MB
 TRIM_ROWS = 500  # of each window, in one transaction
 SIFT_ENTRIES = 5_000  # of the frontier's index, looked at in one go: commits wait meanwhile
 REMOVE_ROWS = 1000  # deleted in one transaction: some 20 ms
@@ -46,17 +46,17 @@ class Storage:
         self._db = db
         self._fence = Fence(db)
         self._numbers = ArrivalNumbers()
-        self._known = KnownKeys(known)
+        self._seen = SeenKeys(known)
         self._writable: dict[int, int] = {}  # projects that may be written to: the run their new tasks begin with
-        self._kept = KeptRows(KEPT_ROWS)
+        self._row_cache = RowCache(CACHED_ROWS)
         self._writer = Writer(
             db,
             self._fence,
             rules,
             projects=self._writable,
             numbers=self._numbers,
-            known=self._known,
-            kept=self._kept,
+            seen=self._seen,
+            row_cache=self._row_cache,
         )
         self._tasks = TaskTable(db.engine)
         self._sieve = Sieve(self._tasks)
@@ -66,8 +66,8 @@ class Storage:
         self._removal = Removal(db.engine)
         self._results = ResultTable(db.engine)
         self._counters = CounterTable(db.engine)
-        forgetting = Forgetting(self._known, self._writable)
-        self._bulk = Bulk(db, self._fence, forgetting, self._writer.batch, self._kept)
+        forgetting = Forgetting(self._seen, self._writable)
+        self._bulk = Bulk(db, self._fence, forgetting, self._writer.batch, self._row_cache)
         self._sweep = Sweep(db, self._fence, forgetting)
 
     # --- ownership
@@ -359,13 +359,13 @@ class Storage:
 
     def _keep(self, waiting: Sequence[Waiting]) -> list[Task]:
         """What was read for the frontier will be decided about soon."""
-        self._kept.put(one.row for one in waiting)
+        self._row_cache.put(one.row for one in waiting)
         return [one.task for one in waiting]
 
     def _forget(self) -> None:
         """Rows are deleted, or another master may have written: nothing in memory is certain any more."""
-        self._known.clear()
-        self._kept.clear()
+        self._seen.clear()
+        self._row_cache.clear()
 
     @contextmanager
     def _write(self) -> Iterator[Transaction]:

@@ -6,11 +6,11 @@ from zspider.task import Ref
 
 
 def packed(project: int) -> bytes:
-    """What stands before a task's key in `KnownKeys`. One flat bytes object per key: half the memory of a Ref."""
+    """What stands before a task's key in `SeenKeys`. One flat bytes object per key: half the memory of a Ref."""
     return project.to_bytes(4, "big")
 
 
-class KnownKeys:
+class SeenKeys:
     """The most recently seen task keys: at least the last `size // 2` distinct ones, at most `size`.
 
     Two generations instead of a linked list: a key costs one set entry, and a hit in the older set moves it

@@ -7,7 +7,7 @@ from zspider.storage.rows import TaskRow
 from zspider.task import Ref, Status
 
 
-class KeptRows:
+class RowCache:
     """Rows of waiting tasks as they are committed, at most `size`: those that were written or read last.
 
     A transaction takes out the rows that it decides about and gives back what it has committed. So after one that

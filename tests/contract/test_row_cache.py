@@ -4,7 +4,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.support.storage import Crawl, follow, outcome
 from zspider.delivery import ATTEMPTS_MAX, End
-from zspider.storage.kept import KeptRows
+from zspider.storage.row_cache import RowCache
 from zspider.storage.rows import TaskRow
 from zspider.storage.storage import Storage
 from zspider.task import Ref, Status, Task, task_key
@@ -24,7 +24,7 @@ STEPS = st.lists(
 
 
 def kept_of(storage: Storage) -> dict[Ref, TaskRow]:
-    return dict(storage._kept._rows)
+    return dict(storage._row_cache._rows)
 
 
 def check(crawl: Crawl) -> None:
@@ -84,7 +84,7 @@ def test_nothing_is_kept_of_a_project_that_is_removed(crawl: Crawl) -> None:
 def test_the_oldest_rows_make_room_for_new_ones(crawl: Crawl) -> None:
     crawl.tasks(*NAMES)
     rows = kept_of(crawl.storage)
-    kept = KeptRows(3)
+    kept = RowCache(3)
     kept.put(rows.values())
     found, missing = kept.take(Ref(crawl.project.id, task_key(name)) for name in NAMES)
     assert [row.taskid.decode() for row in found.values()] == ["c", "d", "e"]
