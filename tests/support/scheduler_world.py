@@ -409,7 +409,7 @@ class World:
                 case Refill(project, kind, after):
                     self.writer.append(lambda x=(project, kind, after): self._read(*x))
                 case Sweep(project, stretch):
-                    self.writer.append(lambda x=(project, stretch): self._sift(*x))
+                    self.writer.append(lambda x=(project, stretch): self._scan_hosts(*x))
                 case Charge(lost):
                     self.writer.append(lambda lost=lost: self._charge(lost))
                 case Finish(project):
@@ -491,8 +491,8 @@ class World:
         is_last = len(found) < self.limit
         return lambda: self.core.refilled(project, kind, after, found, is_last)
 
-    def _sift(self, project: int, stretch: Stretch) -> Callable[[], None]:
-        """As storage.sift does it: a few entries of the index are looked at, in order, and the fitting ones taken."""
+    def _scan_hosts(self, project: int, stretch: Stretch) -> Callable[[], None]:
+        """As Storage.tasks_of_hosts: look at a few entries of the index, in order, and take those that fit."""
         rows = [
             row
             for row in self.rows.values()

@@ -14,6 +14,7 @@ from zspider.storage.counter_names import FIRST_RUN, REMOVING, RESULTS
 from zspider.storage.counters import CounterTable
 from zspider.storage.database import Database, Transaction
 from zspider.storage.forget import Forgetting
+from zspider.storage.host_scan import HostScan, Scanned
 from zspider.storage.ownership import WATCH_S, Fence
 from zspider.storage.projects import ProjectTable, Removal, SessionTable
 from zspider.storage.report import Committed, Ownership
@@ -22,7 +23,6 @@ from zspider.storage.retention import Cutoffs, Place, Sweep, Swept
 from zspider.storage.row_cache import RowCache
 from zspider.storage.rows import Waiting
 from zspider.storage.seen import SeenKeys
-from zspider.storage.sift import Sieve, Sifted
 from zspider.storage.tasks import TaskTable
 from zspider.storage.walk import Cursor, Selection
 from zspider.storage.windows import WindowTable
@@ -31,7 +31,7 @@ from zspider.task import Kind, Project, ProjectStatus, Ref, ScriptInfo, Task
 SEQ_SLACK = 3600 * 1000 * 1_000_000  # an hour of `seq`: far more than a master uses between two renewals
 CACHED_ROWS = 20_000  # as many as two frontier windows; some 10 MB
 TRIM_ROWS = 500  # of each window, in one transaction
-SIFT_ENTRIES = 5_000  # of the frontier's index, looked at in one go: commits wait meanwhile
+SCAN_ENTRIES = 5_000  # of the frontier's index, looked at in one go: commits wait meanwhile
 REMOVE_ROWS = 1000  # deleted in one transaction: some 20 ms
 BULK_ROWS = 300  # looked at, and perhaps changed, in one transaction: no longer than a group of outcomes takes
 
@@ -59,7 +59,7 @@ class Storage:
             row_cache=self._row_cache,
         )
         self._tasks = TaskTable(db.engine)
-        self._sieve = Sieve(self._tasks)
+        self._host_scan = HostScan(self._tasks)
         self._projects = ProjectTable(db.engine)
         self._sessions = SessionTable(db.engine)
         self._windows = WindowTable(db.engine)
@@ -147,7 +147,7 @@ class Storage:
         with self._db.transaction() as tx:
             return self._keep(self._tasks.delayed(tx, project, after, limit))
 
-    def sift(
+    def tasks_of_hosts(
         self,
         project: int,
         kind: Kind,
@@ -157,15 +157,15 @@ class Storage:
         *,
         is_others: bool,
         limit: int,
-        entries: int = SIFT_ENTRIES,
-    ) -> Sifted:
+        entries: int = SCAN_ENTRIES,
+    ) -> Scanned:
         """The first waiting tasks of these hosts (task.host_hash), or of all but these, behind `after` up to `until`.
 
         hosts: not empty, some 1,000 at most. At most `limit` tasks are returned and some 2 * `entries` entries of the
         index looked at; `reached` tells how far that led: it is `until` when it led to the end.
         """
         with self._db.transaction() as tx:
-            return self._sieve.sift(
+            return self._host_scan.tasks_of_hosts(
                 tx, project, kind, after, until, hosts, is_others=is_others, limit=limit, entries=entries
             )
 

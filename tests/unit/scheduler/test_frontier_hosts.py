@@ -42,7 +42,7 @@ class Database:
         found = [copy(row) for row in self.behind(kind, after)[:limit]]
         return found, len(found) < limit
 
-    def sift(self, stretch, entries, limit):
+    def tasks_of_hosts(self, stretch, entries, limit):
         rows = self.behind(stretch.kind, stretch.after, stretch.until)
         reached = position_of(rows[entries - 1])[1] if len(rows) > entries else stretch.until
         fitting = [row for row in rows[:entries] if (host(row) in stretch.hosts) != stretch.is_others]
@@ -116,7 +116,7 @@ class Waiting(RuleBasedStateMachine):
             self._ask_for(stretch)
 
     def _ask_for(self, stretch):
-        found, reached = self.db.sift(stretch, self.entries, self.limit)
+        found, reached = self.db.tasks_of_hosts(stretch, self.entries, self.limit)
         self.reads.append(lambda: self.frontier.swept(stretch, found, reached, self._is_leased))
 
     @rule()

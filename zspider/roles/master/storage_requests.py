@@ -46,8 +46,10 @@ class Questions:
         kind, after, until, hosts, is_others, limit = stretch
         limit = min(SWEEP_ROWS, limit)
         self._writer.call(
-            lambda storage: storage.sift(project, kind, after, until, hosts, is_others=is_others, limit=limit),
-            lambda sifted: self._core.swept(project, stretch, sifted.tasks, sifted.reached),
+            lambda storage: storage.tasks_of_hosts(
+                project, kind, after, until, hosts, is_others=is_others, limit=limit
+            ),
+            lambda scanned: self._core.swept(project, stretch, scanned.tasks, scanned.reached),
         )
 
     def charge(self, lost: Sequence[tuple[Ref, int, int]]) -> None:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from tests.support.storage import OPTIONS, Crawl, follow, outcome
 from zspider.delivery import End, Message
 from zspider.hosts import host_hash, host_of
-from zspider.storage.sift import WALKS
+from zspider.storage.host_scan import WALKS
 from zspider.task import MESSAGE_PREFIX, Task
 
 SETTINGS = settings(
@@ -68,7 +68,7 @@ def test_stretch_after_stretch_every_task_of_these_hosts_is_found_once(
         ]
         found, turns = [], 0
         while after is None or after < until:
-            sifted = crawl.storage.sift(
+            scanned = crawl.storage.tasks_of_hosts(
                 project,
                 kind,
                 after,
@@ -78,10 +78,10 @@ def test_stretch_after_stretch_every_task_of_these_hosts_is_found_once(
                 limit=limit,
                 entries=entries,
             )
-            assert len(sifted.tasks) <= limit
-            assert after is None or sifted.reached > after
-            found += sifted.tasks
-            after = sifted.reached
+            assert len(scanned.tasks) <= limit
+            assert after is None or scanned.reached > after
+            found += scanned.tasks
+            after = scanned.reached
             turns += 1
             assert turns <= len(waiting) + 1
         assert [task for task in found if place(task) <= until] == [task for task in expected if place(task) <= until]
@@ -92,9 +92,11 @@ def test_the_host_of_a_task_follows_its_url_when_it_is_submitted_anew(crawl: Cra
     crawl.submit(follow("page", url="http://b.example/", force_update=True))
 
     def found(host: str) -> list[str]:
-        sifted = crawl.storage.sift(crawl.project.id, "ready", None, END, {host_hash(host)}, is_others=False, limit=10)
-        assert sifted.reached == END
-        return [task.url for task in sifted.tasks]
+        scanned = crawl.storage.tasks_of_hosts(
+            crawl.project.id, "ready", None, END, {host_hash(host)}, is_others=False, limit=10
+        )
+        assert scanned.reached == END
+        return [task.url for task in scanned.tasks]
 
     assert found("a.example") == []
     assert found("b.example") == ["http://b.example/"]
@@ -103,17 +105,17 @@ def test_the_host_of_a_task_follows_its_url_when_it_is_submitted_anew(crawl: Cra
 def test_a_failed_task_that_waits_for_another_try_keeps_its_host(crawl: Crawl) -> None:
     task = crawl.task("page", url="http://a.example/")
     crawl.commit(outcome(task, End.FAILURE))
-    sifted = crawl.storage.sift(
+    scanned = crawl.storage.tasks_of_hosts(
         crawl.project.id, "delayed", None, END, {host_hash("a.example")}, is_others=False, limit=10
     )
-    assert [(found.taskid, found.run) for found in sifted.tasks] == [("page", 1)]
+    assert [(found.taskid, found.run) for found in scanned.tasks] == [("page", 1)]
 
 
 def test_messages_and_tasks_without_a_page_have_no_host(crawl: Crawl) -> None:
     sender = crawl.task("on_start", url="data:,on_start")
     crawl.commit(outcome(sender, messages=[Message("shop", "http://a.example/", OPTIONS)], follows=[follow("x")]))
     crawl.submit(follow("y", url="data:,y"))
-    others = crawl.storage.sift(
+    others = crawl.storage.tasks_of_hosts(
         crawl.project.id,
         "ready",
         None,

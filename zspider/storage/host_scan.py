@@ -21,7 +21,7 @@ _SKIPPED = sa.bindparam("skipped", type_=sa.Integer)  # entries - 1
 _HOSTS = sa.bindparam("hosts", expanding=True, type_=sa.Integer)
 
 
-class Sifted(NamedTuple):
+class Scanned(NamedTuple):
     """What was found, in order, and up to where everything was looked at."""
 
     tasks: list[Task]
@@ -65,13 +65,13 @@ WALKS = {
 }
 
 
-class Sieve:
+class HostScan:
     """The frontier of a project, by hosts."""
 
     def __init__(self, table: TaskTable) -> None:
         self._table = table
 
-    def sift(
+    def tasks_of_hosts(
         self,
         tx: Transaction,
         project: int,
@@ -83,8 +83,8 @@ class Sieve:
         is_others: bool,
         limit: int,
         entries: int,
-    ) -> Sifted:
-        """As Storage.sift."""
+    ) -> Scanned:
+        """As Storage.tasks_of_hosts."""
         walk = WALKS[kind]
         first, seq = after or walk.begin
         params: dict[str, Any] = {"project": project, "first": first, "seq": min(seq, _SEQ_MAX), "until": until[0]}
@@ -101,4 +101,4 @@ class Sieve:
             if reached is not None:
                 break
         by_key = self._table.of_keys(tx, project, [row.key for row in found])
-        return Sifted([by_key[row.key].task for row in found], until if reached is None else min(reached, until))
+        return Scanned([by_key[row.key].task for row in found], until if reached is None else min(reached, until))
