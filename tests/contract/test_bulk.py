@@ -135,7 +135,7 @@ def test_runs_go_on_above_those_of_deleted_tasks_whatever_restarts(crawl: Crawl,
         case "forget":
             crawl.submit(follow("page", force_update=True, cancel=True))
             cutoffs = Cutoffs(0, crawl.now_ms + 1, 0)
-            assert crawl.storage.sweep(crawl.project.id, Place(), cutoffs).forgotten == 1
+            assert crawl.storage.retention_step(crawl.project.id, Place(), cutoffs).forgotten == 1
     assert not crawl.knows("page")
     crawl.close()
     crawl.open()

@@ -19,7 +19,7 @@ from zspider.storage.ownership import WATCH_S, Fence
 from zspider.storage.projects import ProjectTable, Removal, SessionTable
 from zspider.storage.report import Committed, Ownership
 from zspider.storage.results import ResultTable
-from zspider.storage.retention import Cutoffs, Place, Sweep, Swept
+from zspider.storage.retention import Cutoffs, Place, RetentionPass, RetentionStep
 from zspider.storage.row_cache import RowCache
 from zspider.storage.rows import Waiting
 from zspider.storage.seen import SeenKeys
@@ -68,7 +68,7 @@ class Storage:
         self._counters = CounterTable(db.engine)
         forgetting = Forgetting(self._seen, self._writable)
         self._bulk = Bulk(db, self._fence, forgetting, self._writer.batch, self._row_cache)
-        self._sweep = Sweep(db, self._fence, forgetting)
+        self._retention = RetentionPass(db, self._fence, forgetting)
 
     # --- ownership
 
@@ -212,11 +212,11 @@ class Storage:
             self._counters.add(tx, report.counts)
         return report, last
 
-    def sweep(self, project: int, place: Place, cutoffs: Cutoffs, rows: int = BULK_ROWS) -> Swept:
+    def retention_step(self, project: int, place: Place, cutoffs: Cutoffs, rows: int = BULK_ROWS) -> RetentionStep:
         """Take the next step of a project's retention; nothing is done for a project that is gone."""
         if project not in self._writable:
-            return Swept(Committed(), 0, 0, 0, None)
-        return self._sweep.step(project, place, cutoffs, rows)
+            return RetentionStep(Committed(), 0, 0, 0, None)
+        return self._retention.step(project, place, cutoffs, rows)
 
     # --- projects
 

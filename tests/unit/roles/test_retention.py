@@ -6,7 +6,7 @@ from zspider.errors import StorageError
 from zspider.roles.master.retention import DAY_MS, PAUSE_MIN_S, REST_S, SHARE, Retention
 from zspider.roles.master.writer_thread import now_ms
 from zspider.settings import RetentionSettings
-from zspider.storage import Committed, Cutoffs, Place, Swept
+from zspider.storage import Committed, Cutoffs, Place, RetentionStep
 
 
 class Desk:
@@ -47,12 +47,12 @@ class Storage:
         self.took_s = took_s
         self.asked = []
 
-    def sweep(self, project, place, cutoffs):
+    def retention_step(self, project, place, cutoffs):
         self.asked.append((project, place, cutoffs))
         end = time.perf_counter() + self.took_s
         while time.perf_counter() < end:
             pass
-        return Swept(Committed(), 1, 2, 3, Place(after=b"k") if place == Place() else None)
+        return RetentionStep(Committed(), 1, 2, 3, Place(after=b"k") if place == Place() else None)
 
 
 def test_every_project_is_swept_to_its_end_and_then_there_is_a_rest():
@@ -88,7 +88,7 @@ def test_a_slow_step_is_followed_by_a_long_pause():
 
 def test_a_project_that_cannot_be_swept_does_not_hold_up_the_others():
     class Broken(Storage):
-        def sweep(self, project, place, cutoffs):
+        def retention_step(self, project, place, cutoffs):
             self.asked.append((project, place, cutoffs))
             raise StorageError("no")
 

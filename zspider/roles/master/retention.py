@@ -10,7 +10,7 @@ from zspider.errors import ZspiderError
 from zspider.roles.master.coordinator import Desk
 from zspider.roles.master.writer_thread import Writer, now_ms
 from zspider.settings import RetentionSettings
-from zspider.storage import Cutoffs, Place, Swept
+from zspider.storage import Cutoffs, Place, RetentionStep
 
 log = structlog.get_logger(__name__)
 DAY_MS = 24 * 3600 * 1000
@@ -20,7 +20,7 @@ REST_S = 600.0  # between two rounds
 
 
 class _Timed(NamedTuple):
-    swept: Swept
+    swept: RetentionStep
     took_s: float
 
 
@@ -49,7 +49,7 @@ class Retention:
 
         def work(storage: Any) -> _Timed:
             began = time.perf_counter()
-            swept = storage.sweep(project, place, cutoffs)
+            swept = storage.retention_step(project, place, cutoffs)
             return _Timed(swept, time.perf_counter() - began)
 
         self._writer.call(work, self._swept, self._failed)
