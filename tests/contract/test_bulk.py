@@ -11,7 +11,7 @@ from tests.support.storage import Crawl, follow, outcome
 from zspider.activity import SINCE_FINISHED
 from zspider.delivery import End, Message
 from zspider.errors import StorageError
-from zspider.scheduler.internal import entry_follow
+from zspider.scheduler.internal_tasks import entry_follow
 from zspider.storage import Change, Committed, Cursor, Cutoffs, Place, Selection, Step
 from zspider.task import ON_FINISHED, Ref, Status, Task, task_key
 

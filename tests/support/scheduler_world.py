@@ -647,10 +647,10 @@ class World:
 
     def _assert_nobody_oversleeps(self) -> None:
         """Each project that has a task for a slave with room is looked at in the next step."""
-        agenda = self.core._agenda
-        now = {id for id, at in agenda._at.items() if at <= self.now + 1e-6}  # sums of seconds are rounded
+        queue = self.core._queue
+        now = {id for id, at in queue._at.items() if at <= self.now + 1e-6}  # sums of seconds are rounded
         for id, state in self.core.projects.items():
-            if state.is_active and id not in agenda._awake | agenda._touched | now and not state.is_limited:
+            if state.is_active and id not in queue._awake | queue._touched | now and not state.is_limited:
                 assert self.core._granting.choice.next(state, self.now, self.now_ms) is None, id
 
     def _assert_nothing_is_forgotten(self) -> None:

@@ -10,8 +10,6 @@ from collections.abc import Iterable, Sequence
 from zspider.delivery import Answer
 from zspider.hosts import host_hash, host_of
 from zspider.scheduler.actions import Action, Paused, Tell, tell_holders
-from zspider.scheduler.agenda import Agenda
-from zspider.scheduler.choice import AHEAD_S, RATE_TURN_S, takes_token
 from zspider.scheduler.granting import Granting
 from zspider.scheduler.host_queues import Stretch
 from zspider.scheduler.hosts import HostLimits
@@ -19,9 +17,11 @@ from zspider.scheduler.leases import Lease, LeaseTable, Session
 from zspider.scheduler.membership import Condition, Greeting, HeldLease, Timing
 from zspider.scheduler.order import Position
 from zspider.scheduler.pause import NEVER, Pausing, Phase
+from zspider.scheduler.project_queue import ProjectQueue
 from zspider.scheduler.projects import CronRun, ProjectState
 from zspider.scheduler.slaves import Slaves
 from zspider.scheduler.story import VOID, WAITS, Story, end_of
+from zspider.scheduler.task_choice import AHEAD_S, RATE_TURN_S, takes_token
 from zspider.settings import PolitenessSettings
 from zspider.task import Kind, Project, ProjectStatus, Ref, Task
 
@@ -51,7 +51,7 @@ class Core:
         self.leases = LeaseTable(self.hosts)
         self.projects: dict[int, ProjectState] = {}
         self.story = Story()
-        self._agenda = Agenda()
+        self._queue = ProjectQueue()
         self.slaves = Slaves(
             timing,
             expected,
@@ -59,10 +59,10 @@ class Core:
             leases=self.leases,
             hosts=self.hosts,
             projects=self.projects,
-            agenda=self._agenda,
+            queue=self._queue,
             story=self.story,
         )
-        self._granting = Granting(self.projects, self.slaves, self.leases, self.hosts, self._agenda, self.story)
+        self._granting = Granting(self.projects, self.slaves, self.leases, self.hosts, self._queue, self.story)
         self._window = window
         self._has_cron = has_cron
         self._pausing = pausing
@@ -76,7 +76,7 @@ class Core:
 
     def set_project(self, project: Project, now: float, now_ms: int) -> list[Action]:
         """A project is new or was changed. One that is not worked on any more gets its leases recalled."""
-        self._agenda.touch(project.id)
+        self._queue.touch(project.id)
         state = self.projects.get(project.id)
         if state is None:
             self.projects[project.id] = ProjectState(
@@ -96,7 +96,7 @@ class Core:
     def unpause(self, project: int) -> None:
         """Somebody says that a project may go on: what failed before does not count any more."""
         self.projects[project].pause.clear()
-        self._agenda.touch(project)
+        self._queue.touch(project)
 
     def unloadable(self, project: int) -> str:
         """Why no slave can load a project's script; "" if one may be able to, or nobody is there."""
@@ -133,7 +133,7 @@ class Core:
         is_late: it had ended before; the task may wait for its next run already. is_success: of a page; None for
         what says nothing about the project's pages. error: why it failed.
         """
-        self._agenda.touch(ref.project)
+        self._queue.touch(ref.project)
         self.story.note(end_of(is_success, is_late=is_late), ref, by, 0, error)
         if not is_late and (state := self.projects.get(ref.project)) is not None:
             state.frontier.take(ref)
@@ -154,7 +154,7 @@ class Core:
         """These runs were cancelled or replaced: nobody need work on them."""
         actions: list[Action] = []
         for ref in refs:
-            self._agenda.touch(ref.project)
+            self._queue.touch(ref.project)
             if (state := self.projects.get(ref.project)) is not None:
                 state.frontier.take(ref)
             if (lease := self.leases.get(ref)) is not None:
@@ -169,7 +169,7 @@ class Core:
             if state is not None and not self.leases.is_leased(task):
                 state.frontier.offer(task)
                 self.story.note(WAITS, task.ref)
-                self._agenda.touch(task.ref.project)
+                self._queue.touch(task.ref.project)
 
     def refilled(
         self,
@@ -182,25 +182,25 @@ class Core:
         """The answer to a Refill."""
         if (state := self.projects.get(project)) is not None:
             state.frontier.refill(kind, after, tasks, is_last, self.leases.is_leased)
-            self._agenda.touch(project)
+            self._queue.touch(project)
 
     def swept(self, project: int, stretch: Stretch, tasks: Sequence[Task], reached: Position) -> None:
         """The answer to a Sweep. reached: everything up to there was looked at."""
         if (state := self.projects.get(project)) is not None:
             state.frontier.swept(stretch, tasks, reached, self.leases.is_leased)
-            self._agenda.touch(project)
+            self._queue.touch(project)
 
     def finish_answered(self, project: int) -> None:
         """A Finish was done; what it led to has entered."""
         if (state := self.projects.get(project)) is not None:
             state.is_finish_asked = False
-            self._agenda.touch(project)
+            self._queue.touch(project)
 
     def reload(self) -> None:
         """What is known of the waiting tasks may be wrong: ask the database again."""
         for state in self.projects.values():
             state.frontier.reset()
-            self._agenda.touch(state.project.id)
+            self._queue.touch(state.project.id)
 
     # --- time -----------------------------------------------------------------------------------
 
@@ -211,7 +211,7 @@ class Core:
         if self.is_adopting(now):
             return actions
         self._open_hosts(now)
-        self._agenda.wake(self.projects, now)
+        self._queue.wake(self.projects, now)
         actions += self._pauses(now)
         actions += self._granting.step(now, now_ms)
         actions += self._ask()
@@ -225,7 +225,7 @@ class Core:
         """Seconds until `step` has something to do, if nothing happens; at most one."""
         if self._granting.is_cut_short:
             return 0.0
-        wait_s = self._agenda.wait_s(now)
+        wait_s = self._queue.wait_s(now)
         if (host_s := self.hosts.next_s(now)) < wait_s:
             wait_s = min(wait_s, RATE_TURN_S + max(0.0, host_s - AHEAD_S))
         return wait_s
@@ -244,7 +244,7 @@ class Core:
     def _pauses(self, now: float) -> list[Action]:
         """Pause projects whose pages all fail, and let paused ones try again."""
         actions: list[Action] = []
-        for project in self._agenda.touched:
+        for project in self._queue.touched:
             state = self.projects.get(project)
             if state is not None and state.pause.turn(now):
                 actions.append(Paused(project, state.pause.phase, state.pause.reason))
@@ -258,7 +258,7 @@ class Core:
     def _ask(self) -> list[Action]:
         """What the database is asked for projects that were looked at: more tasks, or on_finished."""
         actions: list[Action] = []
-        for project in self._agenda.looked_at():
+        for project in self._queue.looked_at():
             state = self.projects.get(project)
             if state is not None and state.is_active:
                 actions += state.storage_requests()
@@ -271,7 +271,7 @@ class Core:
             for state in self.projects.values():
                 if state.frontier.has_aside:
                     state.frontier.open(host)
-                    self._agenda.touch(state.project.id)
+                    self._queue.touch(state.project.id)
 
     def _hear_host(self, lease: Lease, answer: Answer | None, fetch_s: float, now: float) -> None:
         name = lease.host or host_of(lease.task.url)

@@ -4,13 +4,13 @@ from collections.abc import Mapping
 from math import inf
 
 from zspider.scheduler.actions import Action, Give
-from zspider.scheduler.agenda import Agenda
-from zspider.scheduler.choice import Choice
 from zspider.scheduler.hosts import HostLimits
 from zspider.scheduler.leases import Lease, LeaseTable, Session
+from zspider.scheduler.project_queue import ProjectQueue
 from zspider.scheduler.projects import ProjectState
 from zspider.scheduler.slaves import Slaves
 from zspider.scheduler.story import GRANTED, Story
+from zspider.scheduler.task_choice import TaskChoice
 from zspider.scheduler.turns import Turns
 
 GRANTS_PER_TURN = 500  # then the sockets are looked at again
@@ -25,17 +25,17 @@ class Granting:
         slaves: Slaves,
         leases: LeaseTable,
         hosts: HostLimits,
-        agenda: Agenda,
+        queue: ProjectQueue,
         story: Story,
     ) -> None:
         """All of these are the core's, and shared with it."""
         self.is_cut_short = False  # the last step had more to grant
         self.turns = Turns(slaves.sessions, leases.changed)
-        self.choice = Choice(leases, hosts)
+        self.choice = TaskChoice(leases, hosts)
         self._projects = projects
         self._slaves = slaves
         self._leases = leases
-        self._agenda = agenda
+        self._queue = queue
         self._story = story
         self._grants = 0  # counts; the order in which projects had their turns
 
@@ -47,11 +47,11 @@ class Granting:
         until = self._grants + GRANTS_PER_TURN
         self.choice.begin()
         while self._grants < until and (session := self.turns.first()) is not None:
-            if (project := self._agenda.next()) is None:
+            if (project := self._queue.next()) is None:
                 break
             state = self._projects.get(project)
             if state is None or not state.is_active:
-                self._agenda.sleep(project, inf, now)
+                self._queue.sleep(project, inf, now)
                 continue
             wanted = self.choice.next(state, now, now_ms)
             if wanted is None:
@@ -70,16 +70,16 @@ class Granting:
             given.setdefault(session.id, (session, []))[1].append((lease, start_ms))
             self._grants += 1
             state.turn = self._grants
-            self._agenda.touch(project)
-            self._agenda.stay(project, state.turn)
+            self._queue.touch(project)
+            self._queue.stay(project, state.turn)
         self.is_cut_short = (self._grants == until and self.turns.first() is not None) or self.choice.is_cut_short
         for state in unable:
-            self._agenda.stay(state.project.id, state.turn)
+            self._queue.stay(state.project.id, state.turn)
         return [*actions, *(Give(session, grants) for session, grants in given.values())]
 
     def _sleep(self, state: ProjectState, now: float, now_ms: int) -> None:
         """Leave a project alone that has no task to give, until its time comes or something happens to it."""
         project = state.project.id
-        self._agenda.sleep(project, self.choice.asleep_until(state, now, now_ms), now)
+        self._queue.sleep(project, self.choice.asleep_until(state, now, now_ms), now)
         if self.choice.is_cut_short:
-            self._agenda.touch(project)  # it is looked at again at once
+            self._queue.touch(project)  # it is looked at again at once

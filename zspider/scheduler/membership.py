@@ -101,9 +101,8 @@ class Membership:
             session = Session(*greeting[:5], joined=now, heard=now)
             self.sessions[session.id] = session
         for claim in [one for one in self._claims.values() if one.greeting.route == greeting.route]:
-            del self._claims[
-                claim.greeting.session
-            ]  # a connection is one slave's, which has the session of its Hello now
+            # A connection is one slave's, and its session is that of its newest Hello.
+            del self._claims[claim.greeting.session]
         self.heard(session, now)
         session.route, session.window, session.seen = greeting.route, greeting.window, greeting.seen
         session.told.clear()

@@ -6,7 +6,7 @@ from zspider.delivery import ATTEMPTS_MAX
 from zspider.scheduler.actions import Action, Finish, Refill, Sweep
 from zspider.scheduler.bucket import TokenBucket
 from zspider.scheduler.frontier import Frontier
-from zspider.scheduler.internal import cron_task, info_run, info_task
+from zspider.scheduler.internal_tasks import cron_task, info_run, info_task
 from zspider.scheduler.leases import LeaseTable
 from zspider.scheduler.pause import AutoPause, Pausing
 from zspider.scheduler.rules import is_finished

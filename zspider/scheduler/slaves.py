@@ -16,13 +16,13 @@ from zspider.scheduler.actions import (
     Welcome,
     tell_holders,
 )
-from zspider.scheduler.agenda import Agenda
-from zspider.scheduler.choice import has_row
 from zspider.scheduler.hosts import HostLimits
 from zspider.scheduler.leases import Lease, LeaseTable, Session
 from zspider.scheduler.membership import WELL, Arrival, Condition, Greeting, HeldLease, Membership, Timing
+from zspider.scheduler.project_queue import ProjectQueue
 from zspider.scheduler.projects import ProjectState
 from zspider.scheduler.story import ADOPTED, EXPIRED, GIVEN_BACK, LEFT, MISSED, TAKEN, Story
+from zspider.scheduler.task_choice import has_row
 from zspider.task import Ref, Task, task_key
 
 EXPIRE_TURN_S = 0.1  # how often silent slaves are looked for
@@ -40,7 +40,7 @@ class Slaves:
         leases: LeaseTable,
         hosts: HostLimits,
         projects: Mapping[int, ProjectState],
-        agenda: Agenda,
+        queue: ProjectQueue,
         story: Story,
     ) -> None:
         """expected: sessions of before a restart, which may come back. The rest is the core's, and shared with it."""
@@ -51,7 +51,7 @@ class Slaves:
         self._leases = leases
         self._hosts = hosts
         self._projects = projects
-        self._agenda = agenda
+        self._queue = queue
         self._story = story
 
     @property
@@ -240,7 +240,7 @@ class Slaves:
         """End a lease whose task waits again: now, or, if it is charged, once that is written and it enters."""
         self._leases.end(lease)
         self._story.note(event, lease.task.ref, lease.session.id, lease.attempt, detail)
-        self._agenda.touch(lease.task.ref.project)
+        self._queue.touch(lease.task.ref.project)
         task, state = lease.task, self._projects.get(lease.task.ref.project)
         if state is None:
             return

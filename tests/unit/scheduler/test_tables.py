@@ -7,10 +7,10 @@ from tests.support.scheduler_world import World, make_project, names, wait
 from zspider.activity import SINCE_FINISHED
 from zspider.decisions import Accept, Finish
 from zspider.delivery import End, Follow, Outcome
-from zspider.scheduler.internal import entry_follow
+from zspider.scheduler.internal_tasks import entry_follow
 from zspider.scheduler.pause import AutoPause, Pausing, Phase
+from zspider.scheduler.project_states import Verb, is_to_be_deleted, status_after
 from zspider.scheduler.rules import SchedulerRules
-from zspider.scheduler.states import Verb, is_to_be_deleted, status_after
 from zspider.storage.batch import ArrivalNumbers, Batch
 from zspider.storage.rows import TaskRow
 from zspider.storage.seen import SeenKeys

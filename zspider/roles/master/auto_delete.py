@@ -12,7 +12,7 @@ from zspider.errors import ZspiderError
 from zspider.roles.master.admin.rows import is_removing
 from zspider.roles.master.coordinator import Desk
 from zspider.roles.master.writer_thread import Writer, now_ms
-from zspider.scheduler.states import is_to_be_deleted
+from zspider.scheduler.project_states import is_to_be_deleted
 from zspider.storage.counter_names import ALL_BUT_RESULTS, REMOVING
 from zspider.task import Project
 

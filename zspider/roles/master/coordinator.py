@@ -25,7 +25,7 @@ from zspider.roles.master.writer_thread import Delivery, Writer
 from zspider.scheduler import actions as a
 from zspider.scheduler.core import Condition, Core
 from zspider.scheduler.host_rates import HostRates
-from zspider.scheduler.internal import info_run
+from zspider.scheduler.internal_tasks import info_run
 from zspider.scheduler.rules import SchedulerRules
 from zspider.scheduler.windows import Windows
 from zspider.settings import MasterFile, PolitenessSettings

@@ -8,7 +8,7 @@ from zspider.roles.machine.clock import Clock
 from zspider.roles.master.writer_thread import Writer
 from zspider.scheduler.core import Core
 from zspider.scheduler.host_queues import Stretch
-from zspider.scheduler.internal import entry_follow
+from zspider.scheduler.internal_tasks import entry_follow
 from zspider.storage import Committed
 from zspider.task import ON_FINISHED, Kind, Ref, Task
 

@@ -9,8 +9,8 @@ from zspider.roles.master.slave_registry import SlaveStats
 from zspider.scheduler.host_rates import HostRate
 from zspider.scheduler.leases import Session
 from zspider.scheduler.pause import Phase
+from zspider.scheduler.project_states import is_locked
 from zspider.scheduler.projects import CronRun
-from zspider.scheduler.states import is_locked
 from zspider.scheduler.story import Step
 from zspider.scheduler.why import Wait
 from zspider.storage import StoredResult, TaskDetail

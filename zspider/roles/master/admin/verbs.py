@@ -25,9 +25,9 @@ from zspider.roles.master.admin.rows import Live, Pausing, is_removing, removing
 from zspider.roles.master.auto_delete import Deletions, Waiter
 from zspider.roles.master.coordinator import Desk
 from zspider.roles.master.writer_thread import Writer, now_ms
-from zspider.scheduler.internal import entry_follow
+from zspider.scheduler.internal_tasks import entry_follow
+from zspider.scheduler.project_states import Verb, status_after
 from zspider.scheduler.projects import ProjectState
-from zspider.scheduler.states import Verb, status_after
 from zspider.scheduler.why import Wait, Waiting, why_finished, why_project, why_task
 from zspider.settings import MasterFile
 from zspider.storage import Committed, TaskDetail

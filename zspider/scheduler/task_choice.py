@@ -25,7 +25,7 @@ class Wanted(NamedTuple):
     older: Lease | None = None  # on an earlier run of it: void once this one is granted
 
 
-class Choice:
+class TaskChoice:
     """Looks for the next tasks, in the turns of a core."""
 
     def __init__(self, leases: LeaseTable, hosts: HostLimits) -> None:

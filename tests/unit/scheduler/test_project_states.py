@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from tests.support.scheduler_world import make_project
 from zspider.errors import ConfigError, ExitCode
-from zspider.scheduler.states import TRANSITIONS, Verb, group_words, is_locked, is_to_be_deleted, status_after
+from zspider.scheduler.project_states import TRANSITIONS, Verb, group_words, is_locked, is_to_be_deleted, status_after
 from zspider.task import ProjectStatus
 
 DOCS = Path(__file__).parents[3] / "docs" / "projects.md"

@@ -12,7 +12,7 @@ ALL_S = 1.0
 SOON_S = 2 * ALL_S + 1.0  # by then all were looked at: later times need not be remembered
 
 
-class Agenda:
+class ProjectQueue:
     """Projects that something happened to, those whose time has come, and the order in which they are served.
 
     A project is *awake* from when it is touched until `sleep` says that it has no task to give.
