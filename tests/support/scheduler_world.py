@@ -28,7 +28,7 @@ from zspider.scheduler.actions import (
     Welcome,
 )
 from zspider.scheduler.core import Core, Greeting, HeldLease, Timing
-from zspider.scheduler.host_queues import Stretch
+from zspider.scheduler.host_queues import Range
 from zspider.scheduler.membership import WELL
 from zspider.scheduler.order import delayed_position, ready_position
 from zspider.scheduler.pause import NEVER, Pausing, Phase
@@ -408,8 +408,8 @@ class World:
                     self.send(session.route, what, list(numbers))
                 case Refill(project, kind, after):
                     self.writer.append(lambda x=(project, kind, after): self._read(*x))
-                case Sweep(project, stretch):
-                    self.writer.append(lambda x=(project, stretch): self._scan_hosts(*x))
+                case Sweep(project, part):
+                    self.writer.append(lambda x=(project, part): self._scan_hosts(*x))
                 case Charge(lost):
                     self.writer.append(lambda lost=lost: self._charge(lost))
                 case Finish(project):
@@ -491,27 +491,27 @@ class World:
         is_last = len(found) < self.limit
         return lambda: self.core.refilled(project, kind, after, found, is_last)
 
-    def _scan_hosts(self, project: int, stretch: Stretch) -> Callable[[], None]:
+    def _scan_hosts(self, project: int, part: Range) -> Callable[[], None]:
         """As Storage.tasks_of_hosts: look at a few entries of the index, in order, and take those that fit."""
         rows = [
             row
             for row in self.rows.values()
             if row.ref.project == project
             and row.status is Status.ACTIVE
-            and bool(row.due_ms) == (stretch.kind == "delayed")
-            and (stretch.after is None or row.position > stretch.after)
-            and row.position <= stretch.until
+            and bool(row.due_ms) == (part.kind == "delayed")
+            and (part.after is None or row.position > part.after)
+            and row.position <= part.until
         ]
         rows.sort(key=lambda row: row.position)
         looked = rows[: self.entries]
-        reached = looked[-1].position if len(rows) > self.entries else stretch.until
-        fitting = [row for row in looked if (host_hash(host_of(row.url)) in stretch.hosts) != stretch.is_others]
-        limit = min(self.limit, stretch.limit)
+        reached = looked[-1].position if len(rows) > self.entries else part.until
+        fitting = [row for row in looked if (host_hash(host_of(row.url)) in part.hosts) != part.is_others]
+        limit = min(self.limit, part.limit)
         if len(fitting) > limit:
             fitting = fitting[:limit]
             reached = fitting[-1].position
         found = [row.task() for row in fitting]
-        return lambda: self.core.swept(project, stretch, found, reached)
+        return lambda: self.core.swept(project, part, found, reached)
 
     def _charge(self, lost: Any) -> Callable[[], None]:
         ended, again = [], []
@@ -665,8 +665,8 @@ class World:
                 assert task.attempt <= row.attempt  # a read may have been under way while the row was charged
             else:
                 window = state.frontier.delayed if row.due_ms else state.frontier.ready
-                passed = state.frontier.aside.passed["delayed" if row.due_ms else "ready"]
-                assert row.position > window.edge or passed.covers(host_hash(host_of(row.url)), row.position), row
+                skipped = state.frontier.deferred.skipped["delayed" if row.due_ms else "ready"]
+                assert row.position > window.edge or skipped.covers(host_hash(host_of(row.url)), row.position), row
 
 
 # --- words that stories are told in

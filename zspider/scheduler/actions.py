@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple
 
-from zspider.scheduler.host_queues import Stretch
+from zspider.scheduler.host_queues import Range
 from zspider.scheduler.leases import Lease, Session
 from zspider.scheduler.order import Position
 from zspider.scheduler.pause import Phase
@@ -59,10 +59,10 @@ class Refill(NamedTuple):
 
 
 class Sweep(NamedTuple):
-    """Read waiting tasks of some hosts in a stretch of an order, or as far as that is quick, and call `Core.swept`."""
+    """Read waiting tasks of some hosts in a range of an order, or as far as that is quick, and call `Core.swept`."""
 
     project: int
-    stretch: Stretch
+    part: Range
 
 
 class Charge(NamedTuple):

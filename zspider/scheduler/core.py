@@ -11,7 +11,7 @@ from zspider.delivery import Answer
 from zspider.hosts import host_hash, host_of
 from zspider.scheduler.actions import Action, Paused, Tell, tell_holders
 from zspider.scheduler.granting import Granting
-from zspider.scheduler.host_queues import Stretch
+from zspider.scheduler.host_queues import Range
 from zspider.scheduler.hosts import HostLimits
 from zspider.scheduler.leases import Lease, LeaseTable, Session
 from zspider.scheduler.membership import Condition, Greeting, HeldLease, Timing
@@ -184,10 +184,10 @@ class Core:
             state.frontier.refill(kind, after, tasks, is_last, self.leases.is_leased)
             self._queue.touch(project)
 
-    def swept(self, project: int, stretch: Stretch, tasks: Sequence[Task], reached: Position) -> None:
+    def swept(self, project: int, part: Range, tasks: Sequence[Task], reached: Position) -> None:
         """The answer to a Sweep. reached: everything up to there was looked at."""
         if (state := self.projects.get(project)) is not None:
-            state.frontier.swept(stretch, tasks, reached, self.leases.is_leased)
+            state.frontier.swept(part, tasks, reached, self.leases.is_leased)
             self._queue.touch(project)
 
     def finish_answered(self, project: int) -> None:
@@ -269,7 +269,7 @@ class Core:
         for name in self.hosts.freed(now, AHEAD_S):
             host = host_hash(name)
             for state in self.projects.values():
-                if state.frontier.has_aside:
+                if state.frontier.has_deferred:
                     state.frontier.open(host)
                     self._queue.touch(state.project.id)
 

@@ -94,10 +94,10 @@ class ProjectState:
             return actions
         for kind, window in self.frontier.wants():
             window.is_refilling = True
-            beyond = self.frontier.stretch_beyond() if kind == "ready" else None
+            beyond = self.frontier.range_beyond() if kind == "ready" else None
             actions.append(Sweep(self.project.id, beyond) if beyond else Refill(self.project.id, kind, window.after))
-        if (stretch := self.frontier.stretch()) is not None:
-            actions.append(Sweep(self.project.id, stretch))
+        if (part := self.frontier.next_range()) is not None:
+            actions.append(Sweep(self.project.id, part))
         return actions
 
     def internal_tasks(self, now_ms: int) -> list[Task]:

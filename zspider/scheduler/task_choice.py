@@ -12,7 +12,7 @@ from zspider.task import CRONJOB, INTERNAL, Task, is_message
 
 AHEAD_S = 0.1  # tokens are granted this much ahead; the slave starts each task at its time
 RATE_TURN_S = 0.03  # a project held back by its rate is looked at this often: one grant message, several tasks
-HOLDS_PER_TURN = 2000  # tasks set aside for their hosts' sake: some 10 ms
+DEFERRED_PER_TURN = 2000  # tasks deferred for their hosts' sake: some 10 ms
 
 
 class Wanted(NamedTuple):
@@ -31,16 +31,16 @@ class TaskChoice:
     def __init__(self, leases: LeaseTable, hosts: HostLimits) -> None:
         self._leases = leases
         self._hosts = hosts
-        self._holds = 0  # tasks set aside in this turn
+        self._deferred = 0  # tasks deferred in this turn
 
     @property
     def is_cut_short(self) -> bool:
-        """This turn has set so many tasks aside that the rest is left to the next one."""
-        return self._holds > HOLDS_PER_TURN
+        """This turn has deferred so many tasks that the rest is left to the next one."""
+        return self._deferred > DEFERRED_PER_TURN
 
     def begin(self) -> None:
         """A turn begins."""
-        self._holds = 0
+        self._deferred = 0
 
     def next(self, state: ProjectState, now: float, now_ms: int) -> Wanted | None:
         """The task that the project wants done next; None if it has to wait."""
@@ -81,7 +81,7 @@ class TaskChoice:
         return until
 
     def _first(self, state: ProjectState, now: float, now_ms: int) -> Wanted | None:
-        """The first task whose host may be asked; those before it are set aside, and their hosts awaited."""
+        """The first task whose host may be asked; those before it are deferred, and their hosts awaited."""
         frontier, hosts = state.frontier, self._hosts
         while (found := frontier.peek(now_ms)) is not None:
             lease = self._leases.get(found.ref)
@@ -94,8 +94,8 @@ class TaskChoice:
             if wait_s <= AHEAD_S:
                 return Wanted(found, takes, name, wait_s, lease)
             hosts.await_(name, now)
-            self._holds += 1
-            if self.is_cut_short or not frontier.hold(may_pass=not hosts.is_new(name, now)):
+            self._deferred += 1
+            if self.is_cut_short or not frontier.defer(may_skip=not hosts.is_new(name, now)):
                 return None
         return None
 

@@ -161,11 +161,11 @@ def _complaint(session: Session) -> Wait:
 
 
 def _hosts(core: Core, state: ProjectState, now: float, now_ms: int) -> list[Wait]:
-    """The hosts that may not be asked now, of those whose tasks were set aside."""
-    aside = set(state.frontier.aside.hosts)
+    """The hosts that may not be asked now, of those whose tasks were deferred."""
+    deferred = set(state.frontier.deferred.hosts)
     waits: list[Wait] = []
-    for name in core.hosts.names() if aside else ():
-        if host_hash(name) in aside and (holding := core.hosts.holding(name, now)) is not None:
+    for name in core.hosts.names() if deferred else ():
+        if host_hash(name) in deferred and (holding := core.hosts.holding(name, now)) is not None:
             waits.append(_host(name, holding, now, now_ms))
             if len(waits) == HOSTS_SHOWN:
                 break
@@ -192,7 +192,7 @@ def _leased(core: Core, state: ProjectState) -> list[Wait]:
 
 def _later(state: ProjectState, now_ms: int) -> list[Wait]:
     frontier = state.frontier
-    if not (frontier.is_loaded or frontier.has_aside) and frontier.peek(now_ms) is None:
+    if not (frontier.is_loaded or frontier.has_deferred) and frontier.peek(now_ms) is None:
         return [Wait("database", "waiting tasks are being read from the database")]
     due_ms = frontier.next_due_ms()
     if due_ms is None or due_ms <= now_ms:

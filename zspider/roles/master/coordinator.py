@@ -384,8 +384,8 @@ class Desk:
                     self._hub.send(session.route, _TELLING[what](list(numbers)))
                 case a.Refill(project, kind, after):
                     self._questions.refill(project, kind, after)
-                case a.Sweep(project, stretch):
-                    self._questions.sweep(project, stretch)
+                case a.Sweep(project, part):
+                    self._questions.sweep(project, part)
                 case a.Charge(lost):
                     self._questions.charge(lost)
                 case a.Finish(project):

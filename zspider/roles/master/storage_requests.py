@@ -7,7 +7,7 @@ import structlog
 from zspider.roles.machine.clock import Clock
 from zspider.roles.master.writer_thread import Writer
 from zspider.scheduler.core import Core
-from zspider.scheduler.host_queues import Stretch
+from zspider.scheduler.host_queues import Range
 from zspider.scheduler.internal_tasks import entry_follow
 from zspider.storage import Committed
 from zspider.task import ON_FINISHED, Kind, Ref, Task
@@ -41,15 +41,15 @@ class Questions:
             lambda storage: (storage.ready if kind == "ready" else storage.delayed)(project, after, limit), done
         )
 
-    def sweep(self, project: int, stretch: Stretch) -> None:
-        """Tasks of some hosts in a stretch of an order."""
-        kind, after, until, hosts, is_others, limit = stretch
+    def sweep(self, project: int, part: Range) -> None:
+        """Tasks of some hosts in a range of an order."""
+        kind, after, until, hosts, is_others, limit = part
         limit = min(SWEEP_ROWS, limit)
         self._writer.call(
             lambda storage: storage.tasks_of_hosts(
                 project, kind, after, until, hosts, is_others=is_others, limit=limit
             ),
-            lambda scanned: self._core.swept(project, stretch, scanned.tasks, scanned.reached),
+            lambda scanned: self._core.swept(project, part, scanned.tasks, scanned.reached),
         )
 
     def charge(self, lost: Sequence[tuple[Ref, int, int]]) -> None:
