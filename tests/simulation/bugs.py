@@ -13,7 +13,7 @@ from zspider.scheduler.leases import LeaseTable
 from zspider.scheduler.membership import Membership
 from zspider.script.known import Known
 from zspider.storage.batch import Batch, refs_of
-from zspider.storage.commit import Writer
+from zspider.storage.commit import Committer
 from zspider.storage.ownership import Fence
 from zspider.storage.report import Committed
 from zspider.task import Ref, Status, task_key
@@ -40,9 +40,9 @@ def no_adopt_wait(patch: pytest.MonkeyPatch) -> None:
 
 def split_commit(patch: pytest.MonkeyPatch) -> None:
     """That a run has ended is committed apart from what it led to."""
-    real = Writer._write
+    real = Committer._write
 
-    def write(self: Writer, outcomes: Sequence[Outcome], first: int, now_ms: int) -> Committed:
+    def write(self: Committer, outcomes: Sequence[Outcome], first: int, now_ms: int) -> Committed:
         bare = [msgspec.structs.replace(one, follows=[]) for one in outcomes]
         report = real(self, bare, first, now_ms)
         late = {(end.ref, end.run) for end in report.ended if end.late}
@@ -52,7 +52,7 @@ def split_commit(patch: pytest.MonkeyPatch) -> None:
                 report.add(self.submit(one.project, one.follows, now_ms))
         return report
 
-    patch.setattr(Writer, "_write", write)
+    patch.setattr(Committer, "_write", write)
 
 
 def no_idempotence_check(patch: pytest.MonkeyPatch) -> None:

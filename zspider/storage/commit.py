@@ -30,7 +30,7 @@ _ODD = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError,
 log = structlog.get_logger(__name__)
 
 
-class Writer:
+class Committer:
     """Writes batches. `projects`: those that may be written to, and the run with which their new tasks begin; kept by
     the caller.
     """

@@ -9,7 +9,7 @@ from zspider.delivery import Follow, Outcome
 from zspider.errors import StorageError
 from zspider.storage.batch import ArrivalNumbers
 from zspider.storage.bulk import Bulk, Change, Step
-from zspider.storage.commit import Writer
+from zspider.storage.commit import Committer
 from zspider.storage.counter_names import FIRST_RUN, REMOVING, RESULTS
 from zspider.storage.counters import CounterTable
 from zspider.storage.database import Database, Transaction
@@ -49,7 +49,7 @@ class Storage:
         self._seen = SeenKeys(known)
         self._writable: dict[int, int] = {}  # projects that may be written to: the run their new tasks begin with
         self._row_cache = RowCache(CACHED_ROWS)
-        self._writer = Writer(
+        self._committer = Committer(
             db,
             self._fence,
             rules,
@@ -67,7 +67,7 @@ class Storage:
         self._results = ResultTable(db.engine)
         self._counters = CounterTable(db.engine)
         forgetting = Forgetting(self._seen, self._writable)
-        self._bulk = Bulk(db, self._fence, forgetting, self._writer.batch, self._row_cache)
+        self._bulk = Bulk(db, self._fence, forgetting, self._committer.batch, self._row_cache)
         self._retention = RetentionPass(db, self._fence, forgetting)
 
     # --- ownership
@@ -114,12 +114,12 @@ class Storage:
         nothing and are reported as ended all the same. An outcome that the database refuses ends its task as failed
         and is reported in `bad`; the others are written (in several transactions then).
         """
-        return self._writer.commit(outcomes, now_ms)
+        return self._committer.commit(outcomes, now_ms)
 
     def submit(self, project: int, follows: Sequence[Follow], now_ms: int) -> Committed:
         """Accept URLs from outside, such as on_start; StorageError when there is no such project."""
         self._check_writable(project)
-        return self._writer.submit(project, follows, now_ms)
+        return self._committer.submit(project, follows, now_ms)
 
     def finish(self, project: int, follow: Follow, now_ms: int) -> Committed:
         """Submit on_finished if, in this very transaction, no task waits and some run ended since the last one.
@@ -128,14 +128,14 @@ class Storage:
         """
         if project not in self._writable:
             return Committed()
-        return self._writer.finish(project, follow, now_ms)
+        return self._committer.finish(project, follow, now_ms)
 
     def charge(self, deliveries: Sequence[tuple[Ref, int, int]], now_ms: int) -> Committed:
         """Note (task, run, attempt) of leases that expired; the task fails with attempt ATTEMPTS_MAX.
 
         `entered`: those that wait again. Runs that are over are left alone.
         """
-        return self._writer.charge(deliveries, now_ms)
+        return self._committer.charge(deliveries, now_ms)
 
     def ready(self, project: int, after: tuple[int, int] | None, limit: int) -> list[Task]:
         """Tasks that may be granted now, by (-priority, seq), strictly after `after`."""
@@ -286,7 +286,7 @@ class Storage:
             self._projects.change(tx, project, now_ms, {"status": status.value})
             return self._projects.one(tx, project)
 
-        return self._writer.submit_with(project, [follow], now_ms, change)
+        return self._committer.submit_with(project, [follow], now_ms, change)
 
     def remove(self, name: str, batch: int = REMOVE_ROWS, *, keep_results: bool = False) -> int:
         """Stop a project and delete up to `batch` of its rows, itself last; call it until it returns 0 rows left.
