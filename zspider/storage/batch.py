@@ -4,25 +4,23 @@ A Batch is told the rows as the database has them, changes its copies in the ord
 at the end what is to be written and what the master is to be told.
 """
 
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from msgspec.structs import replace
 
-from zspider.activity import FETCH_MS, FETCHED, PROCESS_MS, PROCESSED, SINCE_FINISHED
+from zspider.activity import SINCE_FINISHED
 from zspider.decisions import Accept, Finish, Rules
-from zspider.delivery import ATTEMPTS_MAX, REASON_CHARS_MAX, End, Follow, Message, NewSchedule, Outcome
-from zspider.hosts import host_of
+from zspider.delivery import ATTEMPTS_MAX, REASON_CHARS_MAX, End, Follow, NewSchedule, Outcome
+from zspider.storage.costs import Costs
 from zspider.storage.counter_names import CRON_FAILED, CRON_RUNS, CRON_TICK, DROPPED, ENDS, GAUGES, LATE, MESSAGES, NEW
 from zspider.storage.report import Committed, Ended
-from zspider.storage.rows import ResultRow, TaskRow
+from zspider.storage.rows import ResultRow, TaskRow, result_rows
 from zspider.storage.seen import SeenKeys, packed
-from zspider.task import CRONJOB, INTERNAL, ON_FINISHED, Ref, Status, Stored, message_taskid, task_key, usual_taskid
+from zspider.storage.sent_messages import SentMessages
+from zspider.task import CRONJOB, INTERNAL, ON_FINISHED, Ref, Status, Stored, task_key
 
 SEQ_PER_MS = 1_000_000
 _ON_FINISHED = ON_FINISHED.encode()
-_COSTS = (PROCESSED, PROCESS_MS, FETCHED, FETCH_MS)
-NO_PROJECT = "no such project"  # why a message is dropped
 
 
 class ArrivalNumbers:
@@ -50,14 +48,14 @@ class Batch:
         self._seq = seq
         self._now_ms = now_ms
         self._follows: list[tuple[Ref, Follow]] = []
-        self._messages: list[tuple[int, str, Message]] = []  # (sending project, taskid it will have, message)
         self._results: dict[Ref, list[ResultRow]] = {}
         self.rows: dict[Ref, TaskRow] = {}
-        self._took: defaultdict[int, list[int]] = defaultdict(lambda: [0] * len(_COSTS))  # as _COSTS, by project
         self.waited: dict[int, int] = {}  # how many waited before, of the projects submitted to; for a limit only
         self.cron_ticks: dict[int, int] = {}  # CRON_TICK as it is, of the projects of `cron_projects`
         self.rescheduled: list[TaskRow] = []  # their `schedule` is to be written, before they are `placed`
         self.report = Committed(now_ms)
+        self.costs = Costs(self.report)
+        self.messages = SentMessages(self.report)
 
     # --- outcomes
 
@@ -78,11 +76,13 @@ class Batch:
                 self.report.counts[ref.project][LATE] += 1
             return False
         if outcome.end is not End.PART:
-            self._store_results(row, outcome)
+            if outcome.results:
+                results = result_rows(row, outcome.results, self._now_ms)
+                self._results[results[0].ref] = results  # of two messages with one URL in a batch, the later one wins
             self._finish(row, outcome.end, outcome.reason, outcome.schedule)
-            self._note_cost(row, outcome)
+            self.costs.note(row, outcome)
             row.track = outcome.track
-            self._send(outcome)
+            self.messages.add(outcome)
         self._submit(outcome)
         return bool(outcome.follows)
 
@@ -106,13 +106,6 @@ class Batch:
                 self._end_cron(outcome)
         self._submit(outcome)
 
-    def _send(self, outcome: Outcome) -> None:
-        """Remember what a run that ended now has sent, for `deliver`."""
-        sender = (outcome.project, outcome.taskid, outcome.run)
-        self._messages += (
-            (outcome.project, message_taskid(*sender, index), message) for index, message in enumerate(outcome.messages)
-        )
-
     def _end_cron(self, outcome: Outcome) -> None:
         """An @every task has no row that tells a second outcome of its run from the first: a counter does."""
         last = self.cron_ticks[outcome.project]
@@ -122,7 +115,7 @@ class Batch:
             counts[CRON_TICK] += outcome.run - last
             counts[CRON_RUNS] += 1
             counts[CRON_FAILED] += outcome.end is not End.SUCCESS
-            self._send(outcome)
+            self.messages.add(outcome)
 
     def _finish(self, row: TaskRow, end: End, reason: str, schedule: NewSchedule | None = None) -> None:
         stored = row.stored if schedule is None else _rescheduled(row.stored, schedule)
@@ -156,27 +149,6 @@ class Batch:
             row.stored, row.priority, row.schedule = stored, schedule.priority, schedule
             self.rescheduled.append(row)
 
-    def _note_cost(self, row: TaskRow, outcome: Outcome) -> None:
-        """Add up what the run took; a failed one without any time was not timed, as when its processor died.
-
-        What was not fetched (messages, on_start and other data: URLs) would say nothing of the time that pages take.
-        """
-        took = self._took[row.ref.project]
-        is_timed = outcome.end is End.SUCCESS or outcome.fetch_ms or outcome.process_ms
-        if is_timed:
-            took[0] += 1
-            took[1] += outcome.process_ms
-        host = host_of(row.url.decode())
-        if not host or row.is_message:
-            return
-        if is_timed:
-            took[2] += 1
-            took[3] += outcome.fetch_ms
-        runs = self.report.hosts[host]
-        runs[0] += 1
-        runs[1] += outcome.end is not End.SUCCESS
-        runs[2] += outcome.fetch_ms
-
     def _move(self, row: TaskRow, status: Status) -> None:
         """Give the task a new status in a new run."""
         counts = self.report.counts[row.ref.project]
@@ -186,17 +158,6 @@ class Batch:
         row.stored.run += 1
         row.attempt = 0
         row.is_settled = True
-
-    def _store_results(self, row: TaskRow, outcome: Outcome) -> None:
-        """Under the task's own id; a message's under that of its URL, where a later one of this batch wins."""
-        taskid = usual_taskid(row.url.decode()) if row.is_message else row.taskid.decode()
-        ref = Ref(row.ref.project, task_key(taskid))
-        if outcome.results:
-            self._results[ref] = [
-                # a UnicodeDecodeError is a bad datum
-                ResultRow(*ref, item, taskid.encode(), row.url, result.decode(), self._now_ms)
-                for item, result in enumerate(outcome.results)
-            ]
 
     # --- follows
 
@@ -223,20 +184,9 @@ class Batch:
             self.report.counts[project][SINCE_FINISHED] -= counts[SINCE_FINISHED]
             self.follow(project, [follow])
 
-    @property
-    def receivers(self) -> set[str]:
-        """Names of the projects that messages go to."""
-        return {message.receiver for _, _, message in self._messages}
-
     def deliver(self, projects: Mapping[str, int]) -> None:
-        """Make the messages tasks of their receivers. projects: the ids of those that may be written to."""
-        for sender, taskid, message in self._messages:
-            project = projects.get(message.receiver)
-            if project is None:
-                self.report.counts[sender][DROPPED + NO_PROJECT] += 1
-                self.report.undelivered[message.receiver] += 1
-            else:
-                self._follows.append((Ref(project, task_key(taskid)), message.as_follow(taskid)))
+        """Make the messages that were sent tasks of their receivers. projects: the ids of those that may get some."""
+        self._follows += self.messages.delivered(projects)
 
     def undecided(self) -> set[Ref]:
         """Submitted tasks whose rows are not in `rows` yet."""
@@ -255,11 +205,6 @@ class Batch:
                 self._drop(ref.project, verdict, 1)
             elif row is not None:
                 self._replace(row, follow, verdict)
-
-    def count_costs(self) -> None:
-        """What the runs took becomes part of the counters; it is kept apart before because that is twice as fast."""
-        for project, took in self._took.items():
-            self.report.counts[project].update(dict(zip(_COSTS, took, strict=True)))
 
     def _has_room(self, project: int, follow: Follow) -> bool:
         waiting = self.waited[project] + self.report.counts[project][GAUGES[Status.ACTIVE]]
@@ -337,11 +282,8 @@ class Batch:
 
     def waiting(self) -> list[TaskRow]:
         """Tasks that this batch made wait, or wait again."""
-        return [
-            row
-            for row in self.rows.values()
-            if (row.is_settled or row.is_placed) and row.stored.status is Status.ACTIVE
-        ]
+        changed = (row for row in self.rows.values() if row.is_settled or row.is_placed)
+        return [row for row in changed if row.stored.status is Status.ACTIVE]
 
 
 def cron_projects(outcomes: Sequence[Outcome]) -> set[int]:

@@ -138,7 +138,7 @@ class Committer:
                 for number, outcome in enumerate(outcomes, first)
                 if batch.end(outcome, outcome.project in self._projects)
             ]
-            batch.deliver(self._ids_of(tx, batch.receivers))
+            batch.deliver(self._ids_of(tx, batch.messages.receivers))
             self._accept_and_write(tx, batch, now_ms)
         if not batch.report.dropped[Accept.FULL]:
             batch.report.followed = followed
@@ -167,7 +167,7 @@ class Committer:
         self._tasks.delete(tx, batch.spent())
         for project, delta in self._results.write(tx, batch.results()).items():
             batch.report.counts[project][RESULTS] += delta
-        batch.count_costs()
+        batch.costs.count()
         self._counters.add(tx, batch.report.counts)
         self._windows.add(tx, batch.report.counts, now_ms)
         batch.report.entered += self._tasks.as_tasks(tx, batch.waiting())

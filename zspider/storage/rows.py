@@ -1,5 +1,6 @@
 """Rows of tasks and results as a transaction decides about them, in memory. They know no database."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from msgspec import MsgspecError, Raw, Struct
@@ -7,7 +8,7 @@ from msgspec.msgpack import Decoder, Encoder
 
 from zspider.delivery import Follow, NewSchedule
 from zspider.hosts import host_hash, host_of
-from zspider.task import MESSAGE_PREFIX, Ref, Status, Stored, Task
+from zspider.task import MESSAGE_PREFIX, Ref, Status, Stored, Task, task_key, usual_taskid
 
 _MESSAGE = MESSAGE_PREFIX.encode()
 _decode_parts = Decoder(dict[str, Raw]).decode
@@ -97,6 +98,23 @@ class ResultRow(NamedTuple):
     url: bytes
     result: str
     updated_ms: int
+
+    @property
+    def ref(self) -> Ref:
+        """The task whose results it belongs to."""
+        return Ref(self.project, self.key)
+
+
+def result_rows(row: TaskRow, results: Sequence[bytes], now_ms: int) -> list[ResultRow]:
+    """Return the rows of a run's results: under the task's own id, a message's under that of its URL.
+
+    Raises UnicodeDecodeError, which is a bad datum, for what is not UTF-8.
+    """
+    taskid = usual_taskid(row.url.decode()) if row.is_message else row.taskid.decode()
+    ref = Ref(row.ref.project, task_key(taskid))
+    return [
+        ResultRow(*ref, item, taskid.encode(), row.url, result.decode(), now_ms) for item, result in enumerate(results)
+    ]
 
 
 def with_schedule(body: bytes, schedule: bytes) -> bytes:
