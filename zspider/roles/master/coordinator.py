@@ -14,12 +14,12 @@ from zspider.decisions import Accept
 from zspider.delivery import End, Outcome
 from zspider.errors import ProtocolError, ZspiderError
 from zspider.roles.machine.clock import SYSTEM_CLOCK, Clock
-from zspider.roles.master.grants import Granting
-from zspider.roles.master.limited_log import SeldomLog
-from zspider.roles.master.project_log import ProjectNews
-from zspider.roles.master.script_cache import ScriptTexts
-from zspider.roles.master.slave_registry import Reception
-from zspider.roles.master.storage_requests import Questions
+from zspider.roles.master.grants import GrantSender
+from zspider.roles.master.limited_log import RateLimitedLog
+from zspider.roles.master.project_log import ProjectLog
+from zspider.roles.master.script_cache import ScriptCache
+from zspider.roles.master.slave_registry import SlaveRegistry
+from zspider.roles.master.storage_requests import StorageRequests
 from zspider.roles.master.unforeseen import unforeseen
 from zspider.roles.master.writer_thread import Delivery, Writer
 from zspider.scheduler import actions as a
@@ -50,7 +50,7 @@ class Desk:
         self._keys = keys
         self._rules = rules
         self._clock = clock
-        self._seldom = SeldomLog(log, clock)
+        self._limited_log = RateLimitedLog(log, clock)
         self._lacking: dict[str, set[int]] = {}  # name that nobody knows -> projects whose scripts import it
 
     def open(self, core: Core, writer: Writer, settings: MasterFile, cluster: bytes, epoch: int) -> None:
@@ -61,10 +61,10 @@ class Desk:
         self.epoch = epoch
         self.started = self._clock.monotonic()
         self._writer = writer
-        self._texts = ScriptTexts(writer)
-        self._granting = Granting(self._hub, self._keys, core, cluster, epoch)
-        self._news = ProjectNews(settings.scheduler.pause_s)
-        self.reception = Reception(
+        self._scripts = ScriptCache(writer)
+        self._grants = GrantSender(self._hub, self._keys, core, cluster, epoch)
+        self._project_log = ProjectLog(settings.scheduler.pause_s)
+        self.slaves = SlaveRegistry(
             self._hub,
             self._keys,
             core,
@@ -76,7 +76,7 @@ class Desk:
             perform=self._perform,
         )
         self.heartbeat_s = settings.master.heartbeat_s
-        self._questions = Questions(
+        self._requests = StorageRequests(
             core, writer, self._clock, window=settings.frontier.window, committed=self._answered
         )
 
@@ -93,7 +93,7 @@ class Desk:
 
     def step(self, now: float) -> None:
         """Let time pass in the core, and grant; nothing is granted while the database is behind."""
-        self.reception.expel_revoked()
+        self.slaves.expel_revoked()
         if not self.is_full:
             self._perform(self.core.step(now, self._clock.wall_ms()))
 
@@ -184,9 +184,9 @@ class Desk:
             self._act(peer, message)
         except Exception as exc:
             kind = type(message).__name__
-            self._seldom.error("internal_error", where=f"a slave's {kind}", peer=peer.address, exc_info=exc)
+            self._limited_log.error("internal_error", where=f"a slave's {kind}", peer=peer.address, exc_info=exc)
             session = self.core.sessions.get(getattr(message, "session", b""))
-            if session is not None and self.reception.is_known(peer, session.id):
+            if session is not None and self.slaves.is_known(peer, session.id):
                 self._perform(self.core.leave(session.id))
                 self._hub.send(session.route, m.Unknown(self.epoch))
 
@@ -196,14 +196,14 @@ class Desk:
             case m.Outcomes():
                 self._on_outcomes(peer, message, now)
             case m.Hello():
-                self.reception.hello(peer, message)
+                self.slaves.hello(peer, message)
             case m.Beat() | m.GiveBack() | m.NeedScript() | m.NeedProject() | m.Took() | m.Leave():
-                if self.reception.is_known(peer, message.session):
+                if self.slaves.is_known(peer, message.session):
                     self._on_word(peer, message, now)
                 else:
                     self._hub.send(peer.route, m.Unknown(self.epoch))
             case _:
-                self._seldom.warning("message_unexpected", kind=type(message).__name__, peer=peer.address)
+                self._limited_log.warning("message_unexpected", kind=type(message).__name__, peer=peer.address)
 
     def _on_word(
         self,
@@ -219,7 +219,7 @@ class Desk:
                 self._perform(
                     core.beat(session, peer.route, message.seen, named, message.window, now, how, message.held)
                 )
-                self.reception.note(message, now)
+                self.slaves.note(message, now)
             case m.GiveBack():
                 core.give_back(session, message.numbers, bar=message.reason == "script", error=message.error)
             case m.NeedScript():
@@ -235,7 +235,7 @@ class Desk:
                 self._hub.send(peer.route, m.Unknown(self.epoch))
 
     def _send_script(self, route: bytes, script: bytes) -> None:
-        self._texts.with_text(script, (route, ""), lambda text: self._hub.send(route, m.Script(script, text)))
+        self._scripts.with_text(script, (route, ""), lambda text: self._hub.send(route, m.Script(script, text)))
 
     def _send_project(self, route: bytes, name: str) -> None:
         """What another project imports: whatever its status is (docs/pyspider-behaviour.md 2.1)."""
@@ -245,7 +245,7 @@ class Desk:
             self._hub.send(route, m.ProjectScript(name, None))
             return
         script, status = project.script, project.status.value
-        self._texts.with_text(
+        self._scripts.with_text(
             script, (route, name), lambda text: self._hub.send(route, m.ProjectScript(name, script, status, text))
         )
 
@@ -253,7 +253,7 @@ class Desk:
 
     def _on_outcomes(self, peer: Peer, message: m.Outcomes, now: float) -> None:
         """Check and queue a batch; an unknown session sends it again after its Hello."""
-        if not self.reception.is_known(peer, message.session):
+        if not self.slaves.is_known(peer, message.session):
             return
         session = self.core.sessions[message.session]
         self.core.heard(session, now)
@@ -278,10 +278,12 @@ class Desk:
         try:
             outcome = decode_outcome(item.outcome)
         except ProtocolError as exc:
-            self._seldom.warning("outcome_dropped", reason=str(exc), peer=peer.address)
+            self._limited_log.warning("outcome_dropped", reason=str(exc), peer=peer.address)
             return None
         if not self._keys.is_proven(outcome):
-            self._seldom.warning("outcome_dropped", reason="no valid proof", task=outcome.taskid, peer=peer.address)
+            self._limited_log.warning(
+                "outcome_dropped", reason="no valid proof", task=outcome.taskid, peer=peer.address
+            )
             return None
         return outcome
 
@@ -320,7 +322,7 @@ class Desk:
                     counts[name] = counts.get(name, 0) + delta
                 self.windows.add(project, activity_of(deltas), report.at_ms)
                 if refused := deltas.get(_REFUSED):
-                    self._news.refused(state.project.name, refused, self._clock.monotonic())
+                    self._project_log.refused(state.project.name, refused, self._clock.monotonic())
         if report.hosts:
             self.hosts.add(report.hosts, self._clock.monotonic())
         for reason, number in report.dropped.items():
@@ -375,23 +377,23 @@ class Desk:
         for action in actions:
             match action:
                 case a.Give(session, grants):
-                    self._granting.give(session, grants)
+                    self._grants.give(session, grants)
                 case a.Tell(what, session, numbers):
                     self._hub.send(session.route, _TELLING[what](list(numbers)))
                 case a.Refill(project, kind, after):
-                    self._questions.refill(project, kind, after)
+                    self._requests.refill(project, kind, after)
                 case a.Sweep(project, stretch):
-                    self._questions.sweep(project, stretch)
+                    self._requests.sweep(project, stretch)
                 case a.Charge(lost):
-                    self._questions.charge(lost)
+                    self._requests.charge(lost)
                 case a.Finish(project):
-                    self._questions.finish(project)
+                    self._requests.finish(project)
                 case a.Paused(project, phase, reason):
-                    self._news.paused(self.core.projects[project].project.name, phase, reason)
+                    self._project_log.paused(self.core.projects[project].project.name, phase, reason)
                 case a.Welcome(session):
-                    self.reception.welcome(session)
+                    self.slaves.welcome(session)
                 case a.Gone(session):
-                    self.reception.gone(session)
+                    self.slaves.gone(session)
                 case a.Challenge(session):
                     if not self._hub.send(session.route, m.MasterBeat(self.epoch)):
                         self._perform(self.core.route_is_gone(session.id, self._clock.monotonic()))

@@ -27,7 +27,7 @@ from zspider.roles.machine import garbage
 from zspider.roles.machine.clock import SYSTEM_CLOCK, Clock
 from zspider.roles.machine.hangups import release_hangups
 from zspider.roles.machine.systemd import Notifier
-from zspider.roles.master.admin.request import Compiler, Elsewhere, compilers
+from zspider.roles.master.admin.request import AdminThreads, Compiler, compilers
 from zspider.roles.master.admin.verbs import Admin
 from zspider.roles.master.auto_delete import LOOK_S, Deletions
 from zspider.roles.master.coordinator import Desk
@@ -163,8 +163,8 @@ class Master:
     def loop(self, hub: Hub, desk: Desk, writer: Writer, helpers: "_Helpers", local: LocalSlave | None) -> "_Loop":
         """What serves, once the desk is open."""
         deletions = Deletions(desk, writer, self._settings.scheduler.delete_s, self.clock.wall_ms)
-        elsewhere = Elsewhere(desk, writer, helpers.reader, helpers.compilers)
-        admin = Admin(desk, hub, writer, elsewhere, deletions, self._settings)
+        threads = AdminThreads(desk, writer, helpers.reader, helpers.compilers)
+        admin = Admin(desk, hub, writer, threads, deletions, self._settings)
         return _Loop(self, hub, desk, admin, writer, helpers, local, deletions, self._settings.retention)
 
     def open_desk(self, desk: Desk, writer: Writer, boot: Boot) -> None:

@@ -15,7 +15,7 @@ GRANT_BYTES = 192 * 1024  # of one Grants message
 GRANTS_MAX = 500
 
 
-class Granting:
+class GrantSender:
     """Sends what the core has granted; what cannot be sent goes back to it."""
 
     def __init__(self, hub: Hub, keys: MasterKeys, core: Core, cluster: bytes, epoch: int) -> None:

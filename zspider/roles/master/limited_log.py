@@ -6,22 +6,22 @@ from zspider.broker.offenders import Seldom
 from zspider.roles.machine.clock import SYSTEM_CLOCK, Clock
 
 
-class SeldomLog:
+class RateLimitedLog:
     """Logs each event once a second at most, and says then how many times more it had happened (`more`)."""
 
     def __init__(self, log: structlog.typing.FilteringBoundLogger, clock: Clock = SYSTEM_CLOCK) -> None:
         self._log = log
         self._clock = clock
-        self._seldom = Seldom()
+        self._limit = Seldom()
 
     def error(self, event: str, **keys: object) -> None:
         """One more of these, for a human."""
-        held_back = self._seldom.may_log(event, self._clock.monotonic())
+        held_back = self._limit.may_log(event, self._clock.monotonic())
         if held_back is not None:
             self._log.error(event, **keys, more=held_back)
 
     def warning(self, event: str, **keys: object) -> None:
         """One more of these."""
-        held_back = self._seldom.may_log(event, self._clock.monotonic())
+        held_back = self._limit.may_log(event, self._clock.monotonic())
         if held_back is not None:
             self._log.warning(event, **keys, more=held_back)

@@ -8,7 +8,7 @@ log = structlog.get_logger(__name__)
 REFUSED_S = 60.0  # how often a project's refusals are told
 
 
-class ProjectNews:
+class ProjectLog:
     """Tells what an operator would act on, and no project's refusals more than once a minute."""
 
     def __init__(self, pause_s: float) -> None:

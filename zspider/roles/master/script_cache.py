@@ -6,7 +6,7 @@ from collections.abc import Callable
 import structlog
 
 from zspider.errors import ZspiderError
-from zspider.roles.master.limited_log import SeldomLog
+from zspider.roles.master.limited_log import RateLimitedLog
 from zspider.roles.master.writer_thread import Writer
 
 log = structlog.get_logger(__name__)
@@ -14,12 +14,12 @@ KEPT_MAX = 200  # texts in memory
 READS_MAX = 100  # at once; who asks for more asks again
 
 
-class ScriptTexts:
+class ScriptCache:
     """A bounded cache before the database. A text is immutable under its hash."""
 
     def __init__(self, writer: Writer) -> None:
         self._writer = writer
-        self._seldom = SeldomLog(log)
+        self._limited_log = RateLimitedLog(log)
         self._texts: OrderedDict[bytes, str] = OrderedDict()
         self._waiting: dict[bytes, dict[tuple[bytes, str], Callable[[str], object]]] = {}
 
@@ -52,4 +52,4 @@ class ScriptTexts:
 
     def _failed(self, script: bytes, error: ZspiderError) -> None:
         del self._waiting[script]
-        self._seldom.warning("script_unknown", script=script.hex()[:12], reason=str(error))
+        self._limited_log.warning("script_unknown", script=script.hex()[:12], reason=str(error))

@@ -11,7 +11,7 @@ from zspider.broker import messages as m
 from zspider.broker.hub import NOT_VALID, Hub, Peer
 from zspider.broker.keys import MasterKeys
 from zspider.roles.machine.clock import Clock
-from zspider.roles.master.limited_log import SeldomLog
+from zspider.roles.master.limited_log import RateLimitedLog
 from zspider.roles.master.writer_thread import Writer
 from zspider.scheduler.actions import Action
 from zspider.scheduler.core import Core, Greeting, HeldLease
@@ -35,7 +35,7 @@ class SlaveStats(msgspec.Struct):
     rate: SmoothRate = msgspec.field(default_factory=SmoothRate)  # of `processed`
 
 
-class Reception:
+class SlaveRegistry:
     """Who may join, and what is kept of those who did. The core decides what their coming and going means."""
 
     def __init__(
@@ -62,7 +62,7 @@ class Reception:
         self._cluster = cluster
         self._epoch = epoch
         self._perform = perform
-        self._seldom = SeldomLog(log, clock)
+        self._limited_log = RateLimitedLog(log, clock)
         self._revocations = keys.revocations
         self._arriving: Counter[bytes] = Counter()  # Hellos that the writer has
 
@@ -78,7 +78,7 @@ class Reception:
                 f"this master speaks protocol {m.PROTOCOL} (zspider {__version__}), the slave on {hello.host} speaks "
                 f"{hello.protocol} (zspider {hello.version}): install the same version on both"
             )
-            self._seldom.warning("slave_refused", reason="protocol", text=text, peer=peer.address)
+            self._limited_log.warning("slave_refused", reason="protocol", text=text, peer=peer.address)
             self._hub.send(peer.route, m.Refused("protocol", text))
         elif not self._has_room(hello.session):
             text = f"this master has its {self._settings.slaves_max} slaves already (master.slaves_max)"
@@ -156,7 +156,7 @@ class Reception:
             del self._arriving[hello.session]
         known = self.stats.get(hello.session)
         if known is not None and known.user != peer.user and hello.session in self._core.sessions:
-            self._seldom.warning("session_claimed_with_another_token", host=hello.host, peer=peer.address)
+            self._limited_log.warning("session_claimed_with_another_token", host=hello.host, peer=peer.address)
             return
         self.stats[hello.session] = SlaveStats(user=peer.user, pid=hello.pid, version=hello.version)
         self._greet(peer, hello, held)

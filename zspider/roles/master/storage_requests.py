@@ -18,7 +18,7 @@ REFILL_ROWS = 2000
 SWEEP_ROWS = 500  # they lie scattered
 
 
-class Questions:
+class StorageRequests:
     """Each is a call of the writer; its answer comes in a later turn."""
 
     def __init__(

@@ -82,11 +82,11 @@ def test_what_the_operator_did_wrong_is_no_internal_error(hub):
 def desk(hub, tmp_path):
     """A desk with a slave; what it asks of the database is not answered."""
     desk = opened(tmp_path, writer=WaitingWriter())
-    desk._hub = desk.reception._hub = hub
+    desk._hub = desk.slaves._hub = hub
     greeting = Greeting(SESSION, PEER.route, frozenset({"fetcher"}), "host", 10, 0)
     desk._perform(desk.core.hello(greeting, [], True, 0.0))
-    desk.reception.stats[SESSION] = SlaveStats(user=PEER.user)
-    assert desk.reception.is_known(PEER, SESSION)
+    desk.slaves.stats[SESSION] = SlaveStats(user=PEER.user)
+    assert desk.slaves.is_known(PEER, SESSION)
     hub.sent.clear()
     return desk
 

@@ -35,7 +35,7 @@ def read_request(args: Mapping[str, Any]) -> AddRequest:
         raise ConfigError(f"tasks.add: {exc}") from exc
 
 
-def told(request: AddRequest, report: Committed) -> dict[str, int]:
+def summary(request: AddRequest, report: Committed) -> dict[str, int]:
     """What became of the URLs: how many tasks wait because of them, and how many were dropped."""
     dropped = report.dropped.total()
     return {"added": len(request.urls) - dropped, "dropped": dropped}

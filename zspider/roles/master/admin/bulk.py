@@ -14,7 +14,7 @@ import msgspec
 import structlog
 
 from zspider.errors import ConfigError, ZspiderError
-from zspider.roles.master.admin.request import Elsewhere, Request, shortened
+from zspider.roles.master.admin.request import AdminThreads, Request, shortened
 from zspider.roles.master.coordinator import Desk
 from zspider.roles.master.writer_thread import now_ms
 from zspider.scheduler.projects import ProjectState
@@ -80,7 +80,7 @@ class BulkJobs:
 class BulkVerbs:
     """Answers these verbs. Many: {"job", "changed", "looked", "total", "status", "next"}; dry: {"count", "next"}."""
 
-    def __init__(self, desk: Desk, elsewhere: Elsewhere, state_of: Callable[[Request], ProjectState]) -> None:
+    def __init__(self, desk: Desk, threads: AdminThreads, state_of: Callable[[Request], ProjectState]) -> None:
         """state_of: the project that a request names; raises ZspiderError when there is none, or it is going."""
         self.jobs = BulkJobs()
         self.verbs: Mapping[str, Callable[[Request], None]] = {
@@ -92,7 +92,7 @@ class BulkVerbs:
             "task.rm": self._remove_one,
         }
         self._desk = desk
-        self._elsewhere = elsewhere
+        self._threads = threads
         self._state_of = state_of
 
     # --- many -----------------------------------------------------------------------------------
@@ -171,7 +171,7 @@ class BulkVerbs:
             self.jobs.leave(project, time.monotonic(), is_over=True)
             request.fail(error)
 
-        self._elsewhere.write(request, work, done, failed)
+        self._threads.write(request, work, done, failed)
 
     def _count(
         self, request: Request, project: Project, selection: Selection, cursor: Cursor | None, total: int
@@ -185,7 +185,7 @@ class BulkVerbs:
             number, after = found
             request.answer({"count": number, "next": None if after is None else msgspec.msgpack.encode(after)})
 
-        self._elsewhere.read(request, lambda reader: reader.count(project.id, selection, cursor, COUNT_ROWS), done)
+        self._threads.read(request, lambda reader: reader.count(project.id, selection, cursor, COUNT_ROWS), done)
 
     # --- one ------------------------------------------------------------------------------------
 
@@ -205,7 +205,7 @@ class BulkVerbs:
             self._desk.apply(report)
             request.answer({"project": project.name, "status": project.status.value})
 
-        self._elsewhere.write(request, work, done)
+        self._threads.write(request, work, done)
 
 
 def _cursor(request: Request) -> Cursor | None:

@@ -84,7 +84,7 @@ class Request:
         return min(PAGE_MAX, max(1, self.optional("limit", int) or PAGE_MAX))
 
 
-class Elsewhere:
+class AdminThreads:
     """What verbs have done outside of the loop: the rest follows in a later turn, and is guarded as well."""
 
     def __init__(self, desk: Desk, writer: Writer, reader: ReaderThread, compilers: HelperThreads["Compiler"]) -> None:

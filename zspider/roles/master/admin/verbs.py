@@ -18,9 +18,9 @@ from zspider.broker.hub import Hub, Peer
 from zspider.delivery import MESSAGE_BYTES_MAX, Message
 from zspider.errors import ConfigError, ZspiderError
 from zspider.roles.master.admin import rows
-from zspider.roles.master.admin.add_tasks import read_request, told
+from zspider.roles.master.admin.add_tasks import read_request, summary
 from zspider.roles.master.admin.bulk import BulkVerbs
-from zspider.roles.master.admin.request import PAGE_MAX, Elsewhere, Request, shortened
+from zspider.roles.master.admin.request import PAGE_MAX, AdminThreads, Request, shortened
 from zspider.roles.master.admin.rows import Live, Pausing, is_removing, removing_row
 from zspider.roles.master.auto_delete import Deletions, Waiter
 from zspider.roles.master.coordinator import Desk
@@ -57,15 +57,15 @@ class Admin:
         desk: Desk,
         hub: Hub,
         writer: Writer,
-        elsewhere: Elsewhere,
+        threads: AdminThreads,
         deletions: Deletions,
         settings: MasterFile,
     ) -> None:
-        """elsewhere: where databases are read and written and scripts compiled. writer: only looked at."""
+        """threads: where databases are read and written and scripts compiled. writer: only looked at."""
         self._desk = desk
         self._hub = hub
         self._writer = writer
-        self._elsewhere = elsewhere
+        self._threads = threads
         self._deletions = deletions
         self._settings = settings
         self._verbs: dict[str, Callable[[Request], None]] = {
@@ -86,7 +86,7 @@ class Admin:
             "results": self._results,
             "why": self._why,
         }
-        self._bulk = BulkVerbs(desk, elsewhere, lambda request: self._staying(request, "project"))
+        self._bulk = BulkVerbs(desk, threads, lambda request: self._staying(request, "project"))
         self._verbs |= self._bulk.verbs
 
     def handle(self, peer: Peer, message: m.AdminRequest) -> None:
@@ -112,7 +112,7 @@ class Admin:
         hosts = min(PAGE_MAX, max(0, request.optional("hosts", int) or 0))
         now = time.monotonic()
         core = self._desk.core
-        stats = self._desk.reception.stats
+        stats = self._desk.slaves.stats
         slaves = [rows.slave_row(session, stats[session.id], now) for session in core.sessions.values()]
         request.answer(
             {
@@ -170,7 +170,7 @@ class Admin:
 
     def _show(self, request: Request) -> None:
         state = self._state(request)
-        self._elsewhere.write(  # not the reader, which is slow while somebody exports
+        self._threads.write(  # not the reader, which is slow while somebody exports
             request,
             lambda storage: storage.script(state.project.script),
             lambda text: request.answer({**self._row(state), "script": text}),
@@ -182,7 +182,7 @@ class Admin:
             raise ConfigError(f"project name {shortened(name)}: 1 to {NAME_CHARS_MAX} of A-Z a-z 0-9 _ are allowed")
         changes = self._changes(request)
         is_edit = request.flag("edit")  # it was saved in an editor
-        self._elsewhere.compile(request, name, text, lambda: self._store(request, name, text, changes, is_edit))
+        self._threads.compile(request, name, text, lambda: self._store(request, name, text, changes, is_edit))
 
     def _store(self, request: Request, name: str, text: str, changes: dict[str, Any], is_edit: bool) -> None:
         """Write a script that compiles."""
@@ -200,7 +200,7 @@ class Admin:
             log.info("project_pushed", project=name, script=project.script.hex()[:12], created=known is None)
             request.answer({**self._row(self._desk.core.projects[project.id]), "created": known is None})
 
-        self._elsewhere.write(request, lambda storage: storage.push(name, text, now_ms=now_ms(), **changes), done)
+        self._threads.write(request, lambda storage: storage.push(name, text, now_ms=now_ms(), **changes), done)
 
     def _changes(self, request: Request) -> dict[str, Any]:
         """The settings of a project that the request names, checked."""
@@ -232,9 +232,7 @@ class Admin:
                 self._desk.core.unpause(project.id)
             request.answer(self._row(self._desk.core.projects[project.id]))
 
-        self._elsewhere.write(
-            request, lambda storage: storage.set_project(project.id, now_ms=now_ms(), **changes), done
-        )
+        self._threads.write(request, lambda storage: storage.set_project(project.id, now_ms=now_ms(), **changes), done)
 
     def _set(self, request: Request) -> None:
         changes = self._changes(request)
@@ -260,7 +258,7 @@ class Admin:
             self._desk.core.unpause(project.id)
             request.answer(self._row(self._desk.core.projects[project.id]))
 
-        self._elsewhere.write(request, lambda storage: storage.start(project.id, status, follow, now_ms()), done)
+        self._threads.write(request, lambda storage: storage.start(project.id, status, follow, now_ms()), done)
 
     def _send_message(self, request: Request) -> None:
         """A message to a project; it is accepted when the answer comes."""
@@ -274,7 +272,7 @@ class Admin:
             self._desk.apply(report)
             request.answer({"project": project.name, "status": project.status.value})
 
-        self._elsewhere.write(request, lambda storage: storage.submit(project.id, [follow], now_ms()), done)
+        self._threads.write(request, lambda storage: storage.submit(project.id, [follow], now_ms()), done)
 
     def _add_tasks(self, request: Request) -> None:
         """Some URLs for a project; they are accepted when the answer comes."""
@@ -282,9 +280,9 @@ class Admin:
 
         def done(report: Committed) -> None:
             self._desk.apply(report)
-            request.answer(told(adding, report))
+            request.answer(summary(adding, report))
 
-        self._elsewhere.write(request, lambda storage: storage.submit(project.id, adding.follows(), now_ms()), done)
+        self._threads.write(request, lambda storage: storage.submit(project.id, adding.follows(), now_ms()), done)
 
     def _remove(self, request: Request) -> None:
         """STOP it and begin to delete it; answered after a batch of rows, and the master goes on with the rest.
@@ -310,7 +308,7 @@ class Admin:
         if word is not None and word not in statuses:
             raise ConfigError(f"status {shortened(word)}: one of {', '.join(statuses)} is allowed")
         status = statuses[word] if word else None
-        self._elsewhere.read(
+        self._threads.read(
             request,
             lambda reader: reader.tasks(project.id, status, after, limit),
             lambda found: request.answer(rows.page(found, rows.task_row)),
@@ -325,7 +323,7 @@ class Admin:
             lease = self._desk.core.leases.get(Ref(project.id, task_key(taskid)))
             request.answer(rows.task_detail(task, lease.session.host if lease else None))
 
-        self._elsewhere.read(request, lambda reader: reader.task(project.id, taskid), done)
+        self._threads.read(request, lambda reader: reader.task(project.id, taskid), done)
 
     def _why(self, request: Request) -> None:
         """taskid: of one task; the answer is for the whole project if it is absent."""
@@ -350,7 +348,7 @@ class Admin:
                 waits = why_task(self._desk.core, state, waiting, time.monotonic(), now_ms())
                 request.answer({"waits": self._waits(waits, state.project), "dropped": {}})
 
-        self._elsewhere.read(request, lambda reader: reader.task(state.project.id, taskid), done)
+        self._threads.read(request, lambda reader: reader.task(state.project.id, taskid), done)
 
     def _waits(self, waits: Sequence[Wait], project: Project) -> list[dict[str, Any]]:
         """With what is not the core's: a database that is away or behind holds up everything, and a project may go."""
@@ -365,7 +363,7 @@ class Admin:
 
     def _results(self, request: Request) -> None:
         project, after, limit = self._state(request, "project").project, _after(request), request.limit()
-        self._elsewhere.read(
+        self._threads.read(
             request,
             lambda reader: reader.results(project.id, after, limit),
             lambda found: request.answer(rows.page(found, rows.result_row)),
