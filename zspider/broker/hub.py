@@ -18,8 +18,9 @@ from zspider.broker.codec import (
     encode,
 )
 from zspider.broker.keys import MasterKeys
+from zspider.broker.log_limit import LogLimit
 from zspider.broker.messages import AdminReply, AdminRequest, AnyMessage, Outcomes, Refused, ToMaster
-from zspider.broker.offenders import Offenders, Seldom
+from zspider.broker.offenders import Offenders
 from zspider.broker.receive import Incoming, receive
 from zspider.broker.relay import Relay, RelayPorts
 from zspider.broker.sockets import (
@@ -102,7 +103,7 @@ class Hub:
         self._keys = keys
         self._revocations = keys.revocations if keys is not None else 0
         self._offenders = Offenders()
-        self._seldom = Seldom()
+        self._log_limit = LogLimit()
         self._waker = Waker()
         self._sockets: list[Socket] = []
         self._relay: Relay | None = None
@@ -316,7 +317,7 @@ class Hub:
 
     def _drop(self, kind: str, incoming: Incoming, reason: str) -> None:
         self.dropped[kind] += 1
-        held_back = self._seldom.may_log(kind, time.monotonic())
+        held_back = self._log_limit.may_log(kind, time.monotonic())
         if held_back is not None:
             log.warning("message_dropped", kind=kind, reason=reason, address=incoming.address, more=held_back)
 

@@ -2,7 +2,7 @@
 
 import structlog
 
-from zspider.broker.offenders import Seldom
+from zspider.broker.log_limit import LogLimit
 from zspider.roles.machine.clock import SYSTEM_CLOCK, Clock
 
 
@@ -12,7 +12,7 @@ class RateLimitedLog:
     def __init__(self, log: structlog.typing.FilteringBoundLogger, clock: Clock = SYSTEM_CLOCK) -> None:
         self._log = log
         self._clock = clock
-        self._limit = Seldom()
+        self._limit = LogLimit()
 
     def error(self, event: str, **keys: object) -> None:
         """One more of these, for a human."""
