@@ -62,7 +62,7 @@ class Checks:
 
     def granted(self, master: "MasterMachine", session: bytes) -> None:
         """Nobody gets more than he wants."""
-        found = master.desk.core.sessions[session]
+        found = master.coordinator.core.sessions[session]
         if len(found.leases) - found.arrived > found.window:
             raise Violation(f"{len(found.leases)} leases, {found.arrived} arrived, in a window of {found.window}")
 
@@ -156,7 +156,7 @@ class Checks:
         world = self._world
         master = world.serving()
         assert master is not None
-        core = master.desk.core
+        core = master.coordinator.core
         assert_invariants(core, master.settings.frontier.window)
         if len(core.leases):
             raise Violation(f"{len(core.leases)} leases without a task")

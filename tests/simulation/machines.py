@@ -19,7 +19,7 @@ from zspider.broker.messages import Page
 from zspider.errors import OwnedElsewhere
 from zspider.fetch import Fetched
 from zspider.roles.master.admin.request import compilers
-from zspider.roles.master.coordinator import Desk
+from zspider.roles.master.coordinator import Coordinator
 from zspider.roles.master.daemon import Master, _boot, _Helpers, _Loop, _reraise
 from zspider.roles.master.reader_thread import ReaderThread
 from zspider.roles.processor.repeats import Repeats
@@ -66,7 +66,7 @@ class MasterMachine(Machine):
         self.is_up = True
         self.hub = Hub(world.network, self, lambda route, message: world.told_by_master(self, route, message))
         self._rules = SchedulerRules()
-        self.desk = Desk(self.hub, _keys(), self._rules, self.clock)
+        self.coordinator = Coordinator(self.hub, _keys(), self._rules, self.clock)
         self.loop: _Loop | None = None
         self.storage: Storage | None = None
         self._master = Master(settings, clock=self.clock)
@@ -76,8 +76,8 @@ class MasterMachine(Machine):
             self.kill,
             self._open,
             settings.storage,
-            self.desk.committed,
-            self.desk.reload_frontier,
+            self.coordinator.committed,
+            self.coordinator.reload_frontier,
             self.hub.wake,
             self.clock,
         )
@@ -93,10 +93,10 @@ class MasterMachine(Machine):
         self.world.checks.wrote(self.name, self.storage._fence._epoch)
 
     def _booted(self, boot: Any) -> None:
-        self._master.open_desk(self.desk, self.writer, boot)
+        self._master.open_coordinator(self.coordinator, self.writer, boot)
         reader = ReaderThread(lambda: None, self.hub.wake)  # type: ignore[arg-type,return-value]
         helpers = _Helpers(reader, compilers(self.hub.wake))
-        self.loop = self._master.loop(self.hub, self.desk, self.writer, helpers, None)  # type: ignore[arg-type]
+        self.loop = self._master.loop(self.hub, self.coordinator, self.writer, helpers, None)  # type: ignore[arg-type]
         self.world.say(f"{self.name} serves in epoch {boot.epoch}, waits for {len(boot.sessions)} sessions")
 
     def turn(self) -> float:

@@ -10,7 +10,7 @@ import structlog
 
 from zspider.errors import ZspiderError
 from zspider.roles.master.admin.rows import is_removing
-from zspider.roles.master.coordinator import Desk
+from zspider.roles.master.coordinator import Coordinator
 from zspider.roles.master.writer_thread import Writer, now_ms
 from zspider.scheduler.states import is_to_be_deleted
 from zspider.storage.counters import ALL_BUT_RESULTS, REMOVING
@@ -39,8 +39,10 @@ class _Removal(NamedTuple):
 class Deletions:
     """Removes projects, each batch by batch. Of those that delete themselves, one is begun at a time."""
 
-    def __init__(self, desk: Desk, writer: Writer, delete_s: float, clock_ms: Callable[[], int] = now_ms) -> None:
-        self._desk = desk
+    def __init__(
+        self, coordinator: Coordinator, writer: Writer, delete_s: float, clock_ms: Callable[[], int] = now_ms
+    ) -> None:
+        self._coordinator = coordinator
         self._writer = writer
         self._delete_s = delete_s
         self._clock_ms = clock_ms
@@ -48,7 +50,7 @@ class Deletions:
 
     def look(self) -> None:
         """Go on with what an earlier master began, or what failed; then begin with the next project that is due."""
-        projects = [state.project for state in self._desk.core.projects.values()]
+        projects = [state.project for state in self._coordinator.core.projects.values()]
         for begun in projects:
             if is_removing(begun) and begun.id not in self._under_way:
                 log.info("project_removal_goes_on", project=begun.name)
@@ -95,15 +97,15 @@ class Deletions:
         project, waiters = removal.project, removal.waiters.copy()
         removal.waiters.clear()
         if left and now is not None:
-            self._desk.recount([now])
+            self._coordinator.recount([now])
             if is_first:
-                self._desk.set_project(now)  # it is stopped: what slaves have not begun comes back
+                self._coordinator.set_project(now)  # it is stopped: what slaves have not begun comes back
             self._cut(removal, is_first=False)
         else:
             del self._under_way[project.id]
-            self._desk.remove_project(project.id)
+            self._coordinator.remove_project(project.id)
             if now is not None:  # for its results
-                self._desk.set_project(now)
+                self._coordinator.set_project(now)
             log.info("project_removed", project=project.name, kept_results=now is not None)
         for waiter in waiters:
             waiter.told(left)

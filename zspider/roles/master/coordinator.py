@@ -38,7 +38,7 @@ _REFUSED = "dropped:" + Accept.FULL  # a counter
 NAMES_SHOWN = 5  # in one line of the log
 
 
-class Desk:
+class Coordinator:
     """Everything slaves say and are told. `open` completes it once the database is ours."""
 
     def __init__(self, hub: Hub, keys: MasterKeys, rules: SchedulerRules, clock: Clock = SYSTEM_CLOCK) -> None:

@@ -30,7 +30,7 @@ from zspider.roles.machine.systemd import Notifier
 from zspider.roles.master.admin.request import AdminThreads, Compiler, compilers
 from zspider.roles.master.admin.verbs import Admin
 from zspider.roles.master.auto_delete import LOOK_S, Deletions
-from zspider.roles.master.coordinator import Desk
+from zspider.roles.master.coordinator import Coordinator
 from zspider.roles.master.helper_threads import HelperThreads
 from zspider.roles.master.local_slave import LocalSlave
 from zspider.roles.master.reader_thread import ReaderThread
@@ -122,12 +122,12 @@ class Master:
 
     def _serve(self, hub: Hub, keys: MasterKeys) -> ExitCode:
         rules = SchedulerRules(has_recrawl=not self._is_oneshot, waiting_max=self._settings.limits.waiting)
-        desk = Desk(hub, keys, rules, self.clock)
+        coordinator = Coordinator(hub, keys, rules, self.clock)
         writer = Writer(
             lambda: self._open(rules),
             self._settings.storage,
-            desk.committed,
-            desk.reload_frontier,
+            coordinator.committed,
+            coordinator.reload_frontier,
             hub.wake,
             self.clock,
         )
@@ -137,7 +137,7 @@ class Master:
         if boot is None:
             return ExitCode.OK
         helpers.start()
-        self.open_desk(desk, writer, boot)
+        self.open_coordinator(coordinator, writer, boot)
         admits = keys if self._settings.master.security == "curve" else None
         local = LocalSlave(self._settings, hub.ports.control, admits) if self._has_local_slave else None
         self._write_ports(hub)
@@ -152,7 +152,7 @@ class Master:
         self._notify.ready()
         garbage.look_seldom()
         try:
-            return self.loop(hub, desk, writer, helpers, local).run()
+            return self.loop(hub, coordinator, writer, helpers, local).run()
         finally:
             if local is not None:
                 local.kill()
@@ -160,15 +160,17 @@ class Master:
             helpers.stop()
             writer.stop(FLUSH_S)
 
-    def loop(self, hub: Hub, desk: Desk, writer: Writer, helpers: "_Helpers", local: LocalSlave | None) -> "_Loop":
-        """What serves, once the desk is open."""
-        deletions = Deletions(desk, writer, self._settings.scheduler.delete_s, self.clock.wall_ms)
-        threads = AdminThreads(desk, writer, helpers.reader, helpers.compilers)
-        admin = Admin(desk, hub, writer, threads, deletions, self._settings)
-        return _Loop(self, hub, desk, admin, writer, helpers, local, deletions, self._settings.retention)
+    def loop(
+        self, hub: Hub, coordinator: Coordinator, writer: Writer, helpers: "_Helpers", local: LocalSlave | None
+    ) -> "_Loop":
+        """What serves, once the coordinator is open."""
+        deletions = Deletions(coordinator, writer, self._settings.scheduler.delete_s, self.clock.wall_ms)
+        threads = AdminThreads(coordinator, writer, helpers.reader, helpers.compilers)
+        admin = Admin(coordinator, hub, writer, threads, deletions, self._settings)
+        return _Loop(self, hub, coordinator, admin, writer, helpers, local, deletions, self._settings.retention)
 
-    def open_desk(self, desk: Desk, writer: Writer, boot: Boot) -> None:
-        """Let the desk begin with what the database said."""
+    def open_coordinator(self, coordinator: Coordinator, writer: Writer, boot: Boot) -> None:
+        """Let the coordinator begin with what the database said."""
         now = self.clock.monotonic()
         scheduler = self._settings.scheduler
         timing = Timing(
@@ -186,10 +188,10 @@ class Master:
             pausing=Pausing(scheduler.fail_pause_num, scheduler.pause_s, scheduler.unpause_check_num),
             politeness=self._settings.politeness,
         )
-        desk.open(core, writer, self._settings, boot.cluster, boot.epoch)
+        coordinator.open(core, writer, self._settings, boot.cluster, boot.epoch)
         for project in boot.projects:
-            desk.set_project(project)
-        desk.windows.load(boot.windows)
+            coordinator.set_project(project)
+        coordinator.windows.load(boot.windows)
 
     def _open(self, rules: SchedulerRules) -> Storage:
         return open_storage(self._settings.database_url, rules=rules, known=self._settings.frontier.known)
@@ -249,7 +251,7 @@ class _Loop:
         self,
         master: Master,
         hub: Hub,
-        desk: Desk,
+        coordinator: Coordinator,
         admin: Admin,
         writer: Writer,
         helpers: "_Helpers",
@@ -259,7 +261,7 @@ class _Loop:
     ) -> None:
         self._master = master
         self._hub = hub
-        self._desk = desk
+        self._coordinator = coordinator
         self._admin = admin
         self._writer = writer
         self._helpers = helpers
@@ -267,14 +269,14 @@ class _Loop:
         self._clock = master.clock
         now = self._clock.monotonic()
         self._every: list[_Every | Retention] = [
-            _Every(desk.heartbeat_s, desk.say_beat, now),
+            _Every(coordinator.heartbeat_s, coordinator.say_beat, now),
             _Every(RENEW_S, self._renew, now),
             _Every(STATUS_S, self._status, now),
-            _Every(TRIM_S, desk.trim_windows, now),
+            _Every(TRIM_S, coordinator.trim_windows, now),
             _Every(LOOK_S, deletions.look, now),
         ]
         if retention.is_wanted:
-            self._every.append(Retention(retention, desk, writer, now))
+            self._every.append(Retention(retention, coordinator, writer, now))
         deletions.look()  # what the last master began to remove
 
     def run(self) -> ExitCode:
@@ -297,27 +299,27 @@ class _Loop:
             self._dispatch(received)
         self._writer.finished()
         self._helpers.finished()
-        self._hub.pause_outcomes(self._desk.is_full)
+        self._hub.pause_outcomes(self._coordinator.is_full)
         now = self._clock.monotonic()
         if may_grant:
-            self._desk.step(now)
+            self._coordinator.step(now)
         for one in self._every:
             one.run_if_due(now)
         if self._local is not None:
             self._local.step(now)
         if (settings := self._master.take_reload()) is not None:
-            self._desk.reload(settings.politeness)
+            self._coordinator.reload(settings.politeness)
 
     def wait_s(self) -> float:
         """Seconds until `step` has something to do if nothing comes in."""
         now = self._clock.monotonic()
-        return max(0.0, min([self._desk.wait_s(now), *(one.due - now for one in self._every)]))
+        return max(0.0, min([self._coordinator.wait_s(now), *(one.due - now for one in self._every)]))
 
     def _dispatch(self, received: Received) -> None:
         if isinstance(received.message, m.AdminRequest):
             self._admin.handle(received.peer, received.message)
         else:
-            self._desk.handle(received.peer, received.message)
+            self._coordinator.handle(received.peer, received.message)
 
     def _drain(self) -> ExitCode:
         """Grant no more, let the local slave finish, commit what arrived."""
@@ -328,7 +330,7 @@ class _Loop:
             self._local.terminate()
             while self._local.is_running and master.stops < 2:
                 self.step(may_grant=False)
-        self._desk.goodbye()
+        self._coordinator.goodbye()
         self._writer.call(lambda storage: storage.release())
         is_flushed = self._writer.stop(FLUSH_S)
         self._writer.finished()
@@ -341,7 +343,7 @@ class _Loop:
         self._writer.call(lambda storage: storage.renew())
 
     def _status(self) -> None:
-        self._master._notify.status(self._desk.status_line())
+        self._master._notify.status(self._coordinator.status_line())
         self._master._notify.watchdog(self._clock.monotonic())
 
 

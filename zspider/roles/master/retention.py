@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import structlog
 
 from zspider.errors import ZspiderError
-from zspider.roles.master.coordinator import Desk
+from zspider.roles.master.coordinator import Coordinator
 from zspider.roles.master.writer_thread import Writer, now_ms
 from zspider.settings import RetentionSettings
 from zspider.storage import Cutoffs, Place, Swept
@@ -27,10 +27,10 @@ class _Timed(NamedTuple):
 class Retention:
     """Sweeps one project after the other; `run_if_due` belongs into the master's loop. Times are monotonic seconds."""
 
-    def __init__(self, settings: RetentionSettings, desk: Desk, writer: Writer, now: float) -> None:
+    def __init__(self, settings: RetentionSettings, coordinator: Coordinator, writer: Writer, now: float) -> None:
         self.due = now
         self._settings = settings
-        self._desk = desk
+        self._coordinator = coordinator
         self._writer = writer
         self._projects: deque[int] = deque()  # left of this round
         self._place = Place()
@@ -40,7 +40,7 @@ class Retention:
         """Ask for the next step, when it is time; the one after it is due some time after its answer."""
         if now < self.due:
             return
-        self._projects = self._projects or deque(self._desk.core.projects)
+        self._projects = self._projects or deque(self._coordinator.core.projects)
         if not self._projects:
             self.due = now + REST_S
             return
@@ -60,7 +60,7 @@ class Retention:
 
     def _swept(self, timed: _Timed) -> None:
         swept = timed.swept
-        self._desk.apply(swept.report)
+        self._coordinator.apply(swept.report)
         trimmed, forgotten, results = self._gone
         self._gone = (trimmed + swept.trimmed, forgotten + swept.forgotten, results + swept.results)
         pause_s = max(PAUSE_MIN_S, timed.took_s / SHARE)

@@ -4,7 +4,7 @@ import stat
 
 import msgpack
 import pytest
-from tests.support.desk import WaitingWriter, opened
+from tests.support.coordinator import WaitingWriter, opened
 from zspider.broker import messages as m
 from zspider.broker.codec import unpack
 from zspider.broker.hub import Peer, Ports
@@ -79,27 +79,27 @@ def test_what_the_operator_did_wrong_is_no_internal_error(hub):
 
 
 @pytest.fixture
-def desk(hub, tmp_path):
-    """A desk with a slave; what it asks of the database is not answered."""
-    desk = opened(tmp_path, writer=WaitingWriter())
-    desk._hub = desk.slaves._hub = hub
+def coordinator(hub, tmp_path):
+    """A coordinator with a slave; what it asks of the database is not answered."""
+    coordinator = opened(tmp_path, writer=WaitingWriter())
+    coordinator._hub = coordinator.slaves._hub = hub
     greeting = Greeting(SESSION, PEER.route, frozenset({"fetcher"}), "host", 10, 0)
-    desk._perform(desk.core.hello(greeting, [], True, 0.0))
-    desk.slaves.stats[SESSION] = SlaveStats(user=PEER.user)
-    assert desk.slaves.is_known(PEER, SESSION)
+    coordinator._perform(coordinator.core.hello(greeting, [], True, 0.0))
+    coordinator.slaves.stats[SESSION] = SlaveStats(user=PEER.user)
+    assert coordinator.slaves.is_known(PEER, SESSION)
     hub.sent.clear()
-    return desk
+    return coordinator
 
 
-def test_a_message_that_leads_to_something_unforeseen_ends_its_session_only(desk, hub, monkeypatch):
+def test_a_message_that_leads_to_something_unforeseen_ends_its_session_only(coordinator, hub, monkeypatch):
     def break_down(*_, **__):
         raise KeyError("nobody foresaw this")
 
-    monkeypatch.setattr(desk.core, "beat", break_down)
-    desk.handle(PEER, m.Beat(SESSION, 1, 0, [], [], 10))
-    assert SESSION not in desk.core.sessions
+    monkeypatch.setattr(coordinator.core, "beat", break_down)
+    coordinator.handle(PEER, m.Beat(SESSION, 1, 0, [], [], 10))
+    assert SESSION not in coordinator.core.sessions
     assert hub.sent == [m.Unknown(1)]  # it says Hello, and what it holds
-    desk.handle(PEER, m.Beat(SESSION, 1, 0, [], [], 10))
+    coordinator.handle(PEER, m.Beat(SESSION, 1, 0, [], [], 10))
     assert hub.sent == [m.Unknown(1)] * 2
 
 

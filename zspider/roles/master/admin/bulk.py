@@ -15,7 +15,7 @@ import structlog
 
 from zspider.errors import ConfigError, ZspiderError
 from zspider.roles.master.admin.request import AdminThreads, Request, shortened
-from zspider.roles.master.coordinator import Desk
+from zspider.roles.master.coordinator import Coordinator
 from zspider.roles.master.writer_thread import now_ms
 from zspider.scheduler.projects import ProjectState
 from zspider.storage import Change, Committed, Cursor, Selection, Step
@@ -80,7 +80,9 @@ class BulkJobs:
 class BulkVerbs:
     """Answers these verbs. Many: {"job", "changed", "looked", "total", "status", "next"}; dry: {"count", "next"}."""
 
-    def __init__(self, desk: Desk, threads: AdminThreads, state_of: Callable[[Request], ProjectState]) -> None:
+    def __init__(
+        self, coordinator: Coordinator, threads: AdminThreads, state_of: Callable[[Request], ProjectState]
+    ) -> None:
         """state_of: the project that a request names; raises ZspiderError when there is none, or it is going."""
         self.jobs = BulkJobs()
         self.verbs: Mapping[str, Callable[[Request], None]] = {
@@ -91,7 +93,7 @@ class BulkVerbs:
             "task.retry": self._retry_one,
             "task.rm": self._remove_one,
         }
-        self._desk = desk
+        self._coordinator = coordinator
         self._threads = threads
         self._state_of = state_of
 
@@ -123,7 +125,7 @@ class BulkVerbs:
             return step
 
         def told(step: Step) -> dict[str, Any]:
-            self._desk.apply(step.report)
+            self._coordinator.apply(step.report)
             after = None if step.next is None else msgspec.msgpack.encode(step.next)
             return {"changed": step.changed, "looked": step.looked, "total": total, "next": after}
 
@@ -138,7 +140,7 @@ class BulkVerbs:
 
         def told(answer: tuple[Committed, bytes | None]) -> dict[str, Any]:
             report, last = answer
-            self._desk.apply(report)
+            self._coordinator.apply(report)
             cut = -report.counts[project.id]["results"]
             return {"changed": cut, "looked": cut, "total": total, "next": last}
 
@@ -202,7 +204,7 @@ class BulkVerbs:
 
     def _one(self, request: Request, project: Project, work: Callable[[Any], Committed]) -> None:
         def done(report: Committed) -> None:
-            self._desk.apply(report)
+            self._coordinator.apply(report)
             request.answer({"project": project.name, "status": project.status.value})
 
         self._threads.write(request, work, done)

@@ -11,7 +11,7 @@ import msgpack
 from zspider.broker import messages as m
 from zspider.broker.hub import Hub, Peer
 from zspider.errors import ConfigError, ExitCode, ProtocolError, ScriptError, ZspiderError
-from zspider.roles.master.coordinator import Desk
+from zspider.roles.master.coordinator import Coordinator
 from zspider.roles.master.helper_threads import HelperThreads
 from zspider.roles.master.reader_thread import ReaderThread
 from zspider.roles.master.unforeseen import unforeseen
@@ -87,8 +87,10 @@ class Request:
 class AdminThreads:
     """What verbs have done outside of the loop: the rest follows in a later turn, and is guarded as well."""
 
-    def __init__(self, desk: Desk, writer: Writer, reader: ReaderThread, compilers: HelperThreads["Compiler"]) -> None:
-        self._desk = desk
+    def __init__(
+        self, coordinator: Coordinator, writer: Writer, reader: ReaderThread, compilers: HelperThreads["Compiler"]
+    ) -> None:
+        self._coordinator = coordinator
         self._writer = writer
         self._reader = reader
         self._compilers = compilers
@@ -106,7 +108,7 @@ class AdminThreads:
         """
         self._writer.call(
             work,
-            lambda value: request.attempt(lambda: then(value), broken=self._desk.reload_frontier),
+            lambda value: request.attempt(lambda: then(value), broken=self._coordinator.reload_frontier),
             failed or request.fail,
         )
 

@@ -23,7 +23,7 @@ from zspider.roles.master.admin.bulk import BulkVerbs
 from zspider.roles.master.admin.request import PAGE_MAX, AdminThreads, Request, shortened
 from zspider.roles.master.admin.rows import Live, Pausing, is_removing, removing_row
 from zspider.roles.master.auto_delete import Deletions, Waiter
-from zspider.roles.master.coordinator import Desk
+from zspider.roles.master.coordinator import Coordinator
 from zspider.roles.master.writer_thread import Writer, now_ms
 from zspider.scheduler.internal import entry_follow
 from zspider.scheduler.projects import ProjectState
@@ -54,7 +54,7 @@ class Admin:
 
     def __init__(
         self,
-        desk: Desk,
+        coordinator: Coordinator,
         hub: Hub,
         writer: Writer,
         threads: AdminThreads,
@@ -62,7 +62,7 @@ class Admin:
         settings: MasterFile,
     ) -> None:
         """threads: where databases are read and written and scripts compiled. writer: only looked at."""
-        self._desk = desk
+        self._coordinator = coordinator
         self._hub = hub
         self._writer = writer
         self._threads = threads
@@ -86,7 +86,7 @@ class Admin:
             "results": self._results,
             "why": self._why,
         }
-        self._bulk = BulkVerbs(desk, threads, lambda request: self._staying(request, "project"))
+        self._bulk = BulkVerbs(coordinator, threads, lambda request: self._staying(request, "project"))
         self._verbs |= self._bulk.verbs
 
     def handle(self, peer: Peer, message: m.AdminRequest) -> None:
@@ -111,26 +111,26 @@ class Admin:
         """hosts: how many of the busiest are shown, 0 if absent."""
         hosts = min(PAGE_MAX, max(0, request.optional("hosts", int) or 0))
         now = time.monotonic()
-        core = self._desk.core
-        stats = self._desk.slaves.stats
+        core = self._coordinator.core
+        stats = self._coordinator.slaves.stats
         slaves = [rows.slave_row(session, stats[session.id], now) for session in core.sessions.values()]
         request.answer(
             {
-                "epoch": self._desk.epoch,
-                "cluster": self._desk.cluster.hex(),
-                "uptime_s": round(now - self._desk.started, 1),
+                "epoch": self._coordinator.epoch,
+                "cluster": self._coordinator.cluster.hex(),
+                "uptime_s": round(now - self._coordinator.started, 1),
                 "database": self._settings.database_shown,
                 "database_away": self._writer.is_away,
                 "adopting": core.is_adopting(now),
                 "rate": round(sum(one["rate"] for one in slaves), 1),
                 "slaves": slaves,
                 "projects": [self._row(state) for state in core.projects.values()],
-                "hosts": [rows.host_row(rate) for rate in self._desk.hosts.busiest(hosts, now)] if hosts else [],
+                "hosts": [rows.host_row(rate) for rate in self._coordinator.hosts.busiest(hosts, now)] if hosts else [],
             }
         )
 
     def _row(self, state: ProjectState) -> dict[str, Any]:
-        project, core = state.project, self._desk.core
+        project, core = state.project, self._coordinator.core
         live = Live(
             load_error=core.unloadable(project.id),
             paused=_paused(state),
@@ -143,7 +143,7 @@ class Admin:
             is_loaded=state.frontier.is_loaded,
             next_due_ms=state.frontier.next_due_ms(),
         )
-        return rows.project_row(project, self._desk.windows.totals(project.id, now_ms()), live)
+        return rows.project_row(project, self._coordinator.windows.totals(project.id, now_ms()), live)
 
     def _is_full(self, project: Project) -> bool:
         """It has as many tasks waiting as it may: new URLs are refused."""
@@ -154,7 +154,7 @@ class Admin:
 
     def _state(self, request: Request, name: str = "name") -> ProjectState:
         wanted = request.text(name)
-        for state in self._desk.core.projects.values():
+        for state in self._coordinator.core.projects.values():
             if state.project.name == wanted:
                 return state
         raise ZspiderError(f"no project named {shortened(wanted)}; `zspiderd project list` shows all")
@@ -166,7 +166,7 @@ class Admin:
         return state
 
     def _list(self, request: Request) -> None:
-        request.answer({"rows": [self._row(state) for state in self._desk.core.projects.values()]})
+        request.answer({"rows": [self._row(state) for state in self._coordinator.core.projects.values()]})
 
     def _show(self, request: Request) -> None:
         state = self._state(request)
@@ -186,7 +186,7 @@ class Admin:
 
     def _store(self, request: Request, name: str, text: str, changes: dict[str, Any], is_edit: bool) -> None:
         """Write a script that compiles."""
-        projects = (state.project for state in self._desk.core.projects.values())
+        projects = (state.project for state in self._coordinator.core.projects.values())
         known = next((project for project in projects if project.name == name), None)
         if known is None:
             changes.setdefault("status", ProjectStatus.TODO if is_edit else ProjectStatus.RUNNING)
@@ -196,9 +196,9 @@ class Admin:
                 changes["known_status"] = status_after(known, Verb.EDIT)
 
         def done(project: Project) -> None:
-            self._desk.set_project(project)
+            self._coordinator.set_project(project)
             log.info("project_pushed", project=name, script=project.script.hex()[:12], created=known is None)
-            request.answer({**self._row(self._desk.core.projects[project.id]), "created": known is None})
+            request.answer({**self._row(self._coordinator.core.projects[project.id]), "created": known is None})
 
         self._threads.write(request, lambda storage: storage.push(name, text, now_ms=now_ms(), **changes), done)
 
@@ -227,10 +227,10 @@ class Admin:
         project = state.project
 
         def done(changed: Project) -> None:
-            self._desk.set_project(changed)
+            self._coordinator.set_project(changed)
             if "status" in changes:  # whoever names one wants it to be so, also if it was
-                self._desk.core.unpause(project.id)
-            request.answer(self._row(self._desk.core.projects[project.id]))
+                self._coordinator.core.unpause(project.id)
+            request.answer(self._row(self._coordinator.core.projects[project.id]))
 
         self._threads.write(request, lambda storage: storage.set_project(project.id, now_ms=now_ms(), **changes), done)
 
@@ -253,10 +253,10 @@ class Admin:
 
         def done(written: tuple[Committed, Project]) -> None:
             report, started = written
-            self._desk.apply(report)
-            self._desk.set_project(started)
-            self._desk.core.unpause(project.id)
-            request.answer(self._row(self._desk.core.projects[project.id]))
+            self._coordinator.apply(report)
+            self._coordinator.set_project(started)
+            self._coordinator.core.unpause(project.id)
+            request.answer(self._row(self._coordinator.core.projects[project.id]))
 
         self._threads.write(request, lambda storage: storage.start(project.id, status, follow, now_ms()), done)
 
@@ -269,7 +269,7 @@ class Admin:
         follow = Message(project.name, MESSAGE_URL, body).as_follow(MESSAGE_PREFIX + secrets.token_hex(16))
 
         def done(report: Committed) -> None:
-            self._desk.apply(report)
+            self._coordinator.apply(report)
             request.answer({"project": project.name, "status": project.status.value})
 
         self._threads.write(request, lambda storage: storage.submit(project.id, [follow], now_ms()), done)
@@ -279,7 +279,7 @@ class Admin:
         adding, project = read_request(request.args), self._staying(request, "project").project
 
         def done(report: Committed) -> None:
-            self._desk.apply(report)
+            self._coordinator.apply(report)
             request.answer(summary(adding, report))
 
         self._threads.write(request, lambda storage: storage.submit(project.id, adding.follows(), now_ms()), done)
@@ -290,7 +290,9 @@ class Admin:
         again: the command asked before; if the project is gone, it is done.
         """
         is_again, keep = request.flag("again"), request.flag("keep_results")
-        if is_again and request.text("name") not in (one.project.name for one in self._desk.core.projects.values()):
+        if is_again and request.text("name") not in (
+            one.project.name for one in self._coordinator.core.projects.values()
+        ):
             request.answer({"left": 0})
             return
         project = self._state(request).project
@@ -320,7 +322,7 @@ class Admin:
         def done(task: TaskDetail | None) -> None:
             if task is None:
                 raise ZspiderError(f"no task {shortened(taskid)} in project {project.name!r}")
-            lease = self._desk.core.leases.get(Ref(project.id, task_key(taskid)))
+            lease = self._coordinator.core.leases.get(Ref(project.id, task_key(taskid)))
             request.answer(rows.task_detail(task, lease.session.host if lease else None))
 
         self._threads.read(request, lambda reader: reader.task(project.id, taskid), done)
@@ -334,7 +336,7 @@ class Admin:
             if name.startswith(DROPPED) and value
         }
         if not taskid:
-            waits = why_project(self._desk.core, state, time.monotonic(), now_ms())
+            waits = why_project(self._coordinator.core, state, time.monotonic(), now_ms())
             request.answer({"waits": self._waits(waits, state.project), "dropped": dropped})
             return
 
@@ -345,7 +347,7 @@ class Admin:
                 request.answer({"waits": rows.wait_rows(why_finished(task.status, task.reason)), "dropped": {}})
             else:
                 waiting = Waiting(Ref(state.project.id, task.key), task.url, task.retried, task.due_ms)
-                waits = why_task(self._desk.core, state, waiting, time.monotonic(), now_ms())
+                waits = why_task(self._coordinator.core, state, waiting, time.monotonic(), now_ms())
                 request.answer({"waits": self._waits(waits, state.project), "dropped": {}})
 
         self._threads.read(request, lambda reader: reader.task(state.project.id, taskid), done)
@@ -357,7 +359,7 @@ class Admin:
             slow.append(Wait("removing", f"the project is being removed: {removing['left']:,} rows are left"))
         if self._writer.is_away:
             slow.append(Wait("database", "the database is away; it is tried again every few seconds"))
-        elif self._desk.is_full:
+        elif self._coordinator.is_full:
             slow.append(Wait("database", f"the database is behind: {self._writer.backlog} outcomes wait for it"))
         return rows.wait_rows([*slow, *waits])
 

@@ -1,7 +1,7 @@
-"""A desk at work without sockets and threads."""
+"""A coordinator at work without sockets and threads."""
 
 from zspider.broker.keys import MasterKeys
-from zspider.roles.master.coordinator import Desk
+from zspider.roles.master.coordinator import Coordinator
 from zspider.scheduler.core import Core, Timing
 from zspider.scheduler.rules import SchedulerRules
 from zspider.settings import MasterFile
@@ -32,8 +32,8 @@ class WaitingWriter:
 
 
 def opened(tmp_path, storage=None, writer=None):
-    """A desk at work."""
-    desk = Desk(None, MasterKeys(tmp_path / "keys"), SchedulerRules())
+    """A coordinator at work."""
+    coordinator = Coordinator(None, MasterKeys(tmp_path / "keys"), SchedulerRules())
     core = Core(Timing(), window=10, expected=(), now=0.0)
-    desk.open(core, writer or Writer(storage), MasterFile(data_dir=tmp_path), b"c" * 16, 1)
-    return desk
+    coordinator.open(core, writer or Writer(storage), MasterFile(data_dir=tmp_path), b"c" * 16, 1)
+    return coordinator
