@@ -8,7 +8,7 @@ from typing import Any
 from tests.simulation.database import MasterKilled, Server
 from tests.simulation.timeline import Machine
 from zspider.errors import StorageUnavailable
-from zspider.roles.master.writer_thread import RETRY_S, Delivery, Writer
+from zspider.roles.master.writer_thread import RETRY_S, ReceivedOutcome, WriterThread
 from zspider.roles.master.writer_thread import _Call as Call
 from zspider.roles.master.writer_thread import _raise as reraise
 
@@ -27,7 +27,7 @@ class _Jobs(deque):
         self._given()
 
 
-class SimulatedWriter(Writer):
+class SimulatedWriter(WriterThread):
     """`deliver`, `call`, `finished` and what a job does are the real ones. A job waits while the database is away."""
 
     def __init__(self, machine: Machine, server: Server, killed: Callable[[], None], *args: Any) -> None:
@@ -36,7 +36,7 @@ class SimulatedWriter(Writer):
         self._server = server
         self._killed = killed
         self._jobs: Any = _Jobs(self._come_soon)
-        self._group_: list[Delivery] = []
+        self._group_: list[ReceivedOutcome] = []
         self._storage: Any = None
         self._is_coming = False
         self._pause_s = RETRY_S[0]

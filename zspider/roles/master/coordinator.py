@@ -21,7 +21,7 @@ from zspider.roles.master.script_cache import ScriptCache
 from zspider.roles.master.slave_registry import SlaveRegistry
 from zspider.roles.master.storage_requests import StorageRequests
 from zspider.roles.master.unforeseen import unforeseen
-from zspider.roles.master.writer_thread import Delivery, Writer
+from zspider.roles.master.writer_thread import ReceivedOutcome, WriterThread
 from zspider.scheduler import actions as a
 from zspider.scheduler.core import Condition, Core
 from zspider.scheduler.host_rates import HostRates
@@ -53,7 +53,7 @@ class Coordinator:
         self._limited_log = RateLimitedLog(log, clock)
         self._lacking: dict[str, set[int]] = {}  # name that nobody knows -> projects whose scripts import it
 
-    def open(self, core: Core, writer: Writer, settings: MasterFile, cluster: bytes, epoch: int) -> None:
+    def open(self, core: Core, writer: WriterThread, settings: MasterFile, cluster: bytes, epoch: int) -> None:
         """Begin to work."""
         self.is_open = True
         self.core = core
@@ -264,7 +264,7 @@ class Coordinator:
             if outcome is None:
                 refused.append(item.id)
                 continue
-            deliveries.append(Delivery(message.session, item.id, outcome))
+            deliveries.append(ReceivedOutcome(message.session, item.id, outcome))
         self._writer.deliver(deliveries)  # before the core hears of them: what follows cannot lose them
         if refused:
             self._hub.send(session.route, m.Ack(self.epoch, refused))
@@ -287,7 +287,7 @@ class Coordinator:
             return None
         return outcome
 
-    def committed(self, deliveries: Sequence[Delivery], report: Committed) -> None:
+    def committed(self, deliveries: Sequence[ReceivedOutcome], report: Committed) -> None:
         """A group is in the database: tell the core, then acknowledge."""
         self.committed_total += len(deliveries)
         senders = {
@@ -337,7 +337,7 @@ class Coordinator:
                 and_more=max(0, len(names) - NAMES_SHOWN),
             )
 
-    def _acknowledge(self, deliveries: Sequence[Delivery], followed: Container[int]) -> None:
+    def _acknowledge(self, deliveries: Sequence[ReceivedOutcome], followed: Container[int]) -> None:
         """Followed: the deliveries whose follows all have rows now, by their index."""
         ids: dict[bytes, tuple[list[int], list[int]]] = {}
         for index, one in enumerate(deliveries):

@@ -35,7 +35,7 @@ from zspider.roles.master.helper_threads import HelperThreads
 from zspider.roles.master.local_slave import LocalSlave
 from zspider.roles.master.reader_thread import ReaderThread
 from zspider.roles.master.retention import Retention
-from zspider.roles.master.writer_thread import Writer
+from zspider.roles.master.writer_thread import WriterThread
 from zspider.scheduler.core import Core, Timing
 from zspider.scheduler.pause import Pausing
 from zspider.scheduler.rules import SchedulerRules
@@ -123,7 +123,7 @@ class Master:
     def _serve(self, hub: Hub, keys: MasterKeys) -> ExitCode:
         rules = SchedulerRules(has_recrawl=not self._is_oneshot, waiting_max=self._settings.limits.waiting)
         coordinator = Coordinator(hub, keys, rules, self.clock)
-        writer = Writer(
+        writer = WriterThread(
             lambda: self._open(rules),
             self._settings.storage,
             coordinator.committed,
@@ -161,7 +161,7 @@ class Master:
             writer.stop(FLUSH_S)
 
     def loop(
-        self, hub: Hub, coordinator: Coordinator, writer: Writer, helpers: "_Helpers", local: LocalSlave | None
+        self, hub: Hub, coordinator: Coordinator, writer: WriterThread, helpers: "_Helpers", local: LocalSlave | None
     ) -> "_Loop":
         """What serves, once the coordinator is open."""
         deletions = Deletions(coordinator, writer, self._settings.scheduler.delete_s, self.clock.wall_ms)
@@ -169,7 +169,7 @@ class Master:
         admin = Admin(coordinator, hub, writer, threads, deletions, self._settings)
         return _Loop(self, hub, coordinator, admin, writer, helpers, local, deletions, self._settings.retention)
 
-    def open_coordinator(self, coordinator: Coordinator, writer: Writer, boot: Boot) -> None:
+    def open_coordinator(self, coordinator: Coordinator, writer: WriterThread, boot: Boot) -> None:
         """Let the coordinator begin with what the database said."""
         now = self.clock.monotonic()
         scheduler = self._settings.scheduler
@@ -196,7 +196,7 @@ class Master:
     def _open(self, rules: SchedulerRules) -> Storage:
         return open_storage(self._settings.database_url, rules=rules, known=self._settings.frontier.known)
 
-    def _take_over(self, writer: Writer, hub: Hub) -> Boot | None:
+    def _take_over(self, writer: WriterThread, hub: Hub) -> Boot | None:
         """Make the database ours; wait for it if it is away. None: we were stopped meanwhile."""
         found: list[Boot] = []
         owner = owner_id(self._settings.data_dir)
@@ -253,7 +253,7 @@ class _Loop:
         hub: Hub,
         coordinator: Coordinator,
         admin: Admin,
-        writer: Writer,
+        writer: WriterThread,
         helpers: "_Helpers",
         local: LocalSlave | None,
         deletions: Deletions,

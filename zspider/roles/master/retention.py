@@ -8,7 +8,7 @@ import structlog
 
 from zspider.errors import ZspiderError
 from zspider.roles.master.coordinator import Coordinator
-from zspider.roles.master.writer_thread import Writer, now_ms
+from zspider.roles.master.writer_thread import WriterThread, now_ms
 from zspider.settings import RetentionSettings
 from zspider.storage import Cutoffs, Place, Swept
 
@@ -27,7 +27,7 @@ class _Timed(NamedTuple):
 class Retention:
     """Sweeps one project after the other; `run_if_due` belongs into the master's loop. Times are monotonic seconds."""
 
-    def __init__(self, settings: RetentionSettings, coordinator: Coordinator, writer: Writer, now: float) -> None:
+    def __init__(self, settings: RetentionSettings, coordinator: Coordinator, writer: WriterThread, now: float) -> None:
         self.due = now
         self._settings = settings
         self._coordinator = coordinator

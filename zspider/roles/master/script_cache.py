@@ -7,7 +7,7 @@ import structlog
 
 from zspider.errors import ZspiderError
 from zspider.roles.master.limited_log import RateLimitedLog
-from zspider.roles.master.writer_thread import Writer
+from zspider.roles.master.writer_thread import WriterThread
 
 log = structlog.get_logger(__name__)
 KEPT_MAX = 200  # texts in memory
@@ -17,7 +17,7 @@ READS_MAX = 100  # at once; who asks for more asks again
 class ScriptCache:
     """A bounded cache before the database. A text is immutable under its hash."""
 
-    def __init__(self, writer: Writer) -> None:
+    def __init__(self, writer: WriterThread) -> None:
         self._writer = writer
         self._limited_log = RateLimitedLog(log)
         self._texts: OrderedDict[bytes, str] = OrderedDict()

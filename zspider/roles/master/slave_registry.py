@@ -12,7 +12,7 @@ from zspider.broker.hub import NOT_VALID, Hub, Peer
 from zspider.broker.keys import MasterKeys
 from zspider.roles.machine.clock import Clock
 from zspider.roles.master.limited_log import RateLimitedLog
-from zspider.roles.master.writer_thread import Writer
+from zspider.roles.master.writer_thread import WriterThread
 from zspider.scheduler.actions import Action
 from zspider.scheduler.core import Core, Greeting, HeldLease
 from zspider.scheduler.leases import Session
@@ -43,7 +43,7 @@ class SlaveRegistry:
         hub: Hub,
         keys: MasterKeys,
         core: Core,
-        writer: Writer,
+        writer: WriterThread,
         settings: MasterSettings,
         clock: Clock,
         *,

@@ -6,7 +6,7 @@ from typing import Literal
 import structlog
 
 from zspider.roles.machine.clock import Clock
-from zspider.roles.master.writer_thread import Writer
+from zspider.roles.master.writer_thread import WriterThread
 from zspider.scheduler.core import Core
 from zspider.scheduler.host_queues import Stretch
 from zspider.scheduler.internal import entry_follow
@@ -22,7 +22,7 @@ class StorageRequests:
     """Each is a call of the writer; its answer comes in a later turn."""
 
     def __init__(
-        self, core: Core, writer: Writer, clock: Clock, *, window: int, committed: Callable[[Committed], None]
+        self, core: Core, writer: WriterThread, clock: Clock, *, window: int, committed: Callable[[Committed], None]
     ) -> None:
         """window: of the frontiers. committed: is told what a question led to."""
         self._core = core

@@ -25,7 +25,7 @@ T = TypeVar("T")
 RETRY_S = (0.1, 5.0)  # back-off while the database is away: first and longest pause
 
 
-class Delivery(NamedTuple):
+class ReceivedOutcome(NamedTuple):
     """An outcome and the outbox item to acknowledge when it is committed."""
 
     session: bytes
@@ -33,7 +33,7 @@ class Delivery(NamedTuple):
     outcome: Outcome
 
 
-class Committer(Protocol):
+class OutcomeStore(Protocol):
     """What the writer itself needs of a storage."""
 
     def commit(self, outcomes: Sequence[Outcome], now_ms: int) -> Any: ...
@@ -47,7 +47,7 @@ class _Call(NamedTuple):
     failed: Callable[[ZspiderError], None] | None
 
 
-class Writer:
+class WriterThread:
     """Runs storage calls in a thread of its own; `finished` gives their consequences to the master's loop.
 
     `wake` is called from the thread whenever there is something in `finished`.
@@ -55,9 +55,9 @@ class Writer:
 
     def __init__(
         self,
-        open_storage: Callable[[], Committer],
+        open_storage: Callable[[], OutcomeStore],
         settings: StorageSettings,
-        committed: Callable[[Sequence[Delivery], Any], None],
+        committed: Callable[[Sequence[ReceivedOutcome], Any], None],
         replayed: Callable[[], None],
         wake: Callable[[], None],
         clock: Clock = SYSTEM_CLOCK,
@@ -73,7 +73,7 @@ class Writer:
         self._replayed = replayed
         self._wake = wake
         self._clock = clock
-        self._jobs: SimpleQueue[list[Delivery] | _Call | None] = SimpleQueue()
+        self._jobs: SimpleQueue[list[ReceivedOutcome] | _Call | None] = SimpleQueue()
         self._finished: deque[Callable[[], None]] = deque()
         self._waiting = 0  # deliveries given and not finished
         self._stop = threading.Event()
@@ -92,7 +92,7 @@ class Writer:
         """Begin; the storage is opened in the thread."""
         self._thread.start()
 
-    def deliver(self, deliveries: list[Delivery]) -> None:
+    def deliver(self, deliveries: list[ReceivedOutcome]) -> None:
         """Commit these outcomes with the next group; they came together, and each hand-over wakes the thread."""
         if deliveries:
             self._waiting += len(deliveries)
@@ -137,7 +137,7 @@ class Writer:
         except BaseException as exc:  # the top of a thread: the loop raises it again
             self._post(partial(_raise, exc))
 
-    def _work(self, storage: Committer) -> None:
+    def _work(self, storage: OutcomeStore) -> None:
         while (job := self._jobs.get()) is not None:
             if isinstance(job, list):
                 group, job = self._group(job)
@@ -147,7 +147,9 @@ class Writer:
             elif job is None:
                 break
 
-    def _group(self, group: list[Delivery]) -> tuple[list[Delivery], "list[Delivery] | _Call | None"]:
+    def _group(
+        self, group: list[ReceivedOutcome]
+    ) -> tuple[list[ReceivedOutcome], "list[ReceivedOutcome] | _Call | None"]:
         """Collect a group of outcomes, and what ended it: another job, or itself (full, or time is up)."""
         until = time.monotonic() + self._settings.commit_ms / 1000
         while len(group) < self._settings.commit_rows:
@@ -160,17 +162,17 @@ class Writer:
             group += job
         return group, group
 
-    def _commit(self, storage: Committer, group: list[Delivery]) -> None:
+    def _commit(self, storage: OutcomeStore, group: list[ReceivedOutcome]) -> None:
         outcomes = [delivery.outcome for delivery in group]
         report = self._patiently(lambda: storage.commit(outcomes, self._clock.wall_ms()))
         self.commits += 1
         self._post(partial(self._done, group, report))
 
-    def _done(self, group: list[Delivery], report: Any) -> None:
+    def _done(self, group: list[ReceivedOutcome], report: Any) -> None:
         self._waiting -= len(group)
         self._committed(group, report)
 
-    def _run_call(self, storage: Committer, call: _Call) -> None:
+    def _run_call(self, storage: OutcomeStore, call: _Call) -> None:
         try:
             value = self._patiently(lambda: call.work(storage))
         except _Stopped:

@@ -15,7 +15,7 @@ from zspider.roles.master.coordinator import Coordinator
 from zspider.roles.master.helper_threads import HelperThreads
 from zspider.roles.master.reader_thread import ReaderThread
 from zspider.roles.master.unforeseen import unforeseen
-from zspider.roles.master.writer_thread import Writer
+from zspider.roles.master.writer_thread import WriterThread
 from zspider.script.compiling import check_script
 from zspider.storage import Reader
 
@@ -88,7 +88,7 @@ class AdminThreads:
     """What verbs have done outside of the loop: the rest follows in a later turn, and is guarded as well."""
 
     def __init__(
-        self, coordinator: Coordinator, writer: Writer, reader: ReaderThread, compilers: HelperThreads["Compiler"]
+        self, coordinator: Coordinator, writer: WriterThread, reader: ReaderThread, compilers: HelperThreads["Compiler"]
     ) -> None:
         self._coordinator = coordinator
         self._writer = writer

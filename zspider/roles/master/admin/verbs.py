@@ -24,7 +24,7 @@ from zspider.roles.master.admin.request import PAGE_MAX, AdminThreads, Request, 
 from zspider.roles.master.admin.rows import Live, Pausing, is_removing, removing_row
 from zspider.roles.master.auto_delete import Deletions, Waiter
 from zspider.roles.master.coordinator import Coordinator
-from zspider.roles.master.writer_thread import Writer, now_ms
+from zspider.roles.master.writer_thread import WriterThread, now_ms
 from zspider.scheduler.internal import entry_follow
 from zspider.scheduler.projects import ProjectState
 from zspider.scheduler.states import Verb, status_after
@@ -56,7 +56,7 @@ class Admin:
         self,
         coordinator: Coordinator,
         hub: Hub,
-        writer: Writer,
+        writer: WriterThread,
         threads: AdminThreads,
         deletions: Deletions,
         settings: MasterFile,
