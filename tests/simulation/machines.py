@@ -66,7 +66,7 @@ class MasterMachine(Machine):
         self.is_up = True
         self.hub = Hub(world.network, self, lambda route, message: world.told_by_master(self, route, message))
         self._rules = SchedulerRules()
-        self.coordinator = Coordinator(self.hub, _keys(), self._rules, self.clock)
+        self.coordinator: Coordinator | None = None
         self.loop: _Loop | None = None
         self.storage: Storage | None = None
         self._master = Master(settings, clock=self.clock)
@@ -76,8 +76,6 @@ class MasterMachine(Machine):
             self.kill,
             self._open,
             settings.storage,
-            self.coordinator.committed,
-            self.coordinator.reload_frontier,
             self.hub.wake,
             self.clock,
         )
@@ -93,7 +91,7 @@ class MasterMachine(Machine):
         self.world.checks.wrote(self.name, self.storage._fence._epoch)
 
     def _booted(self, boot: Any) -> None:
-        self._master.open_coordinator(self.coordinator, self.writer, boot)
+        self.coordinator = self._master.coordinator(self.hub, _keys(), self._rules, self.writer, boot)
         reader = ReaderThread(lambda: None, self.hub.wake)  # type: ignore[arg-type,return-value]
         helpers = _Helpers(reader, compilers(self.hub.wake))
         self.loop = self._master.loop(self.hub, self.coordinator, self.writer, helpers, None)  # type: ignore[arg-type]

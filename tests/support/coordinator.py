@@ -15,6 +15,9 @@ class Writer:
     def __init__(self, storage):
         self.storage = storage
 
+    def on_repeat(self, then):
+        """No call is repeated."""
+
     def call(self, work, then=lambda _: None, failed=None):
         then(work(self.storage))
 
@@ -27,13 +30,15 @@ class WaitingWriter:
     def __init__(self):
         self.calls = []
 
+    def on_repeat(self, then):
+        """No call is repeated."""
+
     def call(self, work, then=lambda _: None, failed=None):
         self.calls.append(work)
 
 
 def opened(tmp_path, storage=None, writer=None):
     """A coordinator at work."""
-    coordinator = Coordinator(None, MasterKeys(tmp_path / "keys"), SchedulerRules())
-    core = Core(Timing(), window=10, expected=(), now=0.0)
-    coordinator.open(core, writer or Writer(storage), MasterFile(data_dir=tmp_path), b"c" * 16, 1)
-    return coordinator
+    keys, core = MasterKeys(tmp_path / "keys"), Core(Timing(), window=10, expected=(), now=0.0)
+    writer, settings = writer or Writer(storage), MasterFile(data_dir=tmp_path)
+    return Coordinator(None, keys, SchedulerRules(), core, writer, settings, cluster=b"c" * 16, epoch=1)

@@ -39,46 +39,53 @@ NAMES_SHOWN = 5  # in one line of the log
 
 
 class Coordinator:
-    """Everything slaves say and are told. `open` completes it once the database is ours."""
+    """Everything slaves say and are told, once the database is ours."""
 
-    def __init__(self, hub: Hub, keys: MasterKeys, rules: SchedulerRules, clock: Clock = SYSTEM_CLOCK) -> None:
-        self.committed_total = 0
-        self.windows = Windows()
-        self.hosts = HostRates(clock.monotonic())
-        self.is_open = False
-        self._hub = hub
-        self._keys = keys
-        self._rules = rules
-        self._clock = clock
-        self._limited_log = RateLimitedLog(log, clock)
-        self._lacking: dict[str, set[int]] = {}  # name that nobody knows -> projects whose scripts import it
-
-    def open(self, core: Core, writer: WriterThread, settings: MasterFile, cluster: bytes, epoch: int) -> None:
-        """Begin to work."""
-        self.is_open = True
+    def __init__(
+        self,
+        hub: Hub,
+        keys: MasterKeys,
+        rules: SchedulerRules,
+        core: Core,
+        writer: WriterThread,
+        settings: MasterFile,
+        *,
+        cluster: bytes,
+        epoch: int,
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> None:
+        """cluster, epoch: whose database it is, and how often it was taken over."""
         self.core = core
         self.cluster = cluster
         self.epoch = epoch
-        self.started = self._clock.monotonic()
+        self.started = clock.monotonic()
+        self.windows = Windows()
+        self.hosts = HostRates(self.started)
+        self.heartbeat_s = settings.master.heartbeat_s
+        self.committed_total = 0
+        self._hub = hub
+        self._keys = keys
+        self._rules = rules
         self._writer = writer
+        self._clock = clock
+        self._limited_log = RateLimitedLog(log, clock)
+        self._lacking: dict[str, set[int]] = {}  # name that nobody knows -> projects whose scripts import it
         self._scripts = ScriptCache(writer)
-        self._grants = GrantSender(self._hub, self._keys, core, cluster, epoch)
+        self._grants = GrantSender(hub, keys, core, cluster, epoch)
         self._project_log = ProjectLog(settings.scheduler.pause_s)
         self.slaves = SlaveRegistry(
-            self._hub,
-            self._keys,
+            hub,
+            keys,
             core,
             writer,
             settings.master,
-            self._clock,
+            clock,
             cluster=cluster,
             epoch=epoch,
             perform=self._perform,
         )
-        self.heartbeat_s = settings.master.heartbeat_s
-        self._requests = StorageRequests(
-            core, writer, self._clock, window=settings.frontier.window, committed=self._answered
-        )
+        self._requests = StorageRequests(core, writer, clock, window=settings.frontier.window, committed=self._answered)
+        writer.on_repeat(self.reload_frontier)
 
     # --- the loop's questions -------------------------------------------------------------------
 
@@ -105,10 +112,9 @@ class Coordinator:
 
     def reload_frontier(self) -> None:
         """A write was repeated: what waits, and how much, is read from the database again."""
-        if self.is_open:
-            self.core.reload()
-            self._writer.call(lambda storage: storage.projects(), self.recount)
-            self._writer.call(lambda storage: storage.windows(self._clock.wall_ms()), self.windows.load)
+        self.core.reload()
+        self._writer.call(lambda storage: storage.projects(), self.recount)
+        self._writer.call(lambda storage: storage.windows(self._clock.wall_ms()), self.windows.load)
 
     def trim_windows(self) -> None:
         """Have the database forget what happened too long ago, a little in each transaction until nothing is left."""
@@ -265,7 +271,7 @@ class Coordinator:
                 refused.append(item.id)
                 continue
             deliveries.append(ReceivedOutcome(message.session, item.id, outcome))
-        self._writer.deliver(deliveries)  # before the core hears of them: what follows cannot lose them
+        self._writer.commit(deliveries, self._committed)  # before the core hears of them: what follows cannot lose them
         if refused:
             self._hub.send(session.route, m.Ack(self.epoch, refused))
         for _, _, outcome in deliveries:
@@ -287,7 +293,7 @@ class Coordinator:
             return None
         return outcome
 
-    def committed(self, deliveries: Sequence[ReceivedOutcome], report: Committed) -> None:
+    def _committed(self, deliveries: Sequence[ReceivedOutcome], report: Committed) -> None:
         """A group is in the database: tell the core, then acknowledge."""
         self.committed_total += len(deliveries)
         senders = {

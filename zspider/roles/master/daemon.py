@@ -122,22 +122,14 @@ class Master:
 
     def _serve(self, hub: Hub, keys: MasterKeys) -> ExitCode:
         rules = SchedulerRules(has_recrawl=not self._is_oneshot, waiting_max=self._settings.limits.waiting)
-        coordinator = Coordinator(hub, keys, rules, self.clock)
-        writer = WriterThread(
-            lambda: self._open(rules),
-            self._settings.storage,
-            coordinator.committed,
-            coordinator.reload_frontier,
-            hub.wake,
-            self.clock,
-        )
+        writer = WriterThread(lambda: self._open(rules), self._settings.storage, hub.wake, self.clock)
         helpers = _Helpers(ReaderThread(lambda: Reader(self._settings.database_url), hub.wake), compilers(hub.wake))
         writer.start()
         boot = self._take_over(writer, hub)
         if boot is None:
             return ExitCode.OK
         helpers.start()
-        self.open_coordinator(coordinator, writer, boot)
+        coordinator = self.coordinator(hub, keys, rules, writer, boot)
         admits = keys if self._settings.master.security == "curve" else None
         local = LocalSlave(self._settings, hub.ports.control, admits) if self._has_local_slave else None
         self._write_ports(hub)
@@ -163,14 +155,16 @@ class Master:
     def loop(
         self, hub: Hub, coordinator: Coordinator, writer: WriterThread, helpers: "_Helpers", local: LocalSlave | None
     ) -> "_Loop":
-        """What serves, once the coordinator is open."""
+        """Return what serves from now on."""
         deletions = Deletions(coordinator, writer, self._settings.scheduler.delete_s, self.clock.wall_ms)
         threads = AdminThreads(coordinator, writer, helpers.reader, helpers.compilers)
         admin = Admin(coordinator, hub, writer, threads, deletions, self._settings)
         return _Loop(self, hub, coordinator, admin, writer, helpers, local, deletions, self._settings.retention)
 
-    def open_coordinator(self, coordinator: Coordinator, writer: WriterThread, boot: Boot) -> None:
-        """Let the coordinator begin with what the database said."""
+    def coordinator(
+        self, hub: Hub, keys: MasterKeys, rules: SchedulerRules, writer: WriterThread, boot: Boot
+    ) -> Coordinator:
+        """Return the coordinator, which begins with what the database said."""
         now = self.clock.monotonic()
         scheduler = self._settings.scheduler
         timing = Timing(
@@ -188,10 +182,21 @@ class Master:
             pausing=Pausing(scheduler.fail_pause_num, scheduler.pause_s, scheduler.unpause_check_num),
             politeness=self._settings.politeness,
         )
-        coordinator.open(core, writer, self._settings, boot.cluster, boot.epoch)
+        coordinator = Coordinator(
+            hub,
+            keys,
+            rules,
+            core,
+            writer,
+            self._settings,
+            cluster=boot.cluster,
+            epoch=boot.epoch,
+            clock=self.clock,
+        )
         for project in boot.projects:
             coordinator.set_project(project)
         coordinator.windows.load(boot.windows)
+        return coordinator
 
     def _open(self, rules: SchedulerRules) -> Storage:
         return open_storage(self._settings.database_url, rules=rules, known=self._settings.frontier.known)

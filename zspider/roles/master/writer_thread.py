@@ -41,6 +41,13 @@ class OutcomeStore(Protocol):
     def close(self) -> None: ...
 
 
+class _Group(NamedTuple):
+    """Outcomes that are committed together, and what is done in the loop then."""
+
+    received: list[ReceivedOutcome]
+    then: Callable[[Sequence[ReceivedOutcome], Any], None]
+
+
 class _Call(NamedTuple):
     work: Callable[[Any], Any]
     then: Callable[[Any], None]
@@ -57,25 +64,19 @@ class WriterThread:
         self,
         open_storage: Callable[[], OutcomeStore],
         settings: StorageSettings,
-        committed: Callable[[Sequence[ReceivedOutcome], Any], None],
-        replayed: Callable[[], None],
         wake: Callable[[], None],
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
-        """replayed: called in the loop after a call that had to be repeated: it may have been written the first time,
-        and then its report does not tell all.
-        """
         self.is_away = False  # the database cannot be reached
         self.commits = 0
         self._open = open_storage
         self._settings = settings
-        self._committed = committed
-        self._replayed = replayed
         self._wake = wake
         self._clock = clock
-        self._jobs: SimpleQueue[list[ReceivedOutcome] | _Call | None] = SimpleQueue()
+        self._on_repeat: Callable[[], None] = lambda: None
+        self._jobs: SimpleQueue[_Group | _Call | None] = SimpleQueue()
         self._finished: deque[Callable[[], None]] = deque()
-        self._waiting = 0  # deliveries given and not finished
+        self._waiting = 0  # outcomes given and not finished
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
 
@@ -92,11 +93,21 @@ class WriterThread:
         """Begin; the storage is opened in the thread."""
         self._thread.start()
 
-    def deliver(self, deliveries: list[ReceivedOutcome]) -> None:
-        """Commit these outcomes with the next group; they came together, and each hand-over wakes the thread."""
-        if deliveries:
-            self._waiting += len(deliveries)
-            self._jobs.put(deliveries)
+    def on_repeat(self, then: Callable[[], None]) -> None:
+        """Have `then` called in the master's loop after a call that had to be repeated.
+
+        What was repeated may have been written the first time, and then its report does not tell all.
+        """
+        self._on_repeat = then
+
+    def commit(self, received: list[ReceivedOutcome], then: Callable[[Sequence[ReceivedOutcome], Any], None]) -> None:
+        """Commit these outcomes with the next group, then call `then(the group, its report)` in the master's loop.
+
+        They came together, and each hand-over wakes the thread. then: the same in each call, since calls share a group.
+        """
+        if received:
+            self._waiting += len(received)
+            self._jobs.put(_Group(received, then))
 
     def call(
         self,
@@ -139,38 +150,37 @@ class WriterThread:
 
     def _work(self, storage: OutcomeStore) -> None:
         while (job := self._jobs.get()) is not None:
-            if isinstance(job, list):
-                group, job = self._group(job)
+            if isinstance(job, _Group):
+                group, job = self._gather(job)
                 self._commit(storage, group)
             if isinstance(job, _Call):
                 self._run_call(storage, job)
             elif job is None:
                 break
 
-    def _group(
-        self, group: list[ReceivedOutcome]
-    ) -> tuple[list[ReceivedOutcome], "list[ReceivedOutcome] | _Call | None"]:
-        """Collect a group of outcomes, and what ended it: another job, or itself (full, or time is up)."""
+    def _gather(self, first: _Group) -> tuple[_Group, _Group | _Call | None]:
+        """Return the group that begins with these, and what ended it: another job, or itself (full, or time is up)."""
+        group = _Group(first.received.copy(), first.then)
         until = time.monotonic() + self._settings.commit_ms / 1000
-        while len(group) < self._settings.commit_rows:
+        while len(group.received) < self._settings.commit_rows:
             try:
                 job = self._jobs.get(timeout=max(0.0, until - time.monotonic()))
             except Empty:
                 break
-            if not isinstance(job, list):
+            if not isinstance(job, _Group):
                 return group, job
-            group += job
+            group.received.extend(job.received)
         return group, group
 
-    def _commit(self, storage: OutcomeStore, group: list[ReceivedOutcome]) -> None:
-        outcomes = [delivery.outcome for delivery in group]
+    def _commit(self, storage: OutcomeStore, group: _Group) -> None:
+        outcomes = [one.outcome for one in group.received]
         report = self._patiently(lambda: storage.commit(outcomes, self._clock.wall_ms()))
         self.commits += 1
         self._post(partial(self._done, group, report))
 
-    def _done(self, group: list[ReceivedOutcome], report: Any) -> None:
-        self._waiting -= len(group)
-        self._committed(group, report)
+    def _done(self, group: _Group, report: Any) -> None:
+        self._waiting -= len(group.received)
+        group.then(group.received, report)
 
     def _run_call(self, storage: OutcomeStore, call: _Call) -> None:
         try:
@@ -210,7 +220,7 @@ class WriterThread:
             raise
         if self.is_away:
             log.info("database_back")
-            self._post(self._replayed)
+            self._post(lambda: self._on_repeat())
         self.is_away = False
         return value
 

@@ -107,7 +107,7 @@ class NoStorage:
 
 
 def test_a_write_that_raises_anything_is_answered_and_the_writer_goes_on(bell):
-    writer = WriterThread(NoStorage, StorageSettings(), lambda *_: None, lambda: None, bell.ring)
+    writer = WriterThread(NoStorage, StorageSettings(), bell.ring)
     writer.start()
     answers = []
     for work in (refuse, break_down, lambda _: "well"):
@@ -121,7 +121,7 @@ def test_a_write_that_raises_anything_is_answered_and_the_writer_goes_on(bell):
 
 
 def test_a_write_of_the_masters_own_that_raises_ends_the_master(bell):
-    writer = WriterThread(NoStorage, StorageSettings(), lambda *_: None, lambda: None, bell.ring)
+    writer = WriterThread(NoStorage, StorageSettings(), bell.ring)
     writer.start()
     writer.call(break_down)
     bell.wait()
