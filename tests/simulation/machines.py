@@ -94,7 +94,7 @@ class MasterMachine(Machine):
         self.coordinator = self._master.coordinator(self.hub, _keys(), self._rules, self.writer, boot)
         reader = ReaderThread(lambda: None, self.hub.wake)  # type: ignore[arg-type,return-value]
         helpers = _Helpers(reader, compilers(self.hub.wake))
-        self.loop = self._master.loop(self.hub, self.coordinator, self.writer, helpers, None)  # type: ignore[arg-type]
+        self.loop = self._master.loop(self.hub, _keys(), self.coordinator, self.writer, helpers, None)
         self.world.say(f"{self.name} serves in epoch {boot.epoch}, waits for {len(boot.sessions)} sessions")
 
     def turn(self) -> float:

@@ -30,16 +30,19 @@ from zspider.roles.machine.systemd import Notifier
 from zspider.roles.master.admin.request import AdminThreads, Compiler, compilers
 from zspider.roles.master.admin.verbs import Admin
 from zspider.roles.master.auto_delete import LOOK_S, Deletions
+from zspider.roles.master.commits import Commits
 from zspider.roles.master.coordinator import Coordinator
 from zspider.roles.master.helper_threads import HelperThreads
 from zspider.roles.master.local_slave import LocalSlave
 from zspider.roles.master.reader_thread import ReaderThread
 from zspider.roles.master.retention import Retention
+from zspider.roles.master.script_cache import ScriptCache
+from zspider.roles.master.slave_messages import SlaveMessages
 from zspider.roles.master.writer_thread import WriterThread
 from zspider.scheduler.core import Core, Timing
 from zspider.scheduler.pause import Pausing
 from zspider.scheduler.rules import SchedulerRules
-from zspider.settings import MasterFile, RetentionSettings
+from zspider.settings import MasterFile
 from zspider.storage import Reader, Storage, open_storage
 from zspider.task import Project
 
@@ -144,7 +147,7 @@ class Master:
         self._notify.ready()
         garbage.look_seldom()
         try:
-            return self.loop(hub, coordinator, writer, helpers, local).run()
+            return self.loop(hub, keys, coordinator, writer, helpers, local).run()
         finally:
             if local is not None:
                 local.kill()
@@ -153,13 +156,23 @@ class Master:
             writer.stop(FLUSH_S)
 
     def loop(
-        self, hub: Hub, coordinator: Coordinator, writer: WriterThread, helpers: "_Helpers", local: LocalSlave | None
+        self,
+        hub: Hub,
+        keys: MasterKeys,
+        coordinator: Coordinator,
+        writer: WriterThread,
+        helpers: "_Helpers",
+        local: LocalSlave | None,
     ) -> "_Loop":
         """Return what serves from now on."""
+        commits = Commits(hub, keys, writer, coordinator, self.clock)
+        messages = SlaveMessages(hub, keys, coordinator, commits, ScriptCache(writer), self.clock)
         deletions = Deletions(coordinator, writer, self._settings.scheduler.delete_s, self.clock.wall_ms)
         threads = AdminThreads(coordinator, writer, helpers.reader, helpers.compilers)
         admin = Admin(coordinator, hub, writer, threads, deletions, self._settings)
-        return _Loop(self, hub, coordinator, admin, writer, helpers, local, deletions, self._settings.retention)
+        return _Loop(
+            self, hub, coordinator, commits, messages, admin, writer, helpers, local, deletions, self._settings
+        )
 
     def coordinator(
         self, hub: Hub, keys: MasterKeys, rules: SchedulerRules, writer: WriterThread, boot: Boot
@@ -257,16 +270,20 @@ class _Loop:
         master: Master,
         hub: Hub,
         coordinator: Coordinator,
+        commits: Commits,
+        messages: SlaveMessages,
         admin: Admin,
         writer: WriterThread,
         helpers: "_Helpers",
         local: LocalSlave | None,
         deletions: Deletions,
-        retention: RetentionSettings,
+        settings: MasterFile,
     ) -> None:
         self._master = master
         self._hub = hub
         self._coordinator = coordinator
+        self._commits = commits
+        self._messages = messages
         self._admin = admin
         self._writer = writer
         self._helpers = helpers
@@ -274,14 +291,14 @@ class _Loop:
         self._clock = master.clock
         now = self._clock.monotonic()
         self._every: list[_Every | Retention] = [
-            _Every(coordinator.heartbeat_s, coordinator.say_beat, now),
+            _Every(settings.master.heartbeat_s, coordinator.send_beats, now),
             _Every(RENEW_S, self._renew, now),
             _Every(STATUS_S, self._status, now),
             _Every(TRIM_S, coordinator.trim_windows, now),
             _Every(LOOK_S, deletions.look, now),
         ]
-        if retention.is_wanted:
-            self._every.append(Retention(retention, coordinator, writer, now))
+        if settings.retention.is_wanted:
+            self._every.append(Retention(settings.retention, coordinator, writer, now))
         deletions.look()  # what the last master began to remove
 
     def run(self) -> ExitCode:
@@ -324,7 +341,7 @@ class _Loop:
         if isinstance(received.message, m.AdminRequest):
             self._admin.handle(received.peer, received.message)
         else:
-            self._coordinator.handle(received.peer, received.message)
+            self._messages.handle(received.peer, received.message)
 
     def _drain(self) -> ExitCode:
         """Grant no more, let the local slave finish, commit what arrived."""
@@ -335,7 +352,7 @@ class _Loop:
             self._local.terminate()
             while self._local.is_running and master.stops < 2:
                 self.step(may_grant=False)
-        self._coordinator.goodbye()
+        log.info("slaves_left_waiting", slaves=len(self._coordinator.core.sessions))
         self._writer.call(lambda storage: storage.release())
         is_flushed = self._writer.stop(FLUSH_S)
         self._writer.finished()
@@ -348,8 +365,17 @@ class _Loop:
         self._writer.call(lambda storage: storage.renew())
 
     def _status(self) -> None:
-        self._master._notify.status(self._coordinator.status_line())
-        self._master._notify.watchdog(self._clock.monotonic())
+        now = self._clock.monotonic()
+        self._master._notify.status(self._status_line(now))
+        self._master._notify.watchdog(now)
+
+    def _status_line(self, now: float) -> str:
+        """Return one line for systemd."""
+        core = self._coordinator.core
+        if core.is_adopting(now):
+            return f"waiting for the slaves of before the restart ({len(core.sessions)} are back)"
+        leased, committed = len(core.leases), self._commits.total
+        return f"{len(core.sessions)} slaves, {leased} tasks leased, {committed} outcomes committed"
 
 
 class _Every:

@@ -4,7 +4,7 @@ from collections import Counter
 from types import SimpleNamespace
 
 import pytest
-from tests.support.coordinator import WaitingWriter, opened
+from tests.support.coordinator import WaitingWriter, opened, slave_messages
 from tests.support.scheduler_world import make_project
 from zspider.activity import ACTIVITY, WINDOWS, WindowSlot, activity_of
 from zspider.broker.hub import Peer
@@ -82,7 +82,8 @@ def test_while_the_database_is_away_nothing_piles_up_that_comes_again(tmp_path):
     coordinator = opened(tmp_path, writer=writer)
     peer = Peer(b"route", b"user", "slave", "127.0.0.1")
     hello = Hello(PROTOCOL, b"s" * 16, ["fetcher"], 10, "host", 1, "0", None, 0, 0)
+    messages = slave_messages(coordinator)
     for _ in range(100):  # minutes of it
-        coordinator.handle(peer, hello)
+        messages.handle(peer, hello)
         coordinator.trim_windows()
     assert len(writer.calls) == HELLOS_MAX

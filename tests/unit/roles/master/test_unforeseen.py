@@ -4,7 +4,7 @@ import stat
 
 import msgpack
 import pytest
-from tests.support.coordinator import WaitingWriter, opened
+from tests.support.coordinator import WaitingWriter, opened, slave_messages
 from zspider.broker import messages as m
 from zspider.broker.codec import unpack
 from zspider.broker.hub import Peer, Ports
@@ -81,12 +81,11 @@ def test_what_the_operator_did_wrong_is_no_internal_error(hub):
 @pytest.fixture
 def coordinator(hub, tmp_path):
     """A coordinator with a slave; what it asks of the database is not answered."""
-    coordinator = opened(tmp_path, writer=WaitingWriter())
-    coordinator._hub = coordinator.slaves._hub = hub
+    coordinator = opened(tmp_path, writer=WaitingWriter(), hub=hub)
     greeting = Greeting(SESSION, PEER.route, frozenset({"fetcher"}), "host", 10, 0)
-    coordinator._perform(coordinator.core.hello(greeting, [], True, 0.0))
-    coordinator.slaves.stats[SESSION] = SlaveStats(user=PEER.user)
-    assert coordinator.slaves.is_known(PEER, SESSION)
+    coordinator.perform(coordinator.core.hello(greeting, [], True, 0.0))
+    coordinator.registry.stats[SESSION] = SlaveStats(user=PEER.user)
+    assert coordinator.registry.is_known(PEER, SESSION)
     hub.sent.clear()
     return coordinator
 
@@ -96,10 +95,11 @@ def test_a_message_that_leads_to_something_unforeseen_ends_its_session_only(coor
         raise KeyError("nobody foresaw this")
 
     monkeypatch.setattr(coordinator.core, "beat", break_down)
-    coordinator.handle(PEER, m.Beat(SESSION, 1, 0, [], [], 10))
+    messages = slave_messages(coordinator)
+    messages.handle(PEER, m.Beat(SESSION, 1, 0, [], [], 10))
     assert SESSION not in coordinator.core.sessions
     assert hub.sent == [m.Unknown(1)]  # it says Hello, and what it holds
-    coordinator.handle(PEER, m.Beat(SESSION, 1, 0, [], [], 10))
+    messages.handle(PEER, m.Beat(SESSION, 1, 0, [], [], 10))
     assert hub.sent == [m.Unknown(1)] * 2
 
 

@@ -112,7 +112,7 @@ class Admin:
         hosts = min(PAGE_MAX, max(0, request.optional("hosts", int) or 0))
         now = time.monotonic()
         core = self._coordinator.core
-        stats = self._coordinator.slaves.stats
+        stats = self._coordinator.registry.stats
         slaves = [rows.slave_row(session, stats[session.id], now) for session in core.sessions.values()]
         request.answer(
             {
