@@ -18,9 +18,9 @@ from zspider.broker.keys import MasterKeys
 from zspider.broker.messages import Page
 from zspider.errors import OwnedElsewhere
 from zspider.fetch import Fetched
-from zspider.roles.master.admin.request import compilers
+from zspider.roles.master.admin.threads import AdminThreads, compilers
 from zspider.roles.master.coordinator import Coordinator
-from zspider.roles.master.daemon import Master, _boot, _Helpers, _Loop, _reraise
+from zspider.roles.master.daemon import Master, _boot, _Loop, _reraise
 from zspider.roles.master.reader_thread import ReaderThread
 from zspider.roles.processor.repeats import Repeats
 from zspider.roles.slave.daemon import Slave
@@ -93,8 +93,8 @@ class MasterMachine(Machine):
     def _booted(self, boot: Any) -> None:
         self.coordinator = self._master.coordinator(self.hub, _keys(), self._rules, self.writer, boot)
         reader = ReaderThread(lambda: None, self.hub.wake)  # type: ignore[arg-type,return-value]
-        helpers = _Helpers(reader, compilers(self.hub.wake))
-        self.loop = self._master.loop(self.hub, _keys(), self.coordinator, self.writer, helpers, None)
+        threads = AdminThreads(self.coordinator, self.writer, reader, compilers(self.hub.wake))
+        self.loop = self._master.loop(self.hub, _keys(), self.coordinator, self.writer, threads, None)
         self.world.say(f"{self.name} serves in epoch {boot.epoch}, waits for {len(boot.sessions)} sessions")
 
     def turn(self) -> float:

@@ -12,7 +12,6 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
-from typing import NamedTuple
 
 import msgspec
 import structlog
@@ -27,12 +26,11 @@ from zspider.roles.machine import garbage
 from zspider.roles.machine.clock import SYSTEM_CLOCK, Clock
 from zspider.roles.machine.hangups import release_hangups
 from zspider.roles.machine.systemd import Notifier
-from zspider.roles.master.admin.request import AdminThreads, Compiler, compilers
+from zspider.roles.master.admin.threads import AdminThreads, compilers
 from zspider.roles.master.admin.verbs import Admin
 from zspider.roles.master.auto_delete import LOOK_S, Deletions
 from zspider.roles.master.commits import Commits
 from zspider.roles.master.coordinator import Coordinator
-from zspider.roles.master.helper_threads import HelperThreads
 from zspider.roles.master.local_slave import LocalSlave
 from zspider.roles.master.reader_thread import ReaderThread
 from zspider.roles.master.retention import Retention
@@ -126,13 +124,14 @@ class Master:
     def _serve(self, hub: Hub, keys: MasterKeys) -> ExitCode:
         rules = SchedulerRules(has_recrawl=not self._is_oneshot, waiting_max=self._settings.limits.waiting)
         writer = WriterThread(lambda: self._open(rules), self._settings.storage, hub.wake, self.clock)
-        helpers = _Helpers(ReaderThread(lambda: Reader(self._settings.database_url), hub.wake), compilers(hub.wake))
         writer.start()
         boot = self._take_over(writer, hub)
         if boot is None:
             return ExitCode.OK
-        helpers.start()
         coordinator = self.coordinator(hub, keys, rules, writer, boot)
+        reader = ReaderThread(lambda: Reader(self._settings.database_url), hub.wake)
+        threads = AdminThreads(coordinator, writer, reader, compilers(hub.wake))
+        threads.start()
         admits = keys if self._settings.master.security == "curve" else None
         local = LocalSlave(self._settings, hub.ports.control, admits) if self._has_local_slave else None
         self._write_ports(hub)
@@ -147,12 +146,12 @@ class Master:
         self._notify.ready()
         garbage.look_seldom()
         try:
-            return self.loop(hub, keys, coordinator, writer, helpers, local).run()
+            return self.loop(hub, keys, coordinator, writer, threads, local).run()
         finally:
             if local is not None:
                 local.kill()
             (self._settings.data_dir / PORTS_FILE).unlink(missing_ok=True)
-            helpers.stop()
+            threads.stop()
             writer.stop(FLUSH_S)
 
     def loop(
@@ -161,17 +160,16 @@ class Master:
         keys: MasterKeys,
         coordinator: Coordinator,
         writer: WriterThread,
-        helpers: "_Helpers",
+        threads: AdminThreads,
         local: LocalSlave | None,
     ) -> "_Loop":
         """Return what serves from now on."""
         commits = Commits(hub, keys, writer, coordinator, self.clock)
         messages = SlaveMessages(hub, keys, coordinator, commits, ScriptCache(writer), self.clock)
         deletions = Deletions(coordinator, writer, self._settings.scheduler.delete_s, self.clock.wall_ms)
-        threads = AdminThreads(coordinator, writer, helpers.reader, helpers.compilers)
-        admin = Admin(coordinator, hub, writer, threads, deletions, self._settings)
+        admin = Admin(hub, coordinator, writer, threads, deletions, self._settings, self.clock)
         return _Loop(
-            self, hub, coordinator, commits, messages, admin, writer, helpers, local, deletions, self._settings
+            self, hub, coordinator, commits, messages, admin, writer, threads, local, deletions, self._settings
         )
 
     def coordinator(
@@ -274,7 +272,7 @@ class _Loop:
         messages: SlaveMessages,
         admin: Admin,
         writer: WriterThread,
-        helpers: "_Helpers",
+        threads: AdminThreads,
         local: LocalSlave | None,
         deletions: Deletions,
         settings: MasterFile,
@@ -286,7 +284,7 @@ class _Loop:
         self._messages = messages
         self._admin = admin
         self._writer = writer
-        self._helpers = helpers
+        self._threads = threads
         self._local = local
         self._clock = master.clock
         now = self._clock.monotonic()
@@ -320,7 +318,7 @@ class _Loop:
         for received in self._hub.poll(self.wait_s()):
             self._dispatch(received)
         self._writer.finished()
-        self._helpers.finished()
+        self._threads.finished()
         self._hub.pause_outcomes(self._coordinator.is_full)
         now = self._clock.monotonic()
         if may_grant:
@@ -396,26 +394,6 @@ def _boot(storage: Storage, owner: str, now_ms: int) -> Boot:
     ownership = storage.take_over(owner, now_ms)
     slots = storage.windows(now_ms)
     return Boot(ownership.cluster, ownership.epoch, storage.projects(), storage.sessions(), slots)
-
-
-class _Helpers(NamedTuple):
-    """The threads that work for the administration."""
-
-    reader: ReaderThread
-    compilers: HelperThreads[Compiler]
-
-    def start(self) -> None:
-        self.reader.start()
-        self.compilers.start()
-
-    def finished(self) -> None:
-        """Run what has come back from them; raises what ended one."""
-        self.reader.finished()
-        self.compilers.finished()
-
-    def stop(self) -> None:
-        self.reader.stop()
-        self.compilers.stop()
 
 
 def owner_id(data_dir: Path) -> str:

@@ -7,17 +7,18 @@ asking stops it.
 
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
 import structlog
 
 from zspider.errors import ConfigError, ZspiderError
-from zspider.roles.master.admin.request import AdminThreads, Request, shortened
+from zspider.roles.master.admin.lookup import find_staying_project
+from zspider.roles.master.admin.request import Request, shortened
+from zspider.roles.master.admin.threads import AdminThreads
 from zspider.roles.master.coordinator import Coordinator
 from zspider.roles.master.writer_thread import now_ms
-from zspider.scheduler.projects import ProjectState
 from zspider.storage import Change, Committed, Cursor, Selection, Step
 from zspider.task import Project, Status
 
@@ -80,39 +81,30 @@ class BulkJobs:
 class BulkVerbs:
     """Answers these verbs. Many: {"job", "changed", "looked", "total", "status", "next"}; dry: {"count", "next"}."""
 
-    def __init__(
-        self, coordinator: Coordinator, threads: AdminThreads, state_of: Callable[[Request], ProjectState]
-    ) -> None:
-        """state_of: the project that a request names; raises ZspiderError when there is none, or it is going."""
+    def __init__(self, coordinator: Coordinator, threads: AdminThreads) -> None:
         self.jobs = BulkJobs()
-        self.verbs: Mapping[str, Callable[[Request], None]] = {
-            "tasks.retry": self._retry,
-            "tasks.recrawl": self._recrawl,
-            "tasks.drop": self._drop,
-            "results.clear": self._clear,
-            "task.retry": self._retry_one,
-            "task.rm": self._remove_one,
-        }
         self._coordinator = coordinator
         self._threads = threads
-        self._state_of = state_of
+
+    def _project(self, request: Request) -> Project:
+        return find_staying_project(self._coordinator.core, request).project
 
     # --- many -----------------------------------------------------------------------------------
 
-    def _retry(self, request: Request) -> None:
+    def retry(self, request: Request) -> None:
         self._change(request, "tasks retry", Change.RESTART, (Status.FAILED,))
 
-    def _recrawl(self, request: Request) -> None:
+    def recrawl(self, request: Request) -> None:
         word = request.optional("status", str) or "all"
         if word not in RECRAWLED:
             raise ConfigError(f"status {shortened(word)}: one of {', '.join(RECRAWLED)} is allowed")
         self._change(request, "tasks recrawl", Change.RESTART, RECRAWLED[word])
 
-    def _drop(self, request: Request) -> None:
+    def drop(self, request: Request) -> None:
         self._change(request, "tasks drop", Change.REMOVE, (Status.ACTIVE,))
 
     def _change(self, request: Request, verb: str, change: Change, statuses: tuple[Status, ...]) -> None:
-        project = self._state_of(request).project
+        project = self._project(request)
         selection, cursor = Selection(statuses, request.optional("url", str) or ""), _cursor(request)
         most = _most(request)
         total = sum(project.counts.get(status.word, 0) for status in statuses)
@@ -131,8 +123,8 @@ class BulkVerbs:
 
         self._batch(request, verb, project, work, told)
 
-    def _clear(self, request: Request) -> None:
-        project, after = self._state_of(request).project, bytes(request.optional("after", bytes) or b"")
+    def clear(self, request: Request) -> None:
+        project, after = self._project(request), bytes(request.optional("after", bytes) or b"")
         total = project.counts.get("results", 0)
         if request.flag("dry_run"):
             request.answer({"count": total, "next": None})
@@ -191,12 +183,12 @@ class BulkVerbs:
 
     # --- one ------------------------------------------------------------------------------------
 
-    def _retry_one(self, request: Request) -> None:
-        project, taskid = self._state_of(request).project, request.text("taskid")
+    def retry_one(self, request: Request) -> None:
+        project, taskid = self._project(request), request.text("taskid")
         self._one(request, project, lambda storage: storage.restart_task(project.id, taskid, now_ms()))
 
-    def _remove_one(self, request: Request) -> None:
-        project, taskid = self._state_of(request).project, request.text("taskid")
+    def remove_one(self, request: Request) -> None:
+        project, taskid = self._project(request), request.text("taskid")
         keep = request.flag("keep_results")
         self._one(
             request, project, lambda storage: storage.remove_task(project.id, taskid, now_ms(), keep_results=keep)

@@ -4,27 +4,18 @@ Whatever goes wrong between the two is answered in one line: no request ends the
 """
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import msgpack
 
 from zspider.broker import messages as m
 from zspider.broker.hub import Hub, Peer
-from zspider.errors import ConfigError, ExitCode, ProtocolError, ScriptError, ZspiderError
-from zspider.roles.master.coordinator import Coordinator
-from zspider.roles.master.helper_threads import HelperThreads
-from zspider.roles.master.reader_thread import ReaderThread
+from zspider.errors import ConfigError, ProtocolError, ZspiderError
 from zspider.roles.master.unforeseen import unforeseen
-from zspider.roles.master.writer_thread import WriterThread
-from zspider.script.compiling import check_script
-from zspider.storage import Reader
 
-T = TypeVar("T")
 PAGE_MAX = 500  # rows of one reply
 VALUE_CHARS_MAX = 80  # of what was got, in an error
 ERROR_CHARS_MAX = 4000
-COMPILERS = 2  # processes at once
-SCRIPTS_MAX = 16  # that wait for them
 
 
 class Request:
@@ -82,67 +73,6 @@ class Request:
     def limit(self) -> int:
         """Rows wanted, at most PAGE_MAX."""
         return min(PAGE_MAX, max(1, self.optional("limit", int) or PAGE_MAX))
-
-
-class AdminThreads:
-    """What verbs have done outside of the loop: the rest follows in a later turn, and is guarded as well."""
-
-    def __init__(
-        self, coordinator: Coordinator, writer: WriterThread, reader: ReaderThread, compilers: HelperThreads["Compiler"]
-    ) -> None:
-        self._coordinator = coordinator
-        self._writer = writer
-        self._reader = reader
-        self._compilers = compilers
-
-    def write(
-        self,
-        request: Request,
-        work: Callable[[Any], T],
-        then: Callable[[T], None],
-        failed: Callable[[ZspiderError], None] | None = None,
-    ) -> None:
-        """Change the database, then the rest. failed: instead of answering the error.
-
-        If the rest fails, the database is right and the memory may not be: that is read again.
-        """
-        self._writer.call(
-            work,
-            lambda value: request.attempt(lambda: then(value), broken=self._coordinator.reload_frontier),
-            failed or request.fail,
-        )
-
-    def read(self, request: Request, work: Callable[[Reader], T], then: Callable[[T], None]) -> None:
-        """Read from the database, then the rest."""
-        self._reader.call(work, lambda value: request.attempt(lambda: then(value)), request.fail)
-
-    def compile(self, request: Request, name: str, text: str, then: Callable[[], None]) -> None:
-        """Have a script compiled, then the rest if it does."""
-        if self._compilers.waiting >= SCRIPTS_MAX:
-            raise TryAgain(f"{SCRIPTS_MAX} scripts are compiled already; try again in a moment")
-        self._compilers.call(lambda compiler: compiler.check(name, text), lambda _: request.attempt(then), request.fail)
-
-
-class Compiler:
-    """Checks scripts, each in a process of its own with limits."""
-
-    def check(self, name: str, text: str) -> None:
-        """Raise ScriptError for a script that does not compile."""
-        check_script(text, name)
-
-    def close(self) -> None:
-        """Nothing is kept."""
-
-
-class TryAgain(ScriptError):
-    """The master has no room for this just now."""
-
-    exit_code = ExitCode.UNAVAILABLE
-
-
-def compilers(wake: Callable[[], None]) -> HelperThreads[Compiler]:
-    """The master's threads for this; not started."""
-    return HelperThreads("compiler", Compiler, wake, COMPILERS)
 
 
 def shortened(value: object) -> str:
