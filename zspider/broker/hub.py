@@ -92,10 +92,12 @@ class Hub:
         *,
         control_hwm: int = CONTROL.hwm,
         outcomes_hwm: int = BULK.hwm,
+        waker: Waker | None = None,
     ) -> None:
         """Listen on `port` (control) and the three after it; 0 picks four free ports.
 
         keys None: no encryption, everybody is let in (`check_exposure` says when that may be).
+        waker: wakes `poll`, too, and is closed with this; None: one of its own.
         Raises ConfigError when it cannot listen there, and ZspiderError when the authenticator fails its
         test: a stranger's key must be refused on each port.
         """
@@ -104,7 +106,7 @@ class Hub:
         self._revocations = keys.revocations if keys is not None else 0
         self._offenders = Offenders()
         self._log_limit = LogLimit()
-        self._waker = Waker()
+        self._waker = waker if waker is not None else Waker()
         self._sockets: list[Socket] = []
         self._relay: Relay | None = None
         self._context = new_context(io_threads=2)

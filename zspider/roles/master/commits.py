@@ -28,7 +28,6 @@ class Commits:
     def __init__(
         self, hub: Hub, keys: MasterKeys, writer: WriterThread, coordinator: Coordinator, clock: Clock = SYSTEM_CLOCK
     ) -> None:
-        self.total = 0  # outcomes committed since the start
         self._hub = hub
         self._keys = keys
         self._writer = writer
@@ -82,7 +81,6 @@ class Commits:
 
     def _committed(self, received: Sequence[ReceivedOutcome], report: Committed) -> None:
         """Tell the core of a group that is in the database, then acknowledge it."""
-        self.total += len(received)
         senders = {
             (one.outcome.project, task_key(one.outcome.taskid), one.outcome.run): one.session
             for one in reversed(received)  # of two outcomes of one run, the first won

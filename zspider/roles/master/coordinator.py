@@ -102,6 +102,12 @@ class Coordinator:
         self._writer.call(lambda storage: storage.projects(), self.recount)
         self._writer.call(lambda storage: storage.windows(self._clock.wall_ms()), self.windows.load)
 
+    def renew(self) -> None:
+        """Tell the database that its master lives, unless it is away."""
+        if self._writer.is_away:  # else one more would wait for it every few seconds
+            return
+        self._writer.call(lambda storage: storage.renew())
+
     def trim_windows(self) -> None:
         """Have the database forget what happened too long ago, a little in each transaction until nothing is left."""
         if self._writer.is_away:

@@ -68,7 +68,7 @@ class WriterThread:
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self.is_away = False  # the database cannot be reached
-        self.commits = 0
+        self.committed = 0  # outcomes, since the start
         self._open = open_storage
         self._settings = settings
         self._wake = wake
@@ -175,11 +175,11 @@ class WriterThread:
     def _commit(self, storage: OutcomeStore, group: _Group) -> None:
         outcomes = [one.outcome for one in group.received]
         report = self._patiently(lambda: storage.commit(outcomes, self._clock.wall_ms()))
-        self.commits += 1
         self._post(partial(self._done, group, report))
 
     def _done(self, group: _Group, report: Any) -> None:
         self._waiting -= len(group.received)
+        self.committed += len(group.received)
         group.then(group.received, report)
 
     def _run_call(self, storage: OutcomeStore, call: _Call) -> None:

@@ -10,8 +10,8 @@ from zspider.broker.codec import unpack
 from zspider.broker.hub import Peer, Ports
 from zspider.errors import ConfigError, ExitCode
 from zspider.roles.master.admin.request import Request
-from zspider.roles.master.daemon import owner_id
 from zspider.roles.master.slave_registry import SlaveStats
+from zspider.roles.master.takeover import owner_id
 from zspider.scheduler.membership import Greeting
 
 SESSION = bytes(range(16))
