@@ -11,7 +11,7 @@ import structlog
 from zspider.errors import ZspiderError
 from zspider.roles.master.admin.rows import is_removing
 from zspider.roles.master.coordinator import Coordinator
-from zspider.roles.master.writer_thread import WriterThread, now_ms
+from zspider.roles.master.writer_thread import WriterThread
 from zspider.scheduler.states import is_to_be_deleted
 from zspider.storage.counters import ALL_BUT_RESULTS, REMOVING
 from zspider.task import Project
@@ -40,7 +40,7 @@ class Deletions:
     """Removes projects, each batch by batch. Of those that delete themselves, one is begun at a time."""
 
     def __init__(
-        self, coordinator: Coordinator, writer: WriterThread, delete_s: float, clock_ms: Callable[[], int] = now_ms
+        self, coordinator: Coordinator, writer: WriterThread, delete_s: float, clock_ms: Callable[[], int]
     ) -> None:
         self._coordinator = coordinator
         self._writer = writer

@@ -140,7 +140,7 @@ class Master:
     ) -> Loop:
         """Return what serves from now on."""
         commits = Commits(hub, keys, writer, coordinator, self.clock)
-        messages = SlaveMessages(hub, keys, coordinator, commits, ScriptCache(writer), self.clock)
+        messages = SlaveMessages(hub, keys, coordinator, commits, ScriptCache(writer, self.clock), self.clock)
         deletions = Deletions(coordinator, writer, self._settings.scheduler.delete_s, self.clock.wall_ms)
         admin = Admin(hub, coordinator, writer, threads, deletions, self._settings, self.clock)
         return Loop(
@@ -169,7 +169,7 @@ class Master:
         ]
         retention = self._settings.retention
         if retention.is_wanted:
-            timers.append(Retention(retention, coordinator, writer, now))
+            timers.append(Retention(retention, coordinator, writer, now, self.clock))
         deletions.look()
         return timers
 

@@ -3,13 +3,13 @@
 import structlog
 
 from zspider.broker.log_limit import LogLimit
-from zspider.roles.machine.clock import SYSTEM_CLOCK, Clock
+from zspider.roles.machine.clock import Clock
 
 
 class RateLimitedLog:
     """Logs each event once a second at most, and says then how many times more it had happened (`more`)."""
 
-    def __init__(self, log: structlog.typing.FilteringBoundLogger, clock: Clock = SYSTEM_CLOCK) -> None:
+    def __init__(self, log: structlog.typing.FilteringBoundLogger, clock: Clock) -> None:
         self._log = log
         self._clock = clock
         self._limit = LogLimit()

@@ -1,14 +1,14 @@
 """The pace of retention: small steps through the writer, round after round, that take a fiftieth of its time."""
 
-import time
 from collections import deque
 from typing import Any, NamedTuple
 
 import structlog
 
 from zspider.errors import ZspiderError
+from zspider.roles.machine.clock import SYSTEM_CLOCK, Clock
 from zspider.roles.master.coordinator import Coordinator
-from zspider.roles.master.writer_thread import WriterThread, now_ms
+from zspider.roles.master.writer_thread import WriterThread
 from zspider.settings import RetentionSettings
 from zspider.storage import Cutoffs, Place, Swept
 
@@ -27,11 +27,20 @@ class _Timed(NamedTuple):
 class Retention:
     """Sweeps one project after the other; `run_if_due` belongs into the master's loop. Times are monotonic seconds."""
 
-    def __init__(self, settings: RetentionSettings, coordinator: Coordinator, writer: WriterThread, now: float) -> None:
+    def __init__(
+        self,
+        settings: RetentionSettings,
+        coordinator: Coordinator,
+        writer: WriterThread,
+        now: float,
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> None:
+        """now: when the first step is due."""
         self.due = now
         self._settings = settings
         self._coordinator = coordinator
         self._writer = writer
+        self._clock = clock
         self._projects: deque[int] = deque()  # left of this round
         self._place = Place()
         self._gone = (0, 0, 0)  # in this round: trimmed, forgotten, results
@@ -45,12 +54,12 @@ class Retention:
             self.due = now + REST_S
             return
         self.due = float("inf")
-        project, place, cutoffs = self._projects[0], self._place, self._cutoffs(now_ms())
+        project, place, cutoffs = self._projects[0], self._place, self._cutoffs(self._clock.wall_ms())
 
         def work(storage: Any) -> _Timed:
-            began = time.perf_counter()
+            began = self._clock.monotonic()
             swept = storage.sweep(project, place, cutoffs)
-            return _Timed(swept, time.perf_counter() - began)
+            return _Timed(swept, self._clock.monotonic() - began)
 
         self._writer.call(work, self._swept, self._failed)
 
@@ -68,11 +77,11 @@ class Retention:
             self._place = swept.next
         else:
             pause_s = self._next_project(pause_s)
-        self.due = time.monotonic() + pause_s
+        self.due = self._clock.monotonic() + pause_s
 
     def _failed(self, error: ZspiderError) -> None:
         log.warning("retention_failed", reason=str(error))
-        self.due = time.monotonic() + self._next_project(REST_S)
+        self.due = self._clock.monotonic() + self._next_project(REST_S)
 
     def _next_project(self, pause_s: float) -> float:
         """Go on with the next one; how long to wait before."""

@@ -6,6 +6,7 @@ from collections.abc import Callable
 import structlog
 
 from zspider.errors import ZspiderError
+from zspider.roles.machine.clock import SYSTEM_CLOCK, Clock
 from zspider.roles.master.limited_log import RateLimitedLog
 from zspider.roles.master.writer_thread import WriterThread
 
@@ -17,9 +18,9 @@ READS_MAX = 100  # at once; who asks for more asks again
 class ScriptCache:
     """A bounded cache before the database. A text is immutable under its hash."""
 
-    def __init__(self, writer: WriterThread) -> None:
+    def __init__(self, writer: WriterThread, clock: Clock = SYSTEM_CLOCK) -> None:
         self._writer = writer
-        self._limited_log = RateLimitedLog(log)
+        self._limited_log = RateLimitedLog(log, clock)
         self._texts: OrderedDict[bytes, str] = OrderedDict()
         self._waiting: dict[bytes, dict[tuple[bytes, str], Callable[[str], object]]] = {}
 

@@ -233,10 +233,5 @@ class _Stopped(Exception):
     """The master ends while the database is away."""
 
 
-def now_ms() -> int:
-    """Wall-clock milliseconds since the epoch, which never go back: see SteadyClock."""
-    return SYSTEM_CLOCK.wall_ms()
-
-
 def _raise(exc: BaseException) -> None:
     raise exc

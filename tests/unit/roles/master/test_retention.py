@@ -3,8 +3,8 @@
 import time
 
 from zspider.errors import StorageError
+from zspider.roles.machine.clock import SYSTEM_CLOCK
 from zspider.roles.master.retention import DAY_MS, PAUSE_MIN_S, REST_S, SHARE, Retention
-from zspider.roles.master.writer_thread import now_ms
 from zspider.settings import RetentionSettings
 from zspider.storage import Committed, Cutoffs, Place, Swept
 
@@ -58,7 +58,7 @@ class Storage:
 def test_every_project_is_swept_to_its_end_and_then_there_is_a_rest():
     coordinator, writer, storage = Coordinator(), Writer(), Storage()
     retention = Retention(RetentionSettings(forget_tasks_days=1.5), coordinator, writer, now=0.0)
-    before_ms = now_ms()
+    before_ms = SYSTEM_CLOCK.wall_ms()
     for _ in range(4):
         retention.run_if_due(retention.due - 0.001)  # too early: nothing
         assert writer.calls == []

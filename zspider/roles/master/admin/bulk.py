@@ -6,7 +6,6 @@ asking stops it.
 """
 
 import secrets
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -14,11 +13,11 @@ import msgspec
 import structlog
 
 from zspider.errors import ConfigError, ZspiderError
+from zspider.roles.machine.clock import Clock
 from zspider.roles.master.admin.lookup import find_staying_project
 from zspider.roles.master.admin.request import Request, shortened
 from zspider.roles.master.admin.threads import AdminThreads
 from zspider.roles.master.coordinator import Coordinator
-from zspider.roles.master.writer_thread import now_ms
 from zspider.storage import Change, Committed, Cursor, Selection, Step
 from zspider.task import Project, Status
 
@@ -81,10 +80,11 @@ class BulkJobs:
 class BulkVerbs:
     """Answers these verbs. Many: {"job", "changed", "looked", "total", "status", "next"}; dry: {"count", "next"}."""
 
-    def __init__(self, coordinator: Coordinator, threads: AdminThreads) -> None:
+    def __init__(self, coordinator: Coordinator, threads: AdminThreads, clock: Clock) -> None:
         self.jobs = BulkJobs()
         self._coordinator = coordinator
         self._threads = threads
+        self._clock = clock
 
     def _project(self, request: Request) -> Project:
         return find_staying_project(self._coordinator.core, request).project
@@ -113,7 +113,8 @@ class BulkVerbs:
             return
 
         def work(storage: Any) -> Step:
-            step: Step = storage.change_tasks(change, project.id, selection, cursor, now_ms=now_ms(), most=most)
+            now_ms = self._clock.wall_ms()
+            step: Step = storage.change_tasks(change, project.id, selection, cursor, now_ms=now_ms, most=most)
             return step
 
         def told(step: Step) -> dict[str, Any]:
@@ -147,22 +148,22 @@ class BulkVerbs:
         told: Callable[[Any], dict[str, Any]],
     ) -> None:
         """Have one batch written, as part of the one job that may be at work on this project."""
-        job = self.jobs.enter(project, verb, request.optional("job", str), time.monotonic())
+        job = self.jobs.enter(project, verb, request.optional("job", str), self._clock.monotonic())
 
         def done(value: Any) -> None:
             try:
                 answer = told(value)
             except BaseException:
-                self.jobs.leave(project, time.monotonic(), is_over=True)
+                self.jobs.leave(project, self._clock.monotonic(), is_over=True)
                 raise
             is_over = answer["next"] is None
-            self.jobs.leave(project, time.monotonic(), is_over=is_over)
+            self.jobs.leave(project, self._clock.monotonic(), is_over=is_over)
             if is_over:
                 log.info("bulk_ended", project=project.name, verb=verb)
             request.answer({"job": job, "status": project.status.value, **answer})
 
         def failed(error: ZspiderError) -> None:
-            self.jobs.leave(project, time.monotonic(), is_over=True)
+            self.jobs.leave(project, self._clock.monotonic(), is_over=True)
             request.fail(error)
 
         self._threads.write(request, work, done, failed)
@@ -185,13 +186,15 @@ class BulkVerbs:
 
     def retry_one(self, request: Request) -> None:
         project, taskid = self._project(request), request.text("taskid")
-        self._one(request, project, lambda storage: storage.restart_task(project.id, taskid, now_ms()))
+        self._one(request, project, lambda storage: storage.restart_task(project.id, taskid, self._clock.wall_ms()))
 
     def remove_one(self, request: Request) -> None:
         project, taskid = self._project(request), request.text("taskid")
         keep = request.flag("keep_results")
         self._one(
-            request, project, lambda storage: storage.remove_task(project.id, taskid, now_ms(), keep_results=keep)
+            request,
+            project,
+            lambda storage: storage.remove_task(project.id, taskid, self._clock.wall_ms(), keep_results=keep),
         )
 
     def _one(self, request: Request, project: Project, work: Callable[[Any], Committed]) -> None:

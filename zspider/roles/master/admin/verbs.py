@@ -39,7 +39,7 @@ class Admin:
         self._hub = hub
         rows = ProjectRows(coordinator, settings.limits.waiting, clock)
         status = StatusVerb(coordinator, writer, settings, rows, clock)
-        bulk = BulkVerbs(coordinator, threads)
+        bulk = BulkVerbs(coordinator, threads, clock)
         projects = ProjectVerbs(coordinator, threads, deletions, bulk.jobs, rows, clock)
         tasks = TaskVerbs(coordinator, writer, threads, clock)
         self._verbs: dict[str, Callable[[Request], None]] = {
