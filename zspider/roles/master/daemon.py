@@ -1,6 +1,6 @@
-"""The master: the loop that joins sockets, core and writer.
+"""The master's process: it makes what a master is made of, takes the database over, and runs the loop.
 
-One thread runs `step`; the writer thread owns the storage, the reader thread serves the admin's reads.
+One thread runs the loop; the writer thread owns the storage, the reader thread serves the admin's reads.
 Whatever a message promises was committed before it is sent.
 """
 
@@ -71,7 +71,7 @@ class Master:
         """Serve until SIGTERM or SIGINT. Raises ZspiderError for what the operator must mend.
 
         An error that nobody foresaw in what is ours alone (the core, a commit's report, a timer) ends the master, too:
-        it is logged, and whoever starts the next one loses nothing.
+        it is logged, and nothing is lost when the next one is started.
         """
         try:
             return self._run()
@@ -219,7 +219,7 @@ class Master:
         return open_storage(self._settings.database_url, rules=rules, known=self._settings.frontier.known)
 
     def _take_over(self, writer: WriterThread, hub: Hub, signals: Signals) -> Boot | None:
-        """Make the database ours; wait for it if it is away. None: we were stopped meanwhile."""
+        """Make the database ours, waiting for it if it is away. Returns None if we were stopped meanwhile."""
         found: list[Boot] = []
         owner = owner_id(self._settings.data_dir)
         writer.call(lambda storage: take_over(storage, owner, self.clock.wall_ms()), found.append, _reraise)
@@ -232,12 +232,12 @@ class Master:
         return found[0]
 
     def _write_ports(self, hub: Hub) -> None:
-        """Tell who started us where we listen. No secret, and of no use after a crash."""
+        """Write where we listen, for commands on this machine. It is no secret, and of no use after a crash."""
         path = self._settings.data_dir / PORTS_FILE
         fresh = path.with_suffix(".new")
-        told = {"pid": os.getpid(), "security": self._settings.master.security, **hub.ports._asdict()}
+        content = {"pid": os.getpid(), "security": self._settings.master.security, **hub.ports._asdict()}
         try:
-            fresh.write_text(json.dumps(told))
+            fresh.write_text(json.dumps(content))
             fresh.replace(path)
         except OSError as exc:
             raise ConfigError(f"{path}: cannot be written: {exc.strerror}") from exc

@@ -1,4 +1,4 @@
-"""Threads that do for the master's loop what takes time, with a resource of their own each."""
+"""Threads that do slow work for the master's loop, each with a resource of its own."""
 
 import threading
 import time
@@ -16,7 +16,7 @@ STOP_S = 5.0
 
 
 class Closable(Protocol):
-    """What a thread works with."""
+    """A resource of a thread."""
 
     def close(self) -> None: ...
 
@@ -31,10 +31,10 @@ class _Job(NamedTuple):
 
 
 class HelperThreads(Generic[R]):
-    """Runs jobs, in order if there is one thread; their consequences come back to the master's loop by `finished`.
+    """Runs jobs, in order if there is one thread; `finished` runs their consequences in the master's loop.
 
-    Whatever a job raises is that job's answer, and the thread lives. If a thread ends all the same, `finished` raises
-    what ended it.
+    What a job raises is its answer, and the thread lives. If a thread ends all the same, `finished` raises what ended
+    it.
     """
 
     def __init__(self, name: str, open_resource: Callable[[], R], wake: Callable[[], None], number: int = 1) -> None:
@@ -49,21 +49,21 @@ class HelperThreads(Generic[R]):
 
     @property
     def waiting(self) -> int:
-        """Jobs that were given and are not finished."""
+        """How many jobs were given and are not finished."""
         return self._waiting
 
     @property
     def is_alive(self) -> bool:
-        """All threads run."""
+        """Whether all threads run."""
         return all(thread.is_alive() for thread in self._threads)
 
     def start(self) -> None:
-        """Begin; each thread opens its resource with its first job."""
+        """Start the threads; each opens its resource with its first job."""
         for thread in self._threads:
             thread.start()
 
     def call(self, work: Callable[[R], T], then: Callable[[T], None], failed: Callable[[ZspiderError], None]) -> None:
-        """Run `work(resource)` in a thread, then one of the others in the master's loop."""
+        """Run `work(resource)` in a thread, then `then(its value)` or `failed(its error)` in the master's loop."""
         self._waiting += 1
         self._jobs.put(_Job(work, then, failed))
 
@@ -73,7 +73,7 @@ class HelperThreads(Generic[R]):
             self._finished.popleft()()
 
     def stop(self) -> None:
-        """End after what was asked for, within a few seconds."""
+        """End the threads after the jobs they were given; those that take longer than STOP_S are left behind."""
         for _ in self._threads:
             self._jobs.put(None)
         end = time.monotonic() + STOP_S

@@ -1,4 +1,4 @@
-"""The pace of retention: small steps through the writer, round after round, that take a fiftieth of its time."""
+"""The pace of retention: small steps through the writer that take a fiftieth of its time, round after round."""
 
 from collections import deque
 from typing import Any, NamedTuple
@@ -25,7 +25,7 @@ class _Timed(NamedTuple):
 
 
 class Retention:
-    """Sweeps one project after the other; `run_if_due` belongs into the master's loop. Times are monotonic seconds."""
+    """Deletes what is too old, one project after the other. The master's loop calls `run_if_due`."""
 
     def __init__(
         self,
@@ -35,7 +35,7 @@ class Retention:
         now: float,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
-        """now: when the first step is due."""
+        """now: when the first step is due, in monotonic seconds."""
         self.due = now
         self._settings = settings
         self._coordinator = coordinator
@@ -46,7 +46,10 @@ class Retention:
         self._gone = (0, 0, 0)  # in this round: trimmed, forgotten, results
 
     def run_if_due(self, now: float) -> None:
-        """Ask for the next step, when it is time; the one after it is due some time after its answer."""
+        """Ask the writer for the next step, if it is time. The one after it is due some time after its answer.
+
+        now: monotonic seconds.
+        """
         if now < self.due:
             return
         self._projects = self._projects or deque(self._coordinator.core.projects)
@@ -64,10 +67,12 @@ class Retention:
         self._writer.call(work, self._swept, self._failed)
 
     def _cutoffs(self, at_ms: int) -> Cutoffs:
+        """Return before which time each kind of row is too old, counted back from `at_ms`; 0: it is kept."""
         days = self._settings.finished_tasks_days, self._settings.forget_tasks_days, self._settings.results_days
         return Cutoffs(*(max(1, at_ms - int(one * DAY_MS)) if one else 0 for one in days))
 
     def _swept(self, timed: _Timed) -> None:
+        """Take in what a step has deleted, and set the time of the next."""
         swept = timed.swept
         self._coordinator.apply(swept.report)
         trimmed, forgotten, results = self._gone
@@ -84,7 +89,7 @@ class Retention:
         self.due = self._clock.monotonic() + self._next_project(REST_S)
 
     def _next_project(self, pause_s: float) -> float:
-        """Go on with the next one; how long to wait before."""
+        """Go on to the next project, and return the seconds to wait before: `pause_s`, or a rest after the last."""
         self._projects.popleft()
         self._place = Place()
         if self._projects:

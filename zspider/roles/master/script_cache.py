@@ -1,4 +1,4 @@
-"""The master's scripts by their hashes: read when somebody asks, and kept for the next who does."""
+"""The master's scripts by their hashes: read from the database when a slave asks, and kept for the next."""
 
 from collections import OrderedDict
 from collections.abc import Callable
@@ -12,11 +12,11 @@ from zspider.roles.master.writer_thread import WriterThread
 
 log = structlog.get_logger(__name__)
 KEPT_MAX = 200  # texts in memory
-READS_MAX = 100  # at once; who asks for more asks again
+READS_MAX = 100  # at once; a slave that is not answered asks again
 
 
 class ScriptCache:
-    """A bounded cache before the database. A text is immutable under its hash."""
+    """Keeps the texts of scripts that were asked for last. A text never changes under its hash."""
 
     def __init__(self, writer: WriterThread, clock: Clock = SYSTEM_CLOCK) -> None:
         self._writer = writer
@@ -25,10 +25,10 @@ class ScriptCache:
         self._waiting: dict[bytes, dict[tuple[bytes, str], Callable[[str], object]]] = {}
 
     def with_text(self, script: bytes, who: tuple[bytes, str], then: Callable[[str], object]) -> None:
-        """Call `then` with a script's text, now or when it is read; never for a script that nobody has, or while
-        READS_MAX others are read.
+        """Call `then` with a script's text, now or when it is read.
 
-        who: of several calls with the same, while the text is read, the last one counts.
+        It is never called for a script that the database does not have, nor while READS_MAX others are read.
+        who: of several calls for the same asker while the text is read, the last one counts.
         """
         text = self._texts.get(script)
         if text is not None:

@@ -1,4 +1,4 @@
-"""The slaves that work for this master: taken in, known by their sessions, shown out."""
+"""The slaves of this master: which may join, which have joined, and what they said of themselves."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -24,7 +24,7 @@ HELLOS_MAX = 8  # of one session that wait for the database
 
 
 class SlaveStats(msgspec.Struct):
-    """What a slave reported in its heartbeats, for `status`."""
+    """What a slave said of itself, for `status`."""
 
     user: bytes = b""
     pid: int = 0
@@ -36,7 +36,7 @@ class SlaveStats(msgspec.Struct):
 
 
 class SlaveRegistry:
-    """Who may join, and what is kept of those who did. The core decides what their coming and going means."""
+    """Lets slaves join, and keeps what `status` shows of them. The core decides what their coming and going means."""
 
     def __init__(
         self,
@@ -67,12 +67,12 @@ class SlaveRegistry:
         self._arriving: Counter[bytes] = Counter()  # Hellos that the writer has
 
     def is_known(self, peer: Peer, session: bytes) -> bool:
-        """Whether a session has joined, with this peer's token."""
+        """Return whether a session has joined with the token of this peer."""
         stats = self.stats.get(session)
         return session in self._core.sessions and stats is not None and stats.user == peer.user
 
     def hello(self, peer: Peer, hello: m.Hello) -> None:
-        """A slave wants to join, or comes back."""
+        """Let a slave join or come back, or send it why it may not."""
         if hello.protocol != m.PROTOCOL:
             text = (
                 f"this master speaks protocol {m.PROTOCOL} (zspider {__version__}), the slave on {hello.host} speaks "
@@ -94,14 +94,14 @@ class SlaveRegistry:
             )
 
     def note(self, beat: m.Beat, now: float) -> None:
-        """Keep a slave's figures for `status`."""
+        """Keep the figures of a slave's heartbeat. now: monotonic seconds."""
         stats = self.stats[beat.session]
         stats.rate.note(beat.processed, now)
         stats.outbox = len(beat.outbox)
         stats.fetched, stats.processed = beat.fetched, beat.processed
 
     def expel_revoked(self) -> None:
-        """Whoever joined with a token that was revoked since is out now, and what he holds goes to others."""
+        """End the sessions of slaves whose token was revoked since they joined: what they hold goes to others."""
         if self._revocations == self._keys.revocations:
             return
         self._revocations = self._keys.revocations
@@ -112,7 +112,7 @@ class SlaveRegistry:
                 self._perform(self._core.leave(session.id))
 
     def welcome(self, session: Session) -> None:
-        """The core has taken it in."""
+        """Tell a slave that the core has taken it in."""
         ports = self._hub.ports
         log.info("slave_joined", host=session.host, session=session.id.hex()[:8], leases=len(session.leases))
         self._hub.send(
@@ -131,18 +131,18 @@ class SlaveRegistry:
         )
 
     def gone(self, session: Session) -> None:
-        """The core has let it go."""
+        """Forget a slave that the core has let go."""
         log.info("slave_gone", host=session.host, session=session.id.hex()[:8])
         self.stats.pop(session.id, None)
         self._writer.call(lambda storage: storage.drop_session(session.id), lambda _: self._keep_if_back(session.id))
 
     def _has_room(self, session: bytes) -> bool:
-        """Whether it is known, or one more may be: those count, too, whose Hello is under way."""
+        """Return whether a session is known or one more may join; those whose Hello is under way count, too."""
         known = self._core.sessions.keys() | self._arriving.keys()
         return session in known or len(known) < self._settings.slaves_max
 
     def _held(self, hello: m.Hello) -> list[HeldLease]:
-        """What it proves to hold."""
+        """Return the leases that a slave proves to hold."""
         return [
             HeldLease(one.number, one.project, one.taskid, one.run, one.attempt, one.host)
             for one in hello.held
@@ -150,7 +150,7 @@ class SlaveRegistry:
         ]
 
     def _admit(self, peer: Peer, hello: m.Hello, held: list[HeldLease]) -> None:
-        """The session is in the database: a restarted master will wait for it."""
+        """Take in a slave whose session is in the database, where a restarted master finds it and waits for it."""
         self._arriving[hello.session] -= 1
         if not self._arriving[hello.session]:
             del self._arriving[hello.session]
@@ -162,10 +162,11 @@ class SlaveRegistry:
         self._greet(peer, hello, held)
 
     def _greet(self, peer: Peer, hello: m.Hello, held: list[HeldLease]) -> None:
+        """Hand a Hello on to the core."""
         greeting = Greeting(hello.session, peer.route, frozenset(hello.roles), hello.host, hello.window, hello.seen)
         self._perform(self._core.hello(greeting, held, hello.pages_left == 0, self._clock.monotonic()))
 
     def _keep_if_back(self, session_id: bytes) -> None:
-        """Its Hello was on the way while it was forgotten: remember it again."""
+        """Write a session to the database again if its Hello was on the way while it was deleted there."""
         if (session := self._core.sessions.get(session_id)) is not None:
             self._writer.call(lambda storage: storage.add_session(session_id, session.host, self._clock.wall_ms()))

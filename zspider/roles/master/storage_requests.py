@@ -1,4 +1,4 @@
-"""What the core asks of the database, and hands on what comes back: more tasks, lost deliveries, on_finished."""
+"""What the core asks of the database: more tasks, to charge lost deliveries, to submit on_finished."""
 
 from collections.abc import Callable, Sequence
 from typing import Literal
@@ -19,12 +19,12 @@ SWEEP_ROWS = 500  # they lie scattered
 
 
 class StorageRequests:
-    """Each is a call of the writer; its answer comes in a later turn."""
+    """Asks the writer what the core wants to know or to have written; the answer goes to the core in a later turn."""
 
     def __init__(
         self, core: Core, writer: WriterThread, clock: Clock, *, window: int, committed: Callable[[Committed], None]
     ) -> None:
-        """window: of the frontiers. committed: is told what a question led to."""
+        """window: of the frontiers. committed: called with the transaction that a request led to."""
         self._core = core
         self._writer = writer
         self._clock = clock
@@ -32,7 +32,7 @@ class StorageRequests:
         self._committed = committed
 
     def refill(self, project: int, kind: Literal["ready", "delayed"], after: tuple[int, int] | None) -> None:
-        """More tasks behind a position of one of the two orders."""
+        """Read more tasks behind a position of one of the two orders."""
         limit = self._refill_rows
 
         def done(tasks: list[Task]) -> None:
@@ -43,7 +43,7 @@ class StorageRequests:
         )
 
     def sweep(self, project: int, stretch: Stretch) -> None:
-        """Tasks of some hosts in a stretch of an order."""
+        """Read the tasks of some hosts in a stretch of an order."""
         kind, after, until, hosts, is_others, limit = stretch
         limit = min(SWEEP_ROWS, limit)
         self._writer.call(

@@ -1,4 +1,4 @@
-"""The master's one writer: a thread that owns the storage, and the order in which things happen to it.
+"""The master's one writer: the thread that owns the storage, and with it the order of all changes.
 
 Outcomes are committed in groups; everything else is a call that runs between two groups. What a call or a
 commit led to comes back to the master's loop in the same order, so the loop sees one history.
@@ -26,7 +26,7 @@ RETRY_S = (0.1, 5.0)  # back-off while the database is away: first and longest p
 
 
 class ReceivedOutcome(NamedTuple):
-    """An outcome and the outbox item to acknowledge when it is committed."""
+    """An outcome, and what to acknowledge when it is committed: the item of that session's outbox."""
 
     session: bytes
     id: int
@@ -34,7 +34,7 @@ class ReceivedOutcome(NamedTuple):
 
 
 class OutcomeStore(Protocol):
-    """What the writer itself needs of a storage."""
+    """What the writer thread itself needs of a storage."""
 
     def commit(self, outcomes: Sequence[Outcome], now_ms: int) -> Any: ...
 
@@ -82,15 +82,16 @@ class WriterThread:
 
     @property
     def backlog(self) -> int:
-        """Outcomes that are not committed yet."""
+        """How many outcomes were given and are not committed yet."""
         return self._waiting
 
     @property
     def is_alive(self) -> bool:
+        """Whether the thread runs."""
         return self._thread.is_alive()
 
     def start(self) -> None:
-        """Begin; the storage is opened in the thread."""
+        """Start the thread, which opens the storage."""
         self._thread.start()
 
     def on_repeat(self, then: Callable[[], None]) -> None:

@@ -1,8 +1,7 @@
-"""The operator's verbs on many tasks or results at once, and on one task.
+"""The verbs that change many tasks or results, and those that change one task.
 
-A verb on many is said again and again, each time with where the last answer ended: every time a small batch goes
-through the writer, between the commits of the crawl. So it goes on for as long as somebody asks, and who stops
-asking stops it.
+A verb on many is sent again and again, each time with where the last answer ended: every time a small batch goes
+through the writer, between the commits of the crawl. So it goes on for as long as the command asks.
 """
 
 import secrets
@@ -22,7 +21,7 @@ from zspider.storage import Change, Committed, Cursor, Selection, Step
 from zspider.task import Project, Status
 
 log = structlog.get_logger(__name__)
-IDLE_S = 10.0  # nobody has asked for the next batch for so long: the verb was given up
+IDLE_S = 10.0  # without a request for the next batch: the verb was given up
 COUNT_ROWS = 2000  # read for one answer of a dry run
 RECRAWLED = {
     "done": (Status.SUCCESS,),
@@ -32,7 +31,7 @@ RECRAWLED = {
 
 
 class _Job(msgspec.Struct):
-    """A verb at work on a project."""
+    """A verb that is at work on a project."""
 
     id: str
     verb: str
@@ -41,7 +40,7 @@ class _Job(msgspec.Struct):
 
 
 class BulkJobs:
-    """Holds that one verb at a time works on many tasks of a project. Times are monotonic seconds."""
+    """Lets one verb at a time work on many tasks of a project. Times are monotonic seconds."""
 
     def __init__(self) -> None:
         self._jobs: dict[int, _Job] = {}
@@ -56,7 +55,7 @@ class BulkJobs:
             )
 
     def enter(self, project: Project, verb: str, job_id: str | None, now: float) -> str:
-        """A batch begins: the first of a new job, or the next one of `job_id`; returns the job's id.
+        """Note that a batch begins: the first of a new job, or the next one of `job_id`; return the job's id.
 
         Raises ZspiderError when another job is at work, or has begun since.
         """
@@ -70,7 +69,7 @@ class BulkJobs:
         return job_id
 
     def leave(self, project: Project, now: float, *, is_over: bool) -> None:
-        """The batch came back. is_over: it was the last."""
+        """Note that the batch came back. is_over: it was the last."""
         job = self._jobs[project.id]
         job.is_busy, job.at = False, now
         if is_over:
@@ -78,7 +77,11 @@ class BulkJobs:
 
 
 class BulkVerbs:
-    """Answers these verbs. Many: {"job", "changed", "looked", "total", "status", "next"}; dry: {"count", "next"}."""
+    """Answers these verbs.
+
+    Those on many tasks with {"job", "changed", "looked", "total", "status", "next"}, a dry run with {"count", "next"},
+    those on one task with {"project", "status"}.
+    """
 
     def __init__(self, coordinator: Coordinator, threads: AdminThreads, clock: Clock) -> None:
         self.jobs = BulkJobs()
@@ -92,15 +95,18 @@ class BulkVerbs:
     # --- many -----------------------------------------------------------------------------------
 
     def retry(self, request: Request) -> None:
+        """Have failed tasks tried again."""
         self._change(request, "tasks retry", Change.RESTART, (Status.FAILED,))
 
     def recrawl(self, request: Request) -> None:
+        """Have tasks that are done or failed crawled again. status: which of them; absent: all."""
         word = request.optional("status", str) or "all"
         if word not in RECRAWLED:
             raise ConfigError(f"status {shortened(word)}: one of {', '.join(RECRAWLED)} is allowed")
         self._change(request, "tasks recrawl", Change.RESTART, RECRAWLED[word])
 
     def drop(self, request: Request) -> None:
+        """Delete waiting tasks."""
         self._change(request, "tasks drop", Change.REMOVE, (Status.ACTIVE,))
 
     def _change(self, request: Request, verb: str, change: Change, statuses: tuple[Status, ...]) -> None:
@@ -117,27 +123,30 @@ class BulkVerbs:
             step: Step = storage.change_tasks(change, project.id, selection, cursor, now_ms=now_ms, most=most)
             return step
 
-        def told(step: Step) -> dict[str, Any]:
+        def answer_of(step: Step) -> dict[str, Any]:
             self._coordinator.apply(step.report)
             after = None if step.next is None else msgspec.msgpack.encode(step.next)
             return {"changed": step.changed, "looked": step.looked, "total": total, "next": after}
 
-        self._batch(request, verb, project, work, told)
+        self._batch(request, verb, project, work, answer_of)
 
     def clear(self, request: Request) -> None:
+        """Delete the results of a project."""
         project, after = self._project(request), bytes(request.optional("after", bytes) or b"")
         total = project.counts.get("results", 0)
         if request.flag("dry_run"):
             request.answer({"count": total, "next": None})
             return
 
-        def told(answer: tuple[Committed, bytes | None]) -> dict[str, Any]:
+        def answer_of(answer: tuple[Committed, bytes | None]) -> dict[str, Any]:
             report, last = answer
             self._coordinator.apply(report)
             cut = -report.counts[project.id]["results"]
             return {"changed": cut, "looked": cut, "total": total, "next": last}
 
-        self._batch(request, "results clear", project, lambda storage: storage.clear_results(project.id, after), told)
+        self._batch(
+            request, "results clear", project, lambda storage: storage.clear_results(project.id, after), answer_of
+        )
 
     def _batch(
         self,
@@ -145,14 +154,14 @@ class BulkVerbs:
         verb: str,
         project: Project,
         work: Callable[[Any], Any],
-        told: Callable[[Any], dict[str, Any]],
+        answer_of: Callable[[Any], dict[str, Any]],
     ) -> None:
         """Have one batch written, as part of the one job that may be at work on this project."""
         job = self.jobs.enter(project, verb, request.optional("job", str), self._clock.monotonic())
 
         def done(value: Any) -> None:
             try:
-                answer = told(value)
+                answer = answer_of(value)
             except BaseException:
                 self.jobs.leave(project, self._clock.monotonic(), is_over=True)
                 raise
@@ -171,7 +180,7 @@ class BulkVerbs:
     def _count(
         self, request: Request, project: Project, selection: Selection, cursor: Cursor | None, total: int
     ) -> None:
-        """What the verb would change: the counters know, unless URLs must be looked at."""
+        """Answer what the verb would change; the counters tell it, unless URLs must be looked at."""
         if not selection.url:
             request.answer({"count": total, "next": None})
             return
@@ -185,10 +194,12 @@ class BulkVerbs:
     # --- one ------------------------------------------------------------------------------------
 
     def retry_one(self, request: Request) -> None:
+        """Have one task crawled again."""
         project, taskid = self._project(request), request.text("taskid")
         self._one(request, project, lambda storage: storage.restart_task(project.id, taskid, self._clock.wall_ms()))
 
     def remove_one(self, request: Request) -> None:
+        """Delete one task, and its results unless they are kept."""
         project, taskid = self._project(request), request.text("taskid")
         keep = request.flag("keep_results")
         self._one(
@@ -198,6 +209,8 @@ class BulkVerbs:
         )
 
     def _one(self, request: Request, project: Project, work: Callable[[Any], Committed]) -> None:
+        """Have one task changed, and answer."""
+
         def done(report: Committed) -> None:
             self._coordinator.apply(report)
             request.answer({"project": project.name, "status": project.status.value})
@@ -206,6 +219,7 @@ class BulkVerbs:
 
 
 def _cursor(request: Request) -> Cursor | None:
+    """Return where the batch before this one ended; None: this is the first."""
     packed = request.optional("after", bytes)
     if not packed:
         return None
@@ -216,6 +230,7 @@ def _cursor(request: Request) -> Cursor | None:
 
 
 def _most(request: Request) -> int | None:
+    """Return how many tasks the verb may change; None: any number."""
     most: int | None = request.optional("limit", int)
     if most is not None and most < 1:
         raise ConfigError(f"limit {most}: at least 1")

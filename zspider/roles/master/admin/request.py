@@ -1,6 +1,6 @@
-"""One verb of the administration on its way: its arguments, checked as they are asked for, and its answer.
+"""A request of the administration: its arguments, checked as they are asked for, and its answer.
 
-Whatever goes wrong between the two is answered in one line: no request ends the master.
+What goes wrong between the two is answered in one line: no request ends the master.
 """
 
 from collections.abc import Callable
@@ -19,7 +19,7 @@ ERROR_CHARS_MAX = 4000
 
 
 class Request:
-    """One verb in work: its arguments, and the way back."""
+    """A verb with its arguments, and the way back to the command that sent it."""
 
     def __init__(self, hub: Hub, peer: Peer, message: m.AdminRequest) -> None:
         self.args: dict[str, Any] = {}
@@ -29,18 +29,18 @@ class Request:
         self._id = message.id
 
     def answer(self, value: object) -> None:
-        """It went well."""
+        """Send the answer. Raises ProtocolError, or another error, for a value that cannot be packed."""
         self._hub.send(self._route, m.AdminReply(self._id, msgpack.packb(value, default=str)))
 
     def fail(self, error: ZspiderError) -> None:
-        """It did not; said in one line."""
+        """Send an error as the answer, in one line."""
         text = " ".join(str(error).split()).encode("utf-8", "replace").decode()
         self._hub.send(self._route, m.AdminReply(self._id, error=text[:ERROR_CHARS_MAX], exit_code=error.exit_code))
 
     def attempt(self, work: Callable[[], None], *, broken: Callable[[], None] = lambda: None) -> None:
         """Do a part of the verb in the master's loop: what it raises is answered, and the loop lives.
 
-        broken: called when nobody foresaw it.
+        broken: called after an error that nobody foresaw.
         """
         try:
             work()
@@ -53,29 +53,29 @@ class Request:
             broken()
 
     def text(self, name: str) -> str:
-        """A required text argument."""
+        """Return a required text argument. Raises ConfigError if it is missing."""
         value = self.args.get(name)
         if not isinstance(value, str) or not value:
             raise ConfigError(f"{name} is missing: a text is needed")
         return value
 
     def optional(self, name: str, kind: type | tuple[type, ...]) -> Any:
-        """An optional argument of this kind; None if absent."""
+        """Return an optional argument of this kind, or None. Raises ConfigError for one of another kind."""
         value = self.args.get(name)
         if value is not None and (not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool)):
             raise ConfigError(f"{name}: {shortened(value)} is not allowed here")
         return value
 
     def flag(self, name: str) -> bool:
-        """A switch; False if absent."""
+        """Return a switch; False if it is absent."""
         return bool(self.optional(name, bool))
 
     def limit(self) -> int:
-        """Rows wanted, at most PAGE_MAX."""
+        """Return how many rows are wanted, at most PAGE_MAX."""
         return min(PAGE_MAX, max(1, self.optional("limit", int) or PAGE_MAX))
 
 
 def shortened(value: object) -> str:
-    """A value as an error names it."""
+    """Return a value as an error shows it."""
     text = repr(value)
     return text if len(text) <= VALUE_CHARS_MAX else f"{text[:VALUE_CHARS_MAX]}..."
