@@ -20,8 +20,9 @@ from zspider.errors import OwnedElsewhere
 from zspider.fetch import Fetched
 from zspider.roles.machine.signals import Signals
 from zspider.roles.master.admin.threads import AdminThreads, compilers
+from zspider.roles.master.consequences import reraise
 from zspider.roles.master.coordinator import Coordinator
-from zspider.roles.master.daemon import Master, _reraise
+from zspider.roles.master.daemon import Master
 from zspider.roles.master.loop import Loop
 from zspider.roles.master.reader_thread import ReaderThread
 from zspider.roles.master.takeover import take_over
@@ -88,7 +89,7 @@ class MasterMachine(Machine):
             self.hub.wake,
             self.clock,
         )
-        self.writer.call(lambda storage: take_over(storage, name, self.clock.wall_ms()), self._booted, _reraise)
+        self.writer.call(lambda storage: take_over(storage, name, self.clock.wall_ms()), self._booted, reraise)
 
     def _open(self) -> Storage:
         database = FaultyDatabase(self.world.server, self.plan, self._wrote)

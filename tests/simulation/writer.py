@@ -8,10 +8,10 @@ from typing import Any
 from tests.simulation.database import MasterKilled, Server
 from tests.simulation.timeline import Machine
 from zspider.errors import StorageUnavailable
+from zspider.roles.master.consequences import reraise
 from zspider.roles.master.writer_thread import RETRY_S, WriterThread
 from zspider.roles.master.writer_thread import _Call as Call
 from zspider.roles.master.writer_thread import _Group as Group
-from zspider.roles.master.writer_thread import _raise as reraise
 
 COMMIT_S = (0.001, 0.03)  # what a job takes
 
@@ -48,7 +48,7 @@ class SimulatedWriter(WriterThread):
     @property
     def is_idle(self) -> bool:
         """Everything is written and heard of."""
-        return not (self._jobs or self._group or self._posted or self._finished or self._is_coming)
+        return not (self._jobs or self._group or self._posted or self._consequences or self._is_coming)
 
     def turn(self) -> None:
         """Do one job, as the thread would; what it led to is posted when the time has passed."""
@@ -115,8 +115,7 @@ class SimulatedWriter(WriterThread):
 
     def _tell(self, consequence: Callable[[], None]) -> None:
         self._posted -= 1
-        self._finished.append(consequence)
-        self._wake()
+        self._consequences.post(consequence)
 
     def _come_soon(self) -> None:
         self._come(0.002 if isinstance(self._jobs[-1], Call) else self._settings.commit_ms / 1000)

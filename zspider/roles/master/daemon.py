@@ -21,6 +21,7 @@ from zspider.roles.master.admin.threads import AdminThreads, compilers
 from zspider.roles.master.admin.verbs import Admin
 from zspider.roles.master.auto_delete import LOOK_S, Deletions
 from zspider.roles.master.commits import Commits
+from zspider.roles.master.consequences import reraise
 from zspider.roles.master.coordinator import Coordinator
 from zspider.roles.master.local_slave import LocalSlave
 from zspider.roles.master.loop import FLUSH_S, Every, Loop, Timer
@@ -222,7 +223,7 @@ class Master:
         """Make the database ours, waiting for it if it is away. Returns None if we were stopped meanwhile."""
         found: list[Boot] = []
         owner = owner_id(self._settings.data_dir)
-        writer.call(lambda storage: take_over(storage, owner, self.clock.wall_ms()), found.append, _reraise)
+        writer.call(lambda storage: take_over(storage, owner, self.clock.wall_ms()), found.append, reraise)
         while not found:
             if signals.stops:
                 return None
@@ -241,7 +242,3 @@ class Master:
             fresh.replace(path)
         except OSError as exc:
             raise ConfigError(f"{path}: cannot be written: {exc.strerror}") from exc
-
-
-def _reraise(error: Exception) -> None:
-    raise error

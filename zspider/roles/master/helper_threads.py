@@ -2,13 +2,13 @@
 
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
 from functools import partial
 from queue import SimpleQueue
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from zspider.errors import ZspiderError
+from zspider.roles.master.consequences import Consequences, reraise
 from zspider.roles.master.unforeseen import unforeseen
 
 T = TypeVar("T")
@@ -41,9 +41,8 @@ class HelperThreads(Generic[R]):
         """wake: called from the threads whenever there is something in `finished`."""
         self._name = name
         self._open = open_resource
-        self._wake = wake
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
-        self._finished: deque[Callable[[], None]] = deque()
+        self._consequences = Consequences(wake)
         self._waiting = 0
         self._threads = [threading.Thread(target=self._run, name=name, daemon=True) for _ in range(number)]
 
@@ -69,8 +68,7 @@ class HelperThreads(Generic[R]):
 
     def finished(self) -> None:
         """Run what has come back, in the master's loop; raises what ended a thread."""
-        while self._finished:
-            self._finished.popleft()()
+        self._consequences.run()
 
     def stop(self) -> None:
         """End the threads after the jobs they were given; those that take longer than STOP_S are left behind."""
@@ -87,7 +85,7 @@ class HelperThreads(Generic[R]):
         try:
             self._work()
         except BaseException as exc:  # the top of a thread: the loop raises it again
-            self._post(partial(_raise, exc))
+            self._consequences.post(partial(reraise, exc))
 
     def _work(self) -> None:
         resource: R | None = None
@@ -96,26 +94,18 @@ class HelperThreads(Generic[R]):
                 resource = self._open() if resource is None else resource
                 value = job.work(resource)
             except ZspiderError as exc:
-                self._post(partial(self._done, partial(job.failed, exc)))
+                self._consequences.post(partial(self._done, partial(job.failed, exc)))
             except Exception as exc:
                 error = unforeseen(exc, f"the {self._name} thread")
-                self._post(partial(self._done, partial(job.failed, error)))
+                self._consequences.post(partial(self._done, partial(job.failed, error)))
                 if resource is not None:  # nobody knows in what state it is
                     resource.close()
                     resource = None
             else:
-                self._post(partial(self._done, partial(job.then, value)))
+                self._consequences.post(partial(self._done, partial(job.then, value)))
         if resource is not None:
             resource.close()
 
     def _done(self, consequence: Callable[[], None]) -> None:
         self._waiting -= 1
         consequence()
-
-    def _post(self, consequence: Callable[[], None]) -> None:
-        self._finished.append(consequence)
-        self._wake()
-
-
-def _raise(exc: BaseException) -> None:
-    raise exc

@@ -6,7 +6,6 @@ commit led to comes back to the master's loop in the same order, so the loop see
 
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
 from queue import Empty, SimpleQueue
@@ -17,6 +16,7 @@ import structlog
 from zspider.delivery import Outcome
 from zspider.errors import StorageUnavailable, ZspiderError, reason_of
 from zspider.roles.machine.clock import SYSTEM_CLOCK, Clock
+from zspider.roles.master.consequences import Consequences, reraise
 from zspider.roles.master.unforeseen import unforeseen
 from zspider.settings import StorageSettings
 
@@ -71,11 +71,10 @@ class WriterThread:
         self.committed = 0  # outcomes, since the start
         self._open = open_storage
         self._settings = settings
-        self._wake = wake
         self._clock = clock
         self._on_repeat: Callable[[], None] = lambda: None
         self._jobs: SimpleQueue[_Group | _Call | None] = SimpleQueue()
-        self._finished: deque[Callable[[], None]] = deque()
+        self._consequences = Consequences(wake)
         self._waiting = 0  # outcomes given and not finished
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
@@ -124,12 +123,11 @@ class WriterThread:
         self._jobs.put(_Call(work, then, failed))
 
     def finished(self) -> None:
-        """Run, in the master's loop, what has come back; raises what ended the thread."""
-        while self._finished:
-            self._finished.popleft()()
+        """Run in the master's loop what has come back; raises what ended the thread."""
+        self._consequences.run()
 
     def stop(self, wait_s: float) -> bool:
-        """Finish what was given, close the storage and end; False if it took longer than `wait_s`."""
+        """Finish what was given, close the storage and end; return False if that takes longer than `wait_s`."""
         self._jobs.put(None)
         self._thread.join(wait_s)
         self._stop.set()
@@ -147,7 +145,7 @@ class WriterThread:
         except _Stopped:
             pass
         except BaseException as exc:  # the top of a thread: the loop raises it again
-            self._post(partial(_raise, exc))
+            self._post(partial(reraise, exc))
 
     def _work(self, storage: OutcomeStore) -> None:
         while (job := self._jobs.get()) is not None:
@@ -200,7 +198,7 @@ class WriterThread:
             self._post(partial(call.then, value))
 
     def _patiently(self, work: Callable[[], T]) -> T:
-        """Run until the database is there."""
+        """Run `work` until the database is there, and return its value."""
         pause_s = RETRY_S[0]
         while True:
             try:
@@ -211,7 +209,7 @@ class WriterThread:
             pause_s = min(2 * pause_s, RETRY_S[1])
 
     def _once(self, work: Callable[[], T]) -> T:
-        """Run, and note whether the database is there."""
+        """Run `work`, and note whether the database is there."""
         try:
             value = work()
         except (StorageUnavailable, MemoryError) as exc:
@@ -226,13 +224,8 @@ class WriterThread:
         return value
 
     def _post(self, consequence: Callable[[], None]) -> None:
-        self._finished.append(consequence)
-        self._wake()
+        self._consequences.post(consequence)
 
 
 class _Stopped(Exception):
     """The master ends while the database is away."""
-
-
-def _raise(exc: BaseException) -> None:
-    raise exc

@@ -42,30 +42,7 @@ class Admin:
         bulk = BulkVerbs(coordinator, threads, clock)
         projects = ProjectVerbs(coordinator, threads, deletions, bulk.jobs, rows, clock)
         tasks = TaskVerbs(coordinator, writer, threads, clock)
-        self._verbs: dict[str, Callable[[Request], None]] = {
-            "status": status.answer,
-            "project.push": projects.push,
-            "project.list": projects.list_all,
-            "project.show": projects.show,
-            "project.start": projects.start,
-            "project.stop": projects.stop,
-            "project.pause": projects.pause,
-            "project.resume": projects.resume,
-            "project.set": projects.change,
-            "project.rm": projects.remove,
-            "message.send": tasks.send_message,
-            "tasks": tasks.list_tasks,
-            "tasks.add": tasks.add,
-            "task": tasks.show_task,
-            "results": tasks.list_results,
-            "why": tasks.why,
-            "tasks.retry": bulk.retry,
-            "tasks.recrawl": bulk.recrawl,
-            "tasks.drop": bulk.drop,
-            "results.clear": bulk.clear,
-            "task.retry": bulk.retry_one,
-            "task.rm": bulk.remove_one,
-        }
+        self._verbs = _table(status, projects, tasks, bulk)
 
     def handle(self, peer: Peer, message: m.AdminRequest) -> None:
         """Run one verb; the answer may come in a later turn."""
@@ -82,3 +59,33 @@ class Admin:
             raise ConfigError(f"{message.verb}: the arguments are no map, but {shortened(args)}")
         request.args = args
         self._verbs[message.verb](request)
+
+
+def _table(
+    status: StatusVerb, projects: ProjectVerbs, tasks: TaskVerbs, bulk: BulkVerbs
+) -> dict[str, Callable[[Request], None]]:
+    """Return what answers each verb; errors list the verbs in this order."""
+    return {
+        "status": status.answer,
+        "project.push": projects.push,
+        "project.list": projects.list_all,
+        "project.show": projects.show,
+        "project.start": projects.start,
+        "project.stop": projects.stop,
+        "project.pause": projects.pause,
+        "project.resume": projects.resume,
+        "project.set": projects.change,
+        "project.rm": projects.remove,
+        "message.send": tasks.send_message,
+        "tasks": tasks.list_tasks,
+        "tasks.add": tasks.add,
+        "task": tasks.show_task,
+        "results": tasks.list_results,
+        "why": tasks.why,
+        "tasks.retry": bulk.retry,
+        "tasks.recrawl": bulk.recrawl,
+        "tasks.drop": bulk.drop,
+        "results.clear": bulk.clear,
+        "task.retry": bulk.retry_one,
+        "task.rm": bulk.remove_one,
+    }
