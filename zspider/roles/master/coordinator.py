@@ -64,7 +64,7 @@ class Coordinator:
         self._rules = rules
         self._writer = writer
         self._clock = clock
-        self._lacking: dict[str, set[int]] = {}  # name that nobody knows -> projects whose scripts import it
+        self._lacking: dict[str, set[int]] = {}  # name of no project -> projects whose scripts import it
         self._grants = GrantSender(hub, keys, core, cluster, epoch)
         self._project_log = ProjectLog(settings.scheduler.pause_s)
         self.registry = SlaveRegistry(

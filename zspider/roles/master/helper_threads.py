@@ -18,7 +18,8 @@ STOP_S = 5.0
 class Closable(Protocol):
     """A resource of a thread."""
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Give back what it holds."""
 
 
 R = TypeVar("R", bound=Closable)
@@ -98,7 +99,7 @@ class HelperThreads(Generic[R]):
             except Exception as exc:
                 error = unforeseen(exc, f"the {self._name} thread")
                 self._consequences.post(partial(self._done, partial(job.failed, error)))
-                if resource is not None:  # nobody knows in what state it is
+                if resource is not None:  # it may be in any state
                     resource.close()
                     resource = None
             else:

@@ -24,20 +24,20 @@ class ScriptCache:
         self._texts: OrderedDict[bytes, str] = OrderedDict()
         self._waiting: dict[bytes, dict[tuple[bytes, str], Callable[[str], object]]] = {}
 
-    def with_text(self, script: bytes, who: tuple[bytes, str], then: Callable[[str], object]) -> None:
+    def with_text(self, script: bytes, asker: tuple[bytes, str], then: Callable[[str], object]) -> None:
         """Call `then` with a script's text, now or when it is read.
 
         It is never called for a script that the database does not have, nor while READS_MAX others are read.
-        who: of several calls for the same asker while the text is read, the last one counts.
+        asker: of its calls for the same script while the text is read, the last one counts.
         """
         text = self._texts.get(script)
         if text is not None:
             then(text)
             return
         if script in self._waiting:
-            self._waiting[script][who] = then
+            self._waiting[script][asker] = then
         elif len(self._waiting) < READS_MAX:
-            self._waiting[script] = {who: then}
+            self._waiting[script] = {asker: then}
             self._writer.call(
                 lambda storage: storage.script(script),
                 lambda found: self._read(script, found),

@@ -1,4 +1,4 @@
-"""What slaves say on the control socket, and who acts on it."""
+"""What slaves say to the master, and what it leads to."""
 
 import structlog
 
@@ -42,9 +42,9 @@ class SlaveMessages:
     def handle(self, peer: Peer, message: m.AnyMessage) -> None:
         """Act on one message of a slave.
 
-        If nobody foresaw what it leads to, the slave's session ends and it is told so: it joins again and says what it
-        has, and what it has not been told of an outcome is sent again. So nothing is lost, and no half of a change
-        stays in memory.
+        After an error that nobody foresaw the slave's session ends, and the slave is told so: it joins again, says what
+        it holds, and sends again what was not acknowledged. So nothing is lost, and no half of a change stays in
+        memory.
         """
         try:
             self._act(peer, message)

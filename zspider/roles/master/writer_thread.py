@@ -36,9 +36,11 @@ class ReceivedOutcome(NamedTuple):
 class OutcomeStore(Protocol):
     """What the writer thread itself needs of a storage."""
 
-    def commit(self, outcomes: Sequence[Outcome], now_ms: int) -> Any: ...
+    def commit(self, outcomes: Sequence[Outcome], now_ms: int) -> Any:
+        """Write these outcomes in one transaction, and return its report."""
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Give the connection back."""
 
 
 class _Group(NamedTuple):
@@ -118,7 +120,7 @@ class WriterThread:
         """Run `work(storage)` after everything given before, then `then(its value)` in the master's loop.
 
         While the database is away the call is repeated. Any other error goes to `failed` (nothing was written then);
-        without one it ends the master. What nobody foresaw is logged, and told as InternalError.
+        without one it ends the master. An error that nobody foresaw is logged, and is an InternalError there.
         """
         self._jobs.put(_Call(work, then, failed))
 

@@ -53,7 +53,7 @@ class ProjectVerbs:
     def show(self, request: Request) -> None:
         """Answer with a project's row and its script."""
         state = find_project(self._core, request, "name")
-        self._threads.write(  # not the reader, which is slow while somebody exports
+        self._threads.write(  # not the reader, which is slow during an export
             request,
             lambda storage: storage.script(state.project.script),
             lambda text: request.answer({**self._rows.row(state), "script": text}),
