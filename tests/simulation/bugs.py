@@ -6,7 +6,7 @@ import msgspec
 import pytest
 from zspider.broker import messages as m
 from zspider.delivery import End, Follow, Outcome
-from zspider.roles.master.coordinator import Desk
+from zspider.roles.master.commits import Commits
 from zspider.roles.processor.repeats import Repeats
 from zspider.roles.slave.daemon import Slave
 from zspider.scheduler.leases import LeaseTable
@@ -71,14 +71,14 @@ def no_idempotence_check(patch: pytest.MonkeyPatch) -> None:
 
 def ack_before_commit(patch: pytest.MonkeyPatch) -> None:
     """Outcomes are acknowledged when they arrive."""
-    real = Desk._on_outcomes
+    real = Commits.receive
 
-    def arrive(self: Desk, peer: object, message: m.Outcomes, now: float) -> None:
+    def arrive(self: Commits, peer: object, message: m.Outcomes, now: float) -> None:
         real(self, peer, message, now)  # type: ignore[arg-type]
-        if (session := self.core.sessions.get(message.session)) is not None:
-            self._hub.send(session.route, m.Ack(self.epoch, [item.id for item in message.items]))
+        if (session := self._core.sessions.get(message.session)) is not None:
+            self._hub.send(session.route, m.Ack(self._coordinator.epoch, [item.id for item in message.items]))
 
-    patch.setattr(Desk, "_on_outcomes", arrive)
+    patch.setattr(Commits, "receive", arrive)
 
 
 def no_epoch_check(patch: pytest.MonkeyPatch) -> None:

@@ -61,7 +61,7 @@ class Checks:
 
     def granted(self, master: "MasterMachine", session: bytes) -> None:
         """Nobody gets more than he wants."""
-        found = master.desk.core.sessions[session]
+        found = master.coordinator.core.sessions[session]
         if len(found.leases) - found.arrived > found.window:
             raise Violation(f"{len(found.leases)} leases, {found.arrived} arrived, in a window of {found.window}")
 
@@ -155,7 +155,7 @@ class Checks:
         world = self._world
         master = world.serving()
         assert master is not None
-        core = master.desk.core
+        core = master.coordinator.core
         core.assert_invariants()
         if len(core.leases):
             raise Violation(f"{len(core.leases)} leases without a task")

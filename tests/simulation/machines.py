@@ -19,10 +19,14 @@ from zspider.broker.keys import MasterKeys
 from zspider.broker.messages import Page
 from zspider.errors import OwnedElsewhere
 from zspider.fetch import Fetched
-from zspider.roles.master.admin.request import compilers
-from zspider.roles.master.coordinator import Desk
-from zspider.roles.master.daemon import Master, _boot, _Helpers, _Loop, _reraise
+from zspider.roles.machine.signals import Signals
+from zspider.roles.master.admin.threads import AdminThreads, compilers
+from zspider.roles.master.consequences import reraise
+from zspider.roles.master.coordinator import Coordinator
+from zspider.roles.master.daemon import Master
+from zspider.roles.master.loop import Loop
 from zspider.roles.master.reader_thread import ReaderThread
+from zspider.roles.master.takeover import take_over
 from zspider.roles.processor.repeats import Repeats
 from zspider.roles.slave.daemon import Slave
 from zspider.roles.slave.leases import HeldLeases, Lease
@@ -55,6 +59,12 @@ def _keys() -> MasterKeys:
         return MasterKeys(Path(directory) / "keys")
 
 
+@functools.cache
+def _signals() -> Signals:
+    """No signal comes to the masters of histories."""
+    return Signals()
+
+
 class MasterMachine(Machine):
     """One start of a master, from its first look at the database to its end."""
 
@@ -67,8 +77,8 @@ class MasterMachine(Machine):
         self.is_up = True
         self.hub = Hub(world.network, self, lambda route, message: world.told_by_master(self, route, message))
         self._rules = SchedulerRules()
-        self.desk = Desk(self.hub, _keys(), self._rules, self.clock)
-        self.loop: _Loop | None = None
+        self.coordinator: Coordinator | None = None
+        self.loop: Loop | None = None
         self.storage: Storage | None = None
         self._master = Master(settings, clock=self.clock)
         self.writer = SimulatedWriter(
@@ -77,12 +87,10 @@ class MasterMachine(Machine):
             self.kill,
             self._open,
             settings.storage,
-            self.desk.committed,
-            self.desk.reload_frontier,
             self.hub.wake,
             self.clock,
         )
-        self.writer.call(lambda storage: _boot(storage, name, self.clock.wall_ms()), self._booted, _reraise)
+        self.writer.call(lambda storage: take_over(storage, name, self.clock.wall_ms()), self._booted, reraise)
 
     def _open(self) -> Storage:
         database = FaultyDatabase(self.world.server, self.plan, self._wrote)
@@ -94,10 +102,10 @@ class MasterMachine(Machine):
         self.world.checks.wrote(self.name, self.storage._fence._epoch)
 
     def _booted(self, boot: Any) -> None:
-        self._master.open_desk(self.desk, self.writer, boot)
+        self.coordinator = self._master.coordinator(self.hub, _keys(), self._rules, self.writer, boot)
         reader = ReaderThread(lambda: None, self.hub.wake)  # type: ignore[arg-type,return-value]
-        helpers = _Helpers(reader, compilers(self.hub.wake))
-        self.loop = self._master.loop(self.hub, self.desk, self.writer, helpers, None)  # type: ignore[arg-type]
+        threads = AdminThreads(self.coordinator, self.writer, reader, compilers(self.hub.wake))
+        self.loop = self._master.loop(self.hub, _keys(), self.coordinator, self.writer, threads, None, _signals())
         self.world.say(f"{self.name} serves in epoch {boot.epoch}, waits for {len(boot.sessions)} sessions")
 
     def turn(self) -> float:

@@ -18,8 +18,9 @@ from zspider.broker.codec import (
     encode,
 )
 from zspider.broker.keys import MasterKeys
+from zspider.broker.log_limit import LogLimit
 from zspider.broker.messages import AdminReply, AdminRequest, AnyMessage, Outcomes, Refused, ToMaster
-from zspider.broker.offenders import Offenders, Seldom
+from zspider.broker.offenders import Offenders
 from zspider.broker.receive import Incoming, receive
 from zspider.broker.relay import Relay, RelayPorts
 from zspider.broker.sockets import (
@@ -91,10 +92,12 @@ class Hub:
         *,
         control_hwm: int = CONTROL.hwm,
         outcomes_hwm: int = BULK.hwm,
+        waker: Waker | None = None,
     ) -> None:
         """Listen on `port` (control) and the three after it; 0 picks four free ports.
 
         keys None: no encryption, everybody is let in (`check_exposure` says when that may be).
+        waker: wakes `poll`, too, and is closed with this; None: one of its own.
         Raises ConfigError when it cannot listen there, and ZspiderError when the authenticator fails its
         test: a stranger's key must be refused on each port.
         """
@@ -102,8 +105,8 @@ class Hub:
         self._keys = keys
         self._revocations = keys.revocations if keys is not None else 0
         self._offenders = Offenders()
-        self._seldom = Seldom()
-        self._waker = Waker()
+        self._log_limit = LogLimit()
+        self._waker = waker if waker is not None else Waker()
         self._sockets: list[Socket] = []
         self._relay: Relay | None = None
         self._context = new_context(io_threads=2)
@@ -316,7 +319,7 @@ class Hub:
 
     def _drop(self, kind: str, incoming: Incoming, reason: str) -> None:
         self.dropped[kind] += 1
-        held_back = self._seldom.may_log(kind, time.monotonic())
+        held_back = self._log_limit.may_log(kind, time.monotonic())
         if held_back is not None:
             log.warning("message_dropped", kind=kind, reason=reason, address=incoming.address, more=held_back)
 

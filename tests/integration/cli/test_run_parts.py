@@ -10,7 +10,7 @@ import pytest
 from tests.support.process import Process, eventually, run
 from zspider.errors import ConfigError, OwnedElsewhere
 from zspider.roles.machine.child_process import Child
-from zspider.roles.machine.stop_signal import StopSignal
+from zspider.roles.machine.signals import CommandSignals
 from zspider.roles.run.directory import LOCKS, MARK, opened
 
 
@@ -103,7 +103,7 @@ def test_a_child_ends_when_its_parent_is_killed(tmp_path):
 
 
 def test_the_first_signal_asks_and_the_second_interrupts():
-    with StopSignal() as stop:
+    with CommandSignals() as stop:
         assert not stop.wait(0)
         os.kill(os.getpid(), signal.SIGTERM)
         assert stop.wait(30)

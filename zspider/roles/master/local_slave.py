@@ -26,8 +26,10 @@ TOKEN_NAME = "local-slave"  # noqa: S105 - the name of a token
 
 
 class LocalSlave:
-    """Keeps one `zspiderd slave` running. Whatever a start lacks (a descriptor, a process, room on the disk) is an end
-    before it was up: tried again after a pause, and no error of the master.
+    """Keeps one `zspiderd slave` running.
+
+    A start that fails, for want of a descriptor, a process or room on the disk, is tried again after a pause, and is no
+    error of the master.
 
     A slave outlives a master that is killed: it holds an open, locked file, so the next master in this
     directory finds it, leaves it alone and gets it back with all that it holds.
@@ -67,7 +69,7 @@ class LocalSlave:
         return False
 
     def step(self, now: float) -> None:
-        """Start it when it is due, and see to its token. now: monotonic seconds."""
+        """Start the slave when it is due, and renew its token. now: monotonic seconds."""
         if not self._is_wanted or now < self._start_at:
             return
         if self.is_running:
@@ -78,12 +80,12 @@ class LocalSlave:
             self._ended(now, self._process.returncode)
 
     def terminate(self) -> None:
-        """Let it drain; it is not started again."""
+        """Have the slave finish what runs and end; it is not started again."""
         self._is_wanted = False
         self._signal(signal.SIGTERM)
 
     def kill(self) -> None:
-        """End it now, if it is still there."""
+        """Kill the slave, if it still runs."""
         self._is_wanted = False
         self._signal(signal.SIGKILL)
         if self._process is not None:
@@ -104,7 +106,7 @@ class LocalSlave:
             self._started_at = now
 
     def _spawn(self, lock: int) -> None:
-        """Start it with the lock, which it holds from then on."""
+        """Start the slave with the lock, which it holds from then on."""
         command = [sys.executable, "-m", "zspider.cli", "slave", "-c", str(self._write_config())]
         command += ["--security", self._settings.master.security]
         self._process = subprocess.Popen(
@@ -125,7 +127,7 @@ class LocalSlave:
         self._pause_s = min(2 * self._pause_s, RESTART_S[1])
 
     def _renew_token(self, now: float) -> None:
-        """After tokens were revoked: see that its own is valid. It reads the file again when it is refused."""
+        """Make the slave another token if its own was revoked; it reads the file again when it is refused."""
         if self._keys is None or self._keys.revocations == self._revocations:
             return
         try:
@@ -164,7 +166,7 @@ class LocalSlave:
 
 
 def _locked(lock: int) -> bool:
-    """Take the lock; False: a slave that was started with this file holds it."""
+    """Take the lock, and return whether that went well; a slave that was started with this file may hold it."""
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

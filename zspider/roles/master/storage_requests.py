@@ -1,11 +1,11 @@
-"""What the core asks of the database, and hands on what comes back: more tasks, lost deliveries, on_finished."""
+"""What the core asks of the database: more tasks, to charge lost deliveries, to submit on_finished."""
 
 from collections.abc import Callable, Sequence
 
 import structlog
 
 from zspider.roles.machine.clock import Clock
-from zspider.roles.master.writer_thread import Writer
+from zspider.roles.master.writer_thread import WriterThread
 from zspider.scheduler.core import Core
 from zspider.scheduler.host_queues import Range
 from zspider.scheduler.internal_tasks import entry_follow
@@ -17,13 +17,13 @@ REFILL_ROWS = 2000
 SWEEP_ROWS = 500  # they lie scattered
 
 
-class Questions:
-    """Each is a call of the writer; its answer comes in a later turn."""
+class StorageRequests:
+    """Asks the writer what the core wants to know or to have written; the answer goes to the core in a later turn."""
 
     def __init__(
-        self, core: Core, writer: Writer, clock: Clock, *, window: int, committed: Callable[[Committed], None]
+        self, core: Core, writer: WriterThread, clock: Clock, *, window: int, committed: Callable[[Committed], None]
     ) -> None:
-        """window: of the frontiers. committed: is told what a question led to."""
+        """window: of the frontiers. committed: called with the transaction that a request led to."""
         self._core = core
         self._writer = writer
         self._clock = clock
@@ -31,7 +31,7 @@ class Questions:
         self._committed = committed
 
     def refill(self, project: int, kind: Kind, after: tuple[int, int] | None) -> None:
-        """More tasks behind a position of one of the two orders."""
+        """Read more tasks behind a position of one of the two orders."""
         limit = self._refill_rows
 
         def done(tasks: list[Task]) -> None:
@@ -42,7 +42,7 @@ class Questions:
         )
 
     def sweep(self, project: int, part: Range) -> None:
-        """Tasks of some hosts in a range of an order."""
+        """Read the tasks of some hosts in a range of an order."""
         kind, after, until, hosts, is_others, limit = part
         limit = min(SWEEP_ROWS, limit)
         self._writer.call(

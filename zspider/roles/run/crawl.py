@@ -17,7 +17,7 @@ from zspider.broker.admin import AdminClient, remove_project
 from zspider.errors import ExitCode, MasterUnavailable, ScriptError, ZspiderError
 from zspider.roles.demo_site import is_demo_site
 from zspider.roles.machine.child_process import Child
-from zspider.roles.machine.stop_signal import StopSignal
+from zspider.roles.machine.signals import CommandSignals
 from zspider.roles.run.directory import opened
 from zspider.roles.run.progress import Progress, Speed, Summary, View, is_nothing_left
 from zspider.script.source import ScriptFile
@@ -68,7 +68,7 @@ def run(plan: Plan, view: View) -> Summary:
 
     Raises ScriptError when the script cannot run, ConfigError and the like when something else is wrong.
     """
-    with StopSignal() as stop, ExitStack() as stack:
+    with CommandSignals() as stop, ExitStack() as stack:
         directory = opened(plan.data_dir, plan.script.path, fresh=plan.fresh, wait=stop.wait, say=view.say)
         lock = stack.enter_context(directory)
         return _Run(plan, view, stop, lock).run()
@@ -77,7 +77,7 @@ def run(plan: Plan, view: View) -> Summary:
 class _Run:
     """One run, from the master's start to its end."""
 
-    def __init__(self, plan: Plan, view: View, stop: StopSignal, lock: int) -> None:
+    def __init__(self, plan: Plan, view: View, stop: CommandSignals, lock: int) -> None:
         self._plan = plan
         self._view = view
         self._stop = stop
@@ -229,7 +229,7 @@ class _Run:
             if calm >= CALM_POLLS:
                 return
         self._summary.ended = "stopped"
-        self._summary.signal = self._stop.number
+        self._summary.signal = self._stop.stop_number
 
     def _check_on_start(self, admin: Admin) -> bool:
         """Whether on_start is done. Raises ScriptError when it raised: all else would come to nothing."""

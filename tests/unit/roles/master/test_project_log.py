@@ -2,12 +2,12 @@
 
 import pytest
 from structlog.testing import capture_logs
-from zspider.roles.master.project_log import REFUSED_S, ProjectNews
+from zspider.roles.master.project_log import REFUSED_S, ProjectLog
 from zspider.scheduler.pause import Phase
 
 
 def test_refusals_are_told_at_once_and_then_summed_up_once_a_minute_per_project():
-    news = ProjectNews(300.0)
+    news = ProjectLog(300.0)
     with capture_logs() as logs:
         for now in range(150):
             news.refused("a", 2, float(now))
@@ -26,6 +26,6 @@ def test_refusals_are_told_at_once_and_then_summed_up_once_a_minute_per_project(
 )
 def test_each_phase_is_told(phase, event):
     with capture_logs() as logs:
-        ProjectNews(300.0).paused("a", phase, "10 failures in a row")
+        ProjectLog(300.0).paused("a", phase, "10 failures in a row")
     assert (logs[0]["event"], logs[0]["project"]) == (event, "a")
     assert phase is not Phase.PAUSED or (logs[0]["reason"], logs[0]["for_s"]) == ("10 failures in a row", 300.0)

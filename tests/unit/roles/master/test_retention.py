@@ -3,13 +3,13 @@
 import time
 
 from zspider.errors import StorageError
+from zspider.roles.machine.clock import SYSTEM_CLOCK
 from zspider.roles.master.retention import DAY_MS, PAUSE_MIN_S, REST_S, SHARE, Retention
-from zspider.roles.master.writer_thread import now_ms
 from zspider.settings import RetentionSettings
 from zspider.storage import Committed, Cutoffs, Place, RetentionStep
 
 
-class Desk:
+class Coordinator:
     """Knows two projects."""
 
     def __init__(self):
@@ -56,9 +56,9 @@ class Storage:
 
 
 def test_every_project_is_swept_to_its_end_and_then_there_is_a_rest():
-    desk, writer, storage = Desk(), Writer(), Storage()
-    retention = Retention(RetentionSettings(forget_tasks_days=1.5), desk, writer, now=0.0)
-    before_ms = now_ms()
+    coordinator, writer, storage = Coordinator(), Writer(), Storage()
+    retention = Retention(RetentionSettings(forget_tasks_days=1.5), coordinator, writer, now=0.0)
+    before_ms = SYSTEM_CLOCK.wall_ms()
     for _ in range(4):
         retention.run_if_due(retention.due - 0.001)  # too early: nothing
         assert writer.calls == []
@@ -71,7 +71,7 @@ def test_every_project_is_swept_to_its_end_and_then_there_is_a_rest():
         assert retention.due >= answered + PAUSE_MIN_S
     assert [(project, place.after) for project, place, _ in storage.asked] == [(1, b""), (1, b"k"), (2, b""), (2, b"k")]
     assert retention.due >= answered + REST_S
-    assert desk.applied == 4
+    assert coordinator.applied == 4
     cutoffs = storage.asked[0][2]
     assert 0 <= cutoffs.tasks_ms - (before_ms - 1.5 * DAY_MS) < 60_000
     assert cutoffs == Cutoffs(0, cutoffs.tasks_ms, 0)
@@ -79,7 +79,7 @@ def test_every_project_is_swept_to_its_end_and_then_there_is_a_rest():
 
 def test_a_slow_step_is_followed_by_a_long_pause():
     writer = Writer()
-    retention = Retention(RetentionSettings(results_days=1), Desk(), writer, now=0.0)
+    retention = Retention(RetentionSettings(results_days=1), Coordinator(), writer, now=0.0)
     retention.run_if_due(0.0)
     answered = time.monotonic()
     writer.answer(Storage(took_s=0.02))
@@ -93,7 +93,7 @@ def test_a_project_that_cannot_be_swept_does_not_hold_up_the_others():
             raise StorageError("no")
 
     writer, broken = Writer(), Broken()
-    retention = Retention(RetentionSettings(results_days=1), Desk(), writer, now=0.0)
+    retention = Retention(RetentionSettings(results_days=1), Coordinator(), writer, now=0.0)
     for _ in range(2):
         retention.run_if_due(retention.due)
         writer.answer(broken)
@@ -101,9 +101,9 @@ def test_a_project_that_cannot_be_swept_does_not_hold_up_the_others():
 
 
 def test_without_projects_it_rests():
-    desk, writer = Desk(), Writer()
-    desk.projects = {}
-    retention = Retention(RetentionSettings(results_days=1), desk, writer, now=0.0)
+    coordinator, writer = Coordinator(), Writer()
+    coordinator.projects = {}
+    retention = Retention(RetentionSettings(results_days=1), coordinator, writer, now=0.0)
     retention.run_if_due(0.0)
     assert (retention.due, writer.calls) == (REST_S, [])
 

@@ -4,14 +4,14 @@ import stat
 
 import msgpack
 import pytest
-from tests.support.desk import WaitingWriter, opened
+from tests.support.coordinator import WaitingWriter, opened, slave_messages
 from zspider.broker import messages as m
 from zspider.broker.codec import unpack
 from zspider.broker.hub import Peer, Ports
 from zspider.errors import ConfigError, ExitCode
 from zspider.roles.master.admin.request import Request
-from zspider.roles.master.daemon import owner_id
 from zspider.roles.master.slave_registry import SlaveStats
+from zspider.roles.master.takeover import owner_id
 from zspider.scheduler.membership import Greeting
 
 SESSION = bytes(range(16))
@@ -79,27 +79,27 @@ def test_what_the_operator_did_wrong_is_no_internal_error(hub):
 
 
 @pytest.fixture
-def desk(hub, tmp_path):
-    """A desk with a slave; what it asks of the database is not answered."""
-    desk = opened(tmp_path, writer=WaitingWriter())
-    desk._hub = desk.reception._hub = hub
+def coordinator(hub, tmp_path):
+    """A coordinator with a slave; what it asks of the database is not answered."""
+    coordinator = opened(tmp_path, writer=WaitingWriter(), hub=hub)
     greeting = Greeting(SESSION, PEER.route, frozenset({"fetcher"}), "host", 10, 0)
-    desk._perform(desk.core.slaves.hello(greeting, [], True, 0.0))
-    desk.reception.stats[SESSION] = SlaveStats(user=PEER.user)
-    assert desk.reception.is_known(PEER, SESSION)
+    coordinator.perform(coordinator.core.slaves.hello(greeting, [], True, 0.0))
+    coordinator.registry.stats[SESSION] = SlaveStats(user=PEER.user)
+    assert coordinator.registry.is_known(PEER, SESSION)
     hub.sent.clear()
-    return desk
+    return coordinator
 
 
-def test_a_message_that_leads_to_something_unforeseen_ends_its_session_only(desk, hub, monkeypatch):
+def test_a_message_that_leads_to_something_unforeseen_ends_its_session_only(coordinator, hub, monkeypatch):
     def break_down(*_, **__):
         raise KeyError("nobody foresaw this")
 
-    monkeypatch.setattr(desk.core.slaves, "beat", break_down)
-    desk.handle(PEER, m.Beat(SESSION, 1, 0, [], [], 10))
-    assert SESSION not in desk.core.sessions
+    monkeypatch.setattr(coordinator.core.slaves, "beat", break_down)
+    messages = slave_messages(coordinator)
+    messages.handle(PEER, m.Beat(SESSION, 1, 0, [], [], 10))
+    assert SESSION not in coordinator.core.sessions
     assert hub.sent == [m.Unknown(1)]  # it says Hello, and what it holds
-    desk.handle(PEER, m.Beat(SESSION, 1, 0, [], [], 10))
+    messages.handle(PEER, m.Beat(SESSION, 1, 0, [], [], 10))
     assert hub.sent == [m.Unknown(1)] * 2
 
 

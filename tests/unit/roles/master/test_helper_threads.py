@@ -6,7 +6,7 @@ import pytest
 from zspider.errors import InternalError, StorageError, ZspiderError
 from zspider.roles.master.helper_threads import HelperThreads
 from zspider.roles.master.reader_thread import ReaderThread
-from zspider.roles.master.writer_thread import Writer
+from zspider.roles.master.writer_thread import WriterThread
 from zspider.settings import StorageSettings
 
 DEADLINE_S = 20.0
@@ -107,7 +107,7 @@ class NoStorage:
 
 
 def test_a_write_that_raises_anything_is_answered_and_the_writer_goes_on(bell):
-    writer = Writer(NoStorage, StorageSettings(), lambda *_: None, lambda: None, bell.ring)
+    writer = WriterThread(NoStorage, StorageSettings(), bell.ring)
     writer.start()
     answers = []
     for work in (refuse, break_down, lambda _: "well"):
@@ -121,7 +121,7 @@ def test_a_write_that_raises_anything_is_answered_and_the_writer_goes_on(bell):
 
 
 def test_a_write_of_the_masters_own_that_raises_ends_the_master(bell):
-    writer = Writer(NoStorage, StorageSettings(), lambda *_: None, lambda: None, bell.ring)
+    writer = WriterThread(NoStorage, StorageSettings(), bell.ring)
     writer.start()
     writer.call(break_down)
     bell.wait()
