@@ -5,8 +5,8 @@ from typing import Any
 
 import msgspec
 from zspider.delivery import Follow
-from zspider.script import shim
 from zspider.script.loader import LoadedScript, load
+from zspider.script.pyspider import shim
 from zspider.script.runner import Ran, run
 
 STAR = "from pyspider.libs.base_handler import *\n"

@@ -11,8 +11,8 @@ from zspider.cli.client import Target, target_options
 from zspider.cli.output import json_option, print_json
 from zspider.cli.text import visible
 from zspider.errors import ConfigError, ExitCode
-from zspider.script.follow import make_follow
-from zspider.script.options import checked_url, make_task
+from zspider.script.crawl.follow import make_follow
+from zspider.script.crawl.options import checked_url, make_task
 from zspider.task import ADD_URLS_MAX
 
 SHOWN = 5  # lines that are no URLs

@@ -13,9 +13,9 @@ from zspider.cli.text import visible
 from zspider.errors import ExitCode
 from zspider.roles.trial.child import Described
 from zspider.roles.trial.step import CannotLoad, describe
-from zspider.script.review import Review, missing, review
-from zspider.script.source import ScriptFile, open_script
-from zspider.script.syntax import Finding
+from zspider.script.check.review import Review, missing, review
+from zspider.script.check.source import ScriptFile, open_script
+from zspider.script.check.syntax import Finding
 from zspider.script.trial import NO_SCRIPT
 from zspider.settings import SlaveFile
 

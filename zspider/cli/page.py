@@ -5,8 +5,8 @@ from typing import Any
 
 from zspider.cli.text import visible
 from zspider.fetch import Fetched
-from zspider.script.charset import choose_encoding
-from zspider.script.response import STATUS_UNKNOWN, Response
+from zspider.script.page.charset import choose_encoding
+from zspider.script.page.response import STATUS_UNKNOWN, Response
 
 _TEXT_KEEPS = "\n\t"
 

@@ -10,7 +10,7 @@ from zspider.cli.client import Target, source_options, target_options
 from zspider.cli.output import json_option, moment, print_fields, print_json, print_table
 from zspider.cli.windows import print_windows
 from zspider.errors import ConfigError, MasterUnavailable
-from zspider.script.source import read_script
+from zspider.script.check.source import read_script
 from zspider.task import ProjectStatus, Status
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from zspider.cli.output import moment, print_json
 from zspider.cli.text import visible
 from zspider.errors import ConfigError, ExitCode
 from zspider.roles.run.progress import Summary
-from zspider.script.source import read_script
+from zspider.script.check.source import read_script
 
 RESULT_CHARS_MAX = 160  # of one of the first results
 FILE = click.Path(path_type=Path)

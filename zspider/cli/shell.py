@@ -14,12 +14,12 @@ from zspider.cli.page import failure_of, head_lines, response_of
 from zspider.cli.text import visible
 from zspider.errors import ExitCode, FetchError, ScriptError
 from zspider.roles.trial.fetching import try_url
-from zspider.script import shim
+from zspider.script.check.source import read_script
 from zspider.script.collector import Collector
 from zspider.script.errors import LoadError, user_traceback
 from zspider.script.loader import LoadedScript
-from zspider.script.response import Response
-from zspider.script.source import read_script
+from zspider.script.page.response import Response
+from zspider.script.pyspider import shim
 from zspider.script.trial import NO_SCRIPT, load_trial
 from zspider.settings import FetchSettings
 

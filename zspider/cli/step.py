@@ -19,7 +19,7 @@ from zspider.cli.text import visible
 from zspider.delivery import End, Follow, Message
 from zspider.errors import ConfigError, ScriptError
 from zspider.roles.trial.step import CannotLoad, Step, step
-from zspider.script.source import read_script
+from zspider.script.check.source import read_script
 from zspider.task import ON_START
 
 

@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from zspider.delivery import Follow
 from zspider.script.arity import call
 from zspider.script.collector import Collector
-from zspider.script.cron import is_due, whole_tick
-from zspider.script.curl import curl_to_arguments
-from zspider.script.follow import Schedule, checked_taskid, make_follow, pack_body, read_schedule
-from zspider.script.message import make_message
-from zspider.script.options import (
+from zspider.script.crawl.curl import curl_to_arguments
+from zspider.script.crawl.follow import Schedule, checked_taskid, make_follow, pack_body, read_schedule
+from zspider.script.crawl.message import make_message
+from zspider.script.crawl.options import (
     SCHEDULE,
     add_late,
     add_schedule,
@@ -25,10 +24,11 @@ from zspider.script.options import (
     make_task,
     with_defaults,
 )
+from zspider.script.cron import is_due, whole_tick
 from zspider.task import MESSAGE_URL, usual_taskid
 
 if TYPE_CHECKING:
-    from zspider.script.response import Response
+    from zspider.script.page.response import Response
 
 
 class BaseHandlerMeta(type):

@@ -12,16 +12,16 @@ import msgspec
 from zspider.delivery import TRACK_BYTES_MAX, End, Follow, Message, NewSchedule
 from zspider.script.arity import OF_A_RESULT, call
 from zspider.script.collector import Collector
+from zspider.script.crawl.follow import new_schedule
 from zspider.script.deadline import Deadline, standing_still, time_limit_of
 from zspider.script.errors import reason_of, user_traceback
-from zspider.script.follow import new_schedule
 from zspider.script.interpreter import kept
 from zspider.script.known import Known
 from zspider.script.limits import USUAL_LIMITS, ProcessorLimits
 from zspider.script.loader import LoadedScript
 from zspider.script.logs import LOG_CHARS, Tail, captured
+from zspider.script.page.response import Response
 from zspider.script.plain import plain, text
-from zspider.script.response import Response
 from zspider.task import GUARDED
 
 FAILED_CONTENT_CHARS = 500  # of a failed page, kept in its track

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from tests.support.scripts import page
 from zspider.roles.demo_site import Site
-from zspider.script import shim
 from zspider.script.loader import LoadedScript, load
+from zspider.script.pyspider import shim
 from zspider.script.runner import Ran, run
 
 EXAMPLES = Path(__file__).parents[3] / "examples"

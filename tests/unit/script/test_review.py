@@ -2,7 +2,7 @@
 
 import pytest
 from tests.support.process import ROOT
-from zspider.script.review import Callback, Import, missing, review
+from zspider.script.check.review import Callback, Import, missing, review
 
 
 def told(text):

@@ -5,8 +5,8 @@ import re
 import warnings
 from typing import NamedTuple
 
-from zspider.script.compiling import problem_of
-from zspider.script.excepts import mend_excepts
+from zspider.script.check.compiling import problem_of
+from zspider.script.check.excepts import mend_excepts
 
 FINDINGS_MAX = 200  # a script with more is told enough
 

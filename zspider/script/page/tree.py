@@ -10,8 +10,8 @@ from lxml import etree
 from lxml.html import HtmlElement, HTMLParser, document_fromstring, fromstring
 from pyquery import PyQuery
 
-from zspider.script.options import checked_url
-from zspider.script.urls import Joiner
+from zspider.script.crawl.options import checked_url
+from zspider.script.crawl.urls import Joiner
 from zspider.task import URL_BYTES_MAX
 
 LINK_ATTRIBUTES = {"a": "href", "link": "href", "script": "src", "img": "src", "iframe": "src", "form": "action"}

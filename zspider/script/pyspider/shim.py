@@ -14,7 +14,10 @@ from importlib.machinery import ModuleSpec
 from pprint import pprint
 from typing import Any
 
-from zspider.script import compat, curl, decorators, handler, multipart, response, urls
+from zspider.script import decorators, handler
+from zspider.script.crawl import curl, multipart, urls
+from zspider.script.page import response
+from zspider.script.pyspider import compat
 
 
 def _base_handler() -> dict[str, Any]:

@@ -23,7 +23,7 @@ from pyquery import PyQuery
 from pyquery.pyquery import no_default
 from pyquery.text import extract_text, squash_html_whitespace
 
-from zspider.script.tree import LINK_ATTRIBUTES, Links, css, css_to_xpath, translator
+from zspider.script.page.tree import LINK_ATTRIBUTES, Links, css, css_to_xpath, translator
 
 # A selector with one of these words, or with an escape that could spell one, may look at the value of a link.
 _may_see_links = re.compile(r"\\|" + "|".join(set(LINK_ATTRIBUTES.values())), re.I).search

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import quote, quote_plus
 
-from zspider.script.bash_words import split_words
+from zspider.script.crawl.bash_words import split_words
 
 _VALUES = {  # options with a value: long names, and the letters of the short ones
     **dict.fromkeys(("H", "--header"), "header"),

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from zspider.errors import CompilerUnavailable, ScriptError
-from zspider.script.compile_child import DOES_NOT_COMPILE
+from zspider.script.check.compile_child import DOES_NOT_COMPILE
 
 MEMORY_BYTES = 768 * 1024 * 1024  # address space; a megabyte of code takes some 100 MB
 CPU_S = 6

@@ -10,10 +10,10 @@ from typing import Any
 from lxml.etree import _Element
 from lxml.html import HtmlElement
 
-from zspider.script.charset import FALLBACK, find_encoding, split_bom
-from zspider.script.document import open_document
-from zspider.script.tree import LINK_ATTRIBUTES, Links, css, parse, xpath
-from zspider.script.urls import Joiner
+from zspider.script.crawl.urls import Joiner
+from zspider.script.page.charset import FALLBACK, find_encoding, split_bom
+from zspider.script.page.document import open_document
+from zspider.script.page.tree import LINK_ATTRIBUTES, Links, css, parse, xpath
 
 STATUS_UNKNOWN = 599  # "could not be fetched" (docs/pyspider-behaviour.md 5.5)
 _UNSET: Any = object()

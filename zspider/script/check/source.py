@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from zspider.errors import ConfigError, ScriptError
-from zspider.script.compiling import check_script
+from zspider.script.check.compiling import check_script
 
 RATE = 1.0  # tasks per second of a new project, pyspider's default
 BURST = 3.0

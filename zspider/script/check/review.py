@@ -7,10 +7,10 @@ import ast
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from zspider.script import old_names
-from zspider.script.old_python import old_python
-from zspider.script.options import KNOWN
-from zspider.script.syntax import Finding, parse
+from zspider.script.check import old_names
+from zspider.script.check.old_python import old_python
+from zspider.script.check.syntax import Finding, parse
+from zspider.script.crawl.options import KNOWN
 
 _ONE_BY_ONE = ("pyspider", "libs", "projects")  # packages whose modules are found one by one
 _CATCH_IMPORTS = {"ImportError", "ModuleNotFoundError", "Exception", "BaseException"}

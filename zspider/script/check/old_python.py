@@ -3,7 +3,7 @@
 import ast
 from collections.abc import Iterator
 
-from zspider.script import old_names
+from zspider.script.check import old_names
 
 PRINT = "print is a function in Python 3: "
 _NO_TEXT = {"hex", "base64", "bz2", "zlib", "rot13", "string_escape", "string-escape"}

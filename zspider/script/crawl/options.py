@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from zspider.script.multipart import encode_multipart
-from zspider.script.urls import build_url, encode_params
+from zspider.script.crawl.multipart import encode_multipart
+from zspider.script.crawl.urls import build_url, encode_params
 from zspider.task import URL_BYTES_MAX
 
 SCHEDULE = ("priority", "retries", "exetime", "age", "itag", "force_update", "auto_recrawl", "cancel")
