@@ -23,7 +23,7 @@ from zspider.fetch.results import Fetched
 from zspider.fetch.robots import Origin, RobotsCache, origin_for, robots_request
 from zspider.fetch.room import STEP_BYTES, Room
 from zspider.fetch.transfer import Transfer, answer_at_once
-from zspider.fetch.urls import host_of
+from zspider.fetch.urls import hostname_of
 from zspider.settings import FetchSettings
 
 # What libcurl says, without an error number of the system, when it cannot open a socket.
@@ -229,8 +229,8 @@ class FetchPool:
     def _send(self, transfer: Transfer) -> None:
         """Send the transfer's hop when its server can take it."""
         hop, now = transfer.hop, monotonic()
-        if hop.proxy and not transfer.inside and is_private_host(host_of(hop.url)):
-            self._fail(transfer, _refusal(host_of(hop.url)))
+        if hop.proxy and not transfer.inside and is_private_host(hostname_of(hop.url)):
+            self._fail(transfer, _refusal(hostname_of(hop.url)))
             return
         gate = self._gates.get(transfer.server, now)
         if gate.waiting or not gate.admit(transfer, now):
@@ -330,7 +330,7 @@ class FetchPool:
         """Whether the server that answered `hop` is outside private networks; behind a proxy its name decides."""
         if self._private_ok:
             return False
-        return not (is_private_host(host_of(hop.url)) if hop.proxy else handle.peer_is_private)
+        return not (is_private_host(hostname_of(hop.url)) if hop.proxy else handle.peer_is_private)
 
     def _on_error(self, transfer: Transfer, code: int, text: str) -> None:
         handle = transfer.handle

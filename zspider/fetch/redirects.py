@@ -5,7 +5,7 @@ from msgspec import structs
 from zspider.errors import FetchError
 from zspider.fetch.request import Request
 from zspider.fetch.results import Head
-from zspider.fetch.urls import host_of, join, origin_of
+from zspider.fetch.urls import hostname_of, join, origin_of
 
 STATUSES = frozenset({301, 302, 303, 307, 308})
 _TO_GET = frozenset({302, 303})  # 301 keeps the method, as pyspider does
@@ -29,7 +29,7 @@ def next_hop(hop: Request, status: int, head: Head, set_cookies: dict[str, str])
     headers, cookies = hop.headers, hop.cookies
     if origin_of(url) != origin_of(hop.url):
         headers = _without(headers, b"authorization", b"host")
-    if host_of(url) != host_of(hop.url):
+    if hostname_of(url) != hostname_of(hop.url):
         cookies = {}
     elif cookies and set_cookies:
         cookies = {name: value for name, value in cookies.items() if name not in set_cookies}

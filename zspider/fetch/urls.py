@@ -91,11 +91,11 @@ def _shown(text: str) -> str:
 def origin_of(url: str) -> str:
     """scheme://host:port of a clean URL, lower case, the port always there."""
     parts = urlsplit(url)
-    host = host_of(url)
+    host = hostname_of(url)
     return f"{parts.scheme}://{host}:{parts.port or _DEFAULT_PORTS[parts.scheme]}"
 
 
-def host_of(url: str) -> str:
+def hostname_of(url: str) -> str:
     """The host of a clean URL, lower case, an IPv6 address in its brackets."""
     host = urlsplit(url).hostname or ""
     return f"[{host}]" if ":" in host else host
