@@ -37,3 +37,8 @@ def is_private_host(host: str) -> bool:
         return True
     looks_numeric = ":" in name or name.rpartition(".")[2][:1].isdigit()
     return looks_numeric and is_private(name)
+
+
+def refusal(address: str) -> str:
+    """Why this private address is not asked, for an error's text."""
+    return f"private address {address} refused: a public page has led here (fetch.private_networks)"
