@@ -16,7 +16,7 @@ import zmq
 from zmq.utils import z85
 
 from zspider.broker.messages import Held, Took
-from zspider.broker.private import locked, make_private_directory, read_private, write_private
+from zspider.broker.private_files import locked, make_private_directory, read_private, write_private
 from zspider.broker.token import KEY_BYTES, Found, Kind, Token, find_token, token_id
 from zspider.delivery import PROOF_BYTES, Outcome
 from zspider.errors import ConfigError

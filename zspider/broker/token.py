@@ -16,7 +16,7 @@ from typing import Literal, NamedTuple, Self
 import zmq
 from zmq.utils import z85
 
-from zspider.broker.private import STRANGERS, read_private
+from zspider.broker.private_files import STRANGERS, read_private
 from zspider.errors import ConfigError
 
 Kind = Literal["join", "admin"]

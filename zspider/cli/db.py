@@ -88,7 +88,7 @@ class _Progress:
 
 def _as_owner(settings: MasterFile) -> AbstractContextManager[None]:
     """For root: work on a SQLite file as the user whose it is, so that none of the files beside it become root's."""
-    from zspider.broker.private import as_owner
+    from zspider.broker.private_files import as_owner
 
     kind, _, path = settings.database_url.partition(":///")
     return as_owner(Path(path.partition("?")[0])) if kind == "sqlite" else nullcontext()

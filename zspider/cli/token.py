@@ -95,7 +95,7 @@ def revoke(token_id: str, data_dir: Path | None) -> None:
 def _keys(directory: Path) -> Iterator["MasterKeys"]:
     """The keys, as the user whose they are: what root writes stays the master's to read."""
     from zspider.broker.keys import TOKENS, MasterKeys
-    from zspider.broker.private import as_owner
+    from zspider.broker.private_files import as_owner
     from zspider.broker.token import is_missing
 
     with as_owner(directory):

@@ -21,7 +21,7 @@ from zspider.activity import WindowSlot
 from zspider.broker import messages as m
 from zspider.broker.hub import Hub, Received
 from zspider.broker.keys import MasterKeys, check_exposure
-from zspider.broker.private import write_private
+from zspider.broker.private_files import write_private
 from zspider.errors import ConfigError, ExitCode, ZspiderError
 from zspider.roles.machine import garbage
 from zspider.roles.machine.clock import SYSTEM_CLOCK, Clock
