@@ -6,8 +6,7 @@ Whatever goes wrong between the two is answered in one line: no request ends the
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-import msgpack
-
+from zspider.broker import codec
 from zspider.broker import messages as m
 from zspider.broker.hub import Hub, Peer
 from zspider.errors import ConfigError, ExitCode, ProtocolError, ScriptError, ZspiderError
@@ -39,7 +38,7 @@ class Request:
 
     def answer(self, value: object) -> None:
         """It went well."""
-        self._hub.send(self._route, m.AdminReply(self._id, msgpack.packb(value, default=str)))
+        self._hub.send(self._route, m.AdminReply(self._id, codec.pack_answer(value)))
 
     def fail(self, error: ZspiderError) -> None:
         """It did not; said in one line."""
