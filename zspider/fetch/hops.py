@@ -1,4 +1,4 @@
-"""Single requests on their way to their servers: sent when there is room for them, paused and sent again if need be.
+"""Single requests on their way to their servers: sent when there is room, paused, and sent again if need be.
 
 Knows nothing of redirects and robots.txt: what becomes of a hop that has ended is its owner's decision.
 """
@@ -47,6 +47,7 @@ class Hops:
         self._on_error = on_error
         self._fail = on_failure
         self._multi = Multi(concurrency)
+        self.fileno = self._multi.fileno  # a descriptor that is readable when `step` has something to do
         self._paused: deque[Handle] = deque()  # in the middle of a body: others come first, or there is no memory
         self._put_off: deque[Transfer] = deque()  # sent again when there is memory
         self._gates = Gates[Transfer]()
@@ -59,22 +60,14 @@ class Hops:
 
     # -- for the loop outside
 
-    def fileno(self) -> int:
-        """A descriptor that is readable when `step` has something to do."""
-        return self._multi.fileno()
-
-    @property
-    def is_due(self) -> bool:
-        """Whether `step` has something to do though nothing is readable."""
-        return bool(self._multi.has_ready or self._freed or self._has_finished or self._may_go_on())
-
-    @property
-    def due(self) -> float | None:
-        """When `step` must be called even if nothing is readable, in monotonic seconds; None: never."""
+    def wait_s(self) -> float | None:
+        """Return in how many seconds `step` must be called even if nothing is readable; None: never."""
+        if self._multi.has_ready or self._freed or self._has_finished or self._may_go_on():
+            return 0.0
         due = self._multi.due
-        if self._opening:
-            return self._look_at if due is None else min(due, self._look_at)
-        return due
+        if self._opening and (due is None or due > self._look_at):
+            due = self._look_at
+        return None if due is None else max(0.0, due - monotonic())
 
     def step(self, now: float) -> None:
         """Act on ready sockets and due timers for some milliseconds. Never blocks."""
@@ -116,7 +109,7 @@ class Hops:
         self._begin(transfer, gate)
 
     def leave(self, transfer: Transfer, *, is_answered: bool = False, is_kept: bool = False) -> None:
-        """The hop has ended: its connection, or its place among those being opened, is for the next. Safe to repeat."""
+        """Free the place of a hop that has ended: its connection, or its turn to open one. Safe to repeat."""
         if (gate := transfer.gate) is not None:
             handle = transfer.handle
             transfer.gate = None
@@ -140,7 +133,7 @@ class Hops:
             handle.close()
 
     def withdraw(self, transfer: Transfer) -> None:
-        """Take the hop out of what it passes or waits for: it is sent no more, and nobody is called."""
+        """Take a hop out of all queues and end it; the owner is not called."""
         self.leave(transfer)
         if transfer.waits_since is not None:
             if transfer in self._put_off:
@@ -202,7 +195,7 @@ class Hops:
         self._on_error(transfer, code, text)
 
     def _may_go_on(self) -> bool:
-        """Whether something that waited for its turn or for memory need not wait any longer."""
+        """Return whether something that waited for its turn or for memory need not wait any longer."""
         if self._put_off and self._has_space():
             return True
         return any(self._may_resume(handle) for handle in self._paused)
@@ -211,11 +204,11 @@ class Hops:
         return self._room.may_grow(handle.got, handle.got.wanted_bytes)
 
     def _has_space(self) -> bool:
-        """Whether a body of any size may be asked for."""
+        """Return whether a body of any size may be asked for."""
         return self._room.has_space(self._settings.body_bytes_max) or not self._room.held_bytes
 
     def _go_on(self, end: float) -> None:
-        """Let those go on that waited, in the order in which they began to; at least one of them."""
+        """Resume transfers that waited, the longest wait first; at least one of them."""
         for _ in range(len(self._paused)):
             handle = self._paused.popleft()
             if not self._may_resume(handle):

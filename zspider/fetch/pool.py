@@ -63,25 +63,29 @@ class FetchPool:
     # -- for the loop outside
 
     def fileno(self) -> int:
-        """A descriptor that is readable when `step` has something to do."""
+        """Return a descriptor that is readable when `step` has something to do."""
         return self._hops.fileno()
 
     def wait_s(self) -> float | None:
-        """In how many seconds `step` must be called even if nothing is readable; None: never."""
-        if self._answered or self._hops.is_due:
+        """Return in how many seconds `step` must be called even if nothing is readable; None: never."""
+        if self._answered:
             return 0.0
-        dues = [transfer.deadline for waiting in self._parked.values() for transfer in waiting]
-        if (due := self._hops.due) is not None:
-            dues.append(due)
-        return max(0.0, min(dues) - monotonic()) if dues else None
+        wait_s = self._hops.wait_s()
+        if not self._parked:
+            return wait_s
+        now = monotonic()
+        waits = [max(0.0, transfer.deadline - now) for waiting in self._parked.values() for transfer in waiting]
+        if wait_s is not None:
+            waits.append(wait_s)
+        return min(waits, default=None)
 
     @property
     def held_bytes(self) -> int:
-        """What is received and not answered yet takes so much memory; small bodies are not counted."""
+        """Memory of what is received and not answered yet; small bodies are not counted."""
         return self._room.held_bytes
 
     def set_pages_bytes(self, pages_bytes: int) -> None:
-        """So much memory do the pages take that the caller keeps: what is received shares its bound with them."""
+        """Say how much memory the caller's pages take: it counts against the same bound as what is received."""
         self._room.pages_bytes = pages_bytes
 
     @property
@@ -109,7 +113,7 @@ class FetchPool:
         return answered
 
     def abort(self, tags: Collection[int]) -> None:
-        """Forget these requests; they get no answer. Tags that are not running are passed over."""
+        """Abort these requests without an answer. Unknown tags are ignored."""
         for tag in tags:
             if transfer := self._transfers.pop(tag, None):
                 self._hops.withdraw(transfer)
@@ -188,7 +192,10 @@ class FetchPool:
         self._enter(transfer)
 
     def _is_public(self, hop: Request, handle: Handle) -> bool:
-        """Whether the server that answered `hop` is outside private networks; behind a proxy its name decides."""
+        """Return whether the server that answered `hop` is outside private networks.
+
+        Behind a proxy its name decides.
+        """
         if self._private_ok:
             return False
         return not (is_private_host(hostname_of(hop.url)) if hop.proxy else handle.peer_is_private)
@@ -226,7 +233,7 @@ class FetchPool:
     # -- robots.txt
 
     def _park(self, transfer: Transfer, origin: Origin) -> None:
-        """Let the transfer wait; the first one to wait makes us ask for the file."""
+        """Let the transfer wait for robots.txt; the first one that waits has it fetched."""
         waiting = self._parked.setdefault(origin, [])
         waiting.append(transfer)
         if len(waiting) == 1 and origin not in self._asking:
@@ -258,7 +265,7 @@ class FetchPool:
 
 
 def _has_descriptor() -> bool:
-    """Whether this process may open another one."""
+    """Return whether this process may open another one."""
     try:
         os.close(os.dup(0))
     except OSError as exc:
@@ -267,7 +274,7 @@ def _has_descriptor() -> bool:
 
 
 def _is_kept(status_line: bytes, head: results.Head) -> bool:
-    """Whether the server leaves its connection open for the next request (RFC 9112 section 9.3)."""
+    """Return whether the server leaves its connection open for the next request (RFC 9112 section 9.3)."""
     said = head.headers.get("Connection")
     if status_line[:8] == b"HTTP/1.0":
         return said is not None and "keep-alive" in said.lower()
