@@ -23,7 +23,7 @@ LINE_S = 5.0  # between two lines in a pipe
 
 @contextmanager
 def shown(stream: TextIO | None) -> Iterator[View]:
-    """A view on this stream, as fits what the stream is. One that cannot be written ends no run."""
+    """Return a view that fits this stream. A stream that cannot be written does not end the run."""
     out = cast(TextIO, LogStream(stream))
     if not out.isatty():
         yield Lines(out)
@@ -36,7 +36,7 @@ def shown(stream: TextIO | None) -> Iterator[View]:
 
 
 def line(progress: Progress) -> str:
-    """Where a crawl stands, in one line."""
+    """Return the progress of a crawl, in one line."""
     parts = [
         f"{progress.done:,} done",
         f"{progress.waiting:,} waiting",
@@ -51,7 +51,7 @@ def line(progress: Progress) -> str:
 
 
 def speed(pages_per_s: float) -> str:
-    """Pages per second; slow crawls with a decimal."""
+    """Return pages per second; slow crawls with a decimal."""
     return f"{pages_per_s:,.0f}" if pages_per_s >= 10 else f"{pages_per_s:.1f}"
 
 

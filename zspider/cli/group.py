@@ -1,4 +1,4 @@
-"""A group of verbs of which one is meant when none is named: `zspiderd tasks shop` is `zspiderd tasks list shop`."""
+"""A group of verbs with a default: `zspiderd tasks shop` is `zspiderd tasks list shop`."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import click
 
 
 class DefaultGroup(click.Group):
-    """Takes the words for those of `default` unless they begin with one of its verbs."""
+    """A group whose `default` verb is used when none is named."""
 
     def __init__(self, *args: Any, default: str, **options: Any) -> None:
         super().__init__(*args, **options)

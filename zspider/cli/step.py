@@ -82,7 +82,7 @@ def _echo(done: Step) -> None:
 
 
 def _echo_section(name: str, text: str) -> None:
-    """A heading and what is below it; nothing at all when there is nothing to say."""
+    """Print a heading and its text; nothing if there is no text."""
     if text.strip():
         click.echo(f"[{name}]")
         click.echo(visible(text.rstrip("\n"), len(text), keep="\n\t"))

@@ -1,4 +1,4 @@
-"""What the text of a script tells: modules, callbacks, names that are gone, what zspider does otherwise."""
+"""What the text of a script tells: modules, callbacks, names that are gone, where zspider behaves differently."""
 
 import pytest
 from tests.support.process import ROOT

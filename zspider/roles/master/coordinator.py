@@ -141,7 +141,7 @@ class Desk:
         """One line for systemd."""
         leased = len(self.core.leases)
         if self.core.is_adopting(self._clock.monotonic()):
-            return f"waiting for the slaves of before the restart ({len(self.core.sessions)} are back)"
+            return f"waiting for slaves that were connected before the restart ({len(self.core.sessions)} are back)"
         return f"{len(self.core.sessions)} slaves, {leased} tasks leased, {self.committed_total} outcomes committed"
 
     # --- projects -------------------------------------------------------------------------------
