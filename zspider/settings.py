@@ -16,7 +16,7 @@ HOME_DATA_DIR = Path(".local", "share", "zspider")
 
 
 def default_data_dir() -> Path:
-    """What systemd says; /var/lib/zspider for root and for whoever may write there, as the service's user may; else
+    """Return systemd's; /var/lib/zspider for root and users who may write there, as the service's user may; else
     ~/.local/share/zspider. A user without a home gets /var/lib/zspider, and is told what is wrong with it on use.
     """
     if state := os.environ.get("STATE_DIRECTORY"):  # systemd's StateDirectory=

@@ -112,7 +112,7 @@ def unpack(packed: bytes) -> Any:
 
 
 def unpack_to_show(packed: bytes) -> dict[str, Any]:
-    """A task's packed options or track, to be shown; what a slave has damaged says so instead."""
+    """Return a task's packed options or track, to be shown; damaged ones as {"unreadable": why}."""
     try:
         value = unpack(packed)
     except ProtocolError as exc:

@@ -1,4 +1,4 @@
-"""A slave's sockets: one loop waits here for its master, its processors and whatever else has a descriptor."""
+"""A slave's sockets: its loop waits here for the master, for processors and for other descriptors."""
 
 from collections.abc import Collection
 from typing import Literal, NamedTuple
@@ -41,7 +41,7 @@ WayName = Literal["outcomes", "pages-in", "pages-out"]
 
 
 class Way(NamedTuple):
-    """What one of the bulk connections looks like now."""
+    """The state of one of the bulk connections."""
 
     name: WayName
     port: int  # of the master
@@ -163,7 +163,7 @@ class Link:
             self._poller.modify(pages_out.socket, 0 if is_paused else zmq.POLLIN)
 
     def take_pages(self, are_wanted: bool) -> None:
-        """Have no connection for pages while none are wanted: one that is not read swallows some. Safe to repeat."""
+        """Open or close the connection for pages: one that is not read would swallow some. Safe to repeat."""
         if are_wanted == self._takes_pages:
             return
         self._takes_pages = are_wanted
@@ -209,7 +209,7 @@ class Link:
         ]
 
     def reopen(self, name: WayName) -> None:
-        """Throw one bulk connection away and begin a new one; what was under way on it may be lost.
+        """Close one bulk connection and open a new one; what was under way on it may be lost.
 
         When no socket can be had, everything stays as it is.
         """
@@ -223,7 +223,7 @@ class Link:
             self._drop(old)
 
     def rebuild(self, token: Token | None) -> None:
-        """Throw all connections away and begin anew: a client that was refused never tries again by itself.
+        """Close all connections and reopen them: a client that was refused never tries again by itself.
 
         A host name is tried as IPv4 and IPv6 in turn. Bulk connections wait for the next Welcome. When no socket can
         be had, as when no descriptor is left, everything stays as it is.
@@ -241,7 +241,7 @@ class Link:
         self._control, self._asking = control, None
 
     def close(self) -> None:
-        """Nothing is waited for. Safe to repeat."""
+        """Close all connections, without waiting. Safe to repeat."""
         self._close_bulk()
         self._drop(self._control)
         self._context.term()
@@ -293,7 +293,7 @@ class Link:
         return channel.connections > before
 
     def _has_room(self, channel: Channel | None, ready: dict[int | Socket, int]) -> bool:
-        """Whether a channel that was full is not; it is not waited for any longer then."""
+        """Return whether a channel that was full has room; it is not waited for any longer then."""
         if channel is None or not ready.get(channel.socket, 0) & WRITABLE:
             return False
         self._poller.unregister(channel.socket)

@@ -1,4 +1,4 @@
-"""Every message of the wire: who says it to whom, and what may stand in it.
+"""Every message of the wire: its sender and receiver, and the ranges of its fields.
 
 A message is packed into one or more ZeroMQ frames by `codec.encode` and read by `codec.decode`; past
 `decode` nobody checks again. Control messages travel DEALER <-> ROUTER, `Outcomes` PUSH -> PULL,

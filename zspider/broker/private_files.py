@@ -1,4 +1,4 @@
-"""Files that hold secrets: who may read them, and how they are written whole or not at all.
+"""Files that hold secrets: only their owner may read them, and they are written whole or not at all.
 
 What protects a secret is its mode. Root may read any file, so another owner than root's stops root from nothing; but
 what root writes into somebody's directory must be that user's, or his daemon is locked out: `as_owner`.
@@ -48,7 +48,7 @@ def check_private(path: Path, wanted: int, *, strangers: int = STRANGERS) -> Non
 
 
 def read_private(path: Path, *, strangers: int = STRANGERS) -> bytes:
-    """The content of a secret file. Raises FileNotFoundError, or DeniedError as `check_private` does."""
+    """Return the content of a secret file. Raises FileNotFoundError, or DeniedError as `check_private` does."""
     try:
         content = path.read_bytes()
         check_private(path, FILE_MODE, strangers=strangers)
@@ -93,7 +93,7 @@ def as_owner(path: Path) -> Iterator[None]:
 
 @contextmanager
 def locked(directory: Path) -> Iterator[None]:
-    """Keep other processes that use this function out of `directory` meanwhile."""
+    """Lock `directory` against other processes that use this function."""
     handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)
@@ -108,7 +108,7 @@ def _check_owner(owner: int, path: Path, user: int) -> None:
 
 
 def _nearest(path: Path) -> Path:
-    """The path itself, or the nearest directory above it that is there."""
+    """Return the path itself, or the nearest directory above it that exists."""
     return next((place for place in (path, *path.absolute().parents) if place.exists()), path)
 
 

@@ -56,7 +56,7 @@ ONE_BY_ONE = Tuning(
 
 
 def new_context(io_threads: int = 1) -> Context:
-    """A ZeroMQ context, whose threads run already.
+    """Return a ZeroMQ context, whose threads run already.
 
     libzmq ends the process when a thread or descriptor of a context cannot be had, and makes them with the first
     socket. So it is seen before whether they can be. Raises ShortageError when not.
@@ -179,17 +179,17 @@ def send_now(socket: Socket, frames: Sequence[bytes]) -> bool:
 
 
 def bracketed(host: str) -> str:
-    """The host as it stands before a colon and a port."""
+    """Return the host as it is written before a colon and a port."""
     return f"[{host}]" if ":" in host else host
 
 
 def is_ipv6(bind: str) -> bool:
-    """Whether listening on `bind` needs an IPv6 socket."""
+    """Return whether listening on `bind` needs an IPv6 socket."""
     return ":" in _own_address(bind)
 
 
 def _own_address(bind: str) -> str:
-    """ZeroMQ binds to numeric addresses only."""
+    """Look a name up: ZeroMQ binds to numeric addresses only."""
     try:
         found = system_socket.getaddrinfo(bind.strip("[]"), None, type=system_socket.SOCK_STREAM)
     except OSError as exc:

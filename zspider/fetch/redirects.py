@@ -12,12 +12,12 @@ _TO_GET = frozenset({302, 303})  # 301 keeps the method, as pyspider does
 
 
 def is_redirect(request: Request, status: int, head: Head) -> bool:
-    """Whether this answer is to be followed: an empty Location leads nowhere."""
+    """Return whether this answer is to be followed: an empty Location leads nowhere."""
     return status in STATUSES and request.follow and bool(head.headers.get("Location"))
 
 
 def next_hop(hop: Request, status: int, head: Head, set_cookies: dict[str, str]) -> Request:
-    """The request that the answer to `hop` asks for. Raises FetchError for one that is not made.
+    """Return the request that the answer to `hop` asks for. Raises FetchError for one that is not made.
 
     The task's cookies stay on their host; a cookie the server set takes the place of one of that
     name. Credentials in the headers, and a Host header, stay on their origin.
@@ -40,7 +40,7 @@ def next_hop(hop: Request, status: int, head: Head, set_cookies: dict[str, str])
 
 
 def _without(lines: tuple[bytes, ...], *names: bytes) -> tuple[bytes, ...]:
-    """The same tuple when nothing is taken out: a handle need not be told about it again."""
+    """Drop these headers; returns the same tuple if there are none, so that a handle need not be told again."""
     kept = tuple(line for line in lines if _name(line) not in names)
     return kept if len(kept) < len(lines) else lines
 

@@ -34,7 +34,7 @@ _MAX_INT = 2**31 - 1
 
 @dataclass(slots=True)
 class Ran:
-    """What a run led to.
+    """The result of a run.
 
     follows: those that were not handed to `on_follows`. repeats: how many were left out.
     results: JSON texts. track: packed track dict of docs/pyspider-behaviour.md 3.5; None when the callback is marked
@@ -130,7 +130,7 @@ def run(
 
 
 def _call(handler: Any, task: dict[str, Any], response: Response) -> Any:
-    """Apply the status rules, call the callback, and hand what it gives to on_result."""
+    """Apply the status rules, call the callback, and pass what it returns to on_result."""
     callback = _callback(handler, task)
     if callback is None:
         raise NotImplementedError(f"self.{_callback_name(task)}() not implemented!")
@@ -156,7 +156,7 @@ def _log(handler: Any, tail: Tail, error: BaseException) -> None:
 
 
 def _edited(handler: Any, tail: Tail, task: Mapping[str, Any], before: dict[str, Any]) -> NewSchedule | None:
-    """What the callback made of `task['schedule']`; one that cannot be kept is logged, and the old one stays."""
+    """Return `task['schedule']` as the callback left it; if it cannot be kept it is logged, and the old one stays."""
     try:
         schedule = task.get("schedule") or {}
         return None if schedule == before else new_schedule(schedule)
@@ -175,7 +175,7 @@ def _callback(handler: Any, task: Mapping[str, Any]) -> Any:
 
 
 def _pausing(on_follows: Callable[[list[Follow]], None] | None) -> Callable[[list[Follow]], None] | None:
-    """The same call with the script's time standing still: sending must not be torn, and may have to wait."""
+    """Wrap a call so that the script's time stands still: sending must not be interrupted, and may have to wait."""
     if on_follows is None:
         return None
 
@@ -195,7 +195,7 @@ def _end(error: BaseException | None, collector: Collector) -> End:
 def _pack_track(
     ran: Ran, response: Response, headers: dict[str, str], value: Any, process_s: float, before: Mapping[str, Any]
 ) -> bytes:
-    """The track of docs/pyspider-behaviour.md 3.5.
+    """Return the packed track (docs/pyspider-behaviour.md 3.5).
 
     A `save` that cannot be kept fails the run for good; the old one stays.
     """

@@ -33,7 +33,7 @@ _pyquery_attr = vars(PyQuery)["attr"]
 
 
 def open_document(root: HtmlElement, links: Links) -> "Selection":
-    """A PyQuery over the tree, whose links become absolute before anybody can see them."""
+    """Return a PyQuery over the tree, whose links become absolute before anybody can see them."""
     return _veil([root], links, no_default, base_url=links.base)
 
 
@@ -167,12 +167,12 @@ def _elements(selection: Selection) -> list[Any]:
 
 
 def _own(value: Any) -> Any:
-    """A PyQuery as a Selection; anything else as it is."""
+    """Return a PyQuery as a Selection; anything else as it is."""
     return _make(Selection, value, no_default) if type(value) is PyQuery else value
 
 
 def _find(roots: list[Any], selector: Any) -> list[Any] | None:
-    """What a selector finds below (and among) the roots; None: leave it to PyQuery, also what to raise."""
+    """Return what a selector finds below (and among) the roots; None: leave it to PyQuery, errors included."""
     if type(selector) is not str or not selector or selector.startswith("<"):
         return None
     try:
