@@ -30,6 +30,7 @@ class Accept(StrEnum):
 
     @property
     def is_drop(self) -> bool:
+        """Whether the submission changes nothing."""
         return self not in _ACCEPTED
 
 

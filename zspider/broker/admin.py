@@ -125,7 +125,9 @@ class AdminClient:
 class Caller(Protocol):
     """Anything that sends verbs, such as an AdminClient."""
 
-    def call(self, verb: str, **args: Any) -> Any: ...
+    def call(self, verb: str, **args: Any) -> Any:
+        """Send a verb and return its answer."""
+        ...
 
 
 def remove_project(admin: Caller, name: str, *, keep_results: bool) -> None:

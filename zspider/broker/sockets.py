@@ -99,7 +99,9 @@ class ServerKeys(Protocol):
     """What a server socket needs to encrypt: MasterKeys has it."""
 
     @property
-    def curve_secret(self) -> bytes: ...
+    def curve_secret(self) -> bytes:
+        """The secret half of the CURVE key, in Z85."""
+        ...
 
 
 def tune(socket: Socket, tuning: Tuning, *, ipv6: bool) -> None:

@@ -47,9 +47,11 @@ class Verbs(click.Group):
     """The group of verbs; each is imported only when it is used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of all verbs, in the order of the help."""
         return list(VERBS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import a verb and return it; None for an unknown name."""
         if cmd_name not in VERBS:
             return None
         module = importlib.import_module(f"zspider.cli.{VERBS[cmd_name][0]}")
@@ -58,12 +60,14 @@ class Verbs(click.Group):
         return command
 
     def invoke(self, ctx: click.Context) -> object:
+        """Run the verb; a closed standard output ends it quietly."""
         try:
             return super().invoke(ctx)
         except BrokenPipeError as exc:
             raise _ReaderGone from exc  # click would make exit code 1 of it
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of verbs without importing them."""
         with formatter.section("Commands"):
             formatter.write_dl([(verb, text) for verb, (_, text) in VERBS.items()])
 

@@ -35,6 +35,7 @@ class Report:
 
     @property
     def problems(self) -> int:
+        """How many findings keep the script from running."""
         return sum(one.stops for one in self.findings)
 
 

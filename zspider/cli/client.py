@@ -25,9 +25,13 @@ PORTS = "master.ports"  # a running master writes there where it listens
 class Source(Protocol):
     """Anything that tasks and results can be read from."""
 
-    def call(self, verb: str, **args: Any) -> Any: ...
+    def call(self, verb: str, **args: Any) -> Any:
+        """Read one answer, by the admin verb for it."""
+        ...
 
-    def pages(self, verb: str, **args: Any) -> Iterator[list[Any]]: ...
+    def pages(self, verb: str, **args: Any) -> Iterator[list[Any]]:
+        """Read the answer of a listing verb, page by page."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,9 +65,11 @@ class Lines:
         self._next = clock()
 
     def say(self, text: str) -> None:
+        """Write a message as a line."""
         self._write(visible(text))
 
     def update(self, progress: Progress) -> None:
+        """Write the progress as a line, if it is time for one."""
         now = self._clock()
         if now >= self._next:
             self._next = now + LINE_S
@@ -86,9 +88,11 @@ class Live:
         self._task = bar.add_task("starting", total=None)
 
     def say(self, text: str) -> None:
+        """Print a message above the bar."""
         self._bar.console.print(visible(text), markup=False, highlight=False)
 
     def update(self, progress: Progress) -> None:
+        """Show the progress in the bar."""
         ended = progress.done + progress.failed
         total = ended + progress.waiting
         self._bar.update(self._task, completed=ended, total=total or None, description=line(progress))

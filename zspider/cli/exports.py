@@ -12,7 +12,9 @@ Row = Mapping[str, Any]  # taskid, url, result (JSON text), updated_ms
 class Out(Protocol):
     """A text file that results are written to, opened with newline=""."""
 
-    def write(self, text: str, /) -> Any: ...
+    def write(self, text: str, /) -> Any:
+        """Write some text."""
+        ...
 
 
 FORMATS = ("jsonl", "csv", "json")

@@ -10,7 +10,9 @@ PRIORITIES = {"critical": "<2>", "error": "<3>", "warning": "<4>", "info": "<6>"
 class HasDescriptor(Protocol):
     """A stream that may have a descriptor; else `fileno` raises OSError or ValueError."""
 
-    def fileno(self) -> int: ...
+    def fileno(self) -> int:
+        """Return the descriptor."""
+        ...
 
 
 def is_journal(stream: HasDescriptor, environment: Mapping[str, str] | None = None) -> bool:

@@ -37,6 +37,7 @@ class Tail(io.TextIOBase):
         return len(text)
 
     def writable(self) -> bool:
+        """Return True, as files for writing do."""
         return True
 
     def tail(self) -> str:
@@ -65,6 +66,7 @@ class TailHandler(logging.Handler):
         self.setFormatter(_Formatter())
 
     def emit(self, record: logging.LogRecord) -> None:
+        """Write a record into the Tail of the current run."""
         try:
             if _current is not None:
                 _current.write(self.format(record) + "\n")

@@ -79,27 +79,31 @@ class ListO:
         self._buffer = [] if buffer is None else buffer
 
     def isatty(self) -> bool:
+        """Return False."""
         return False
 
     def close(self) -> None:
-        pass
+        """Do nothing."""
 
     def flush(self) -> None:
-        pass
+        """Do nothing."""
 
     def seek(self, n: int, mode: int = 0) -> None:
-        pass
+        """Do nothing."""
 
     def readline(self) -> str:
+        """Return an empty text: there is nothing to read."""
         return ""
 
     def reset(self) -> None:
-        pass
+        """Do nothing."""
 
     def write(self, x: Any) -> None:
+        """Append to the list."""
         self._buffer.append(x)
 
     def writelines(self, x: Iterable[Any]) -> None:
+        """Append each item to the list."""
         self._buffer.extend(x)
 
 
