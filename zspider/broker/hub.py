@@ -94,7 +94,7 @@ class Hub:
     ) -> None:
         """Listen on `port` (control) and the three after it; 0 picks four free ports.
 
-        keys None: no encryption, everybody is let in (`check_exposure` says when that may be).
+        keys None: no encryption, every peer is admitted (`check_exposure` says when that is allowed).
         Raises ConfigError when it cannot listen there, and ZspiderError when the authenticator fails its
         test: a stranger's key must be refused on each port.
         """
@@ -133,8 +133,8 @@ class Hub:
     def poll(self, wait_s: float) -> list[Received]:
         """Return what arrived, control first; waits if nothing is there, and may return early with nothing.
 
-        Takes a bounded number of messages: call it again. Whoever may not say what he said is answered
-        here and not seen by the caller.
+        Takes a bounded number of messages: call it again. A peer that may not send its message is answered
+        here, and the caller does not see it.
         """
         self._guard()
         ready = dict(self._poller.poll(wait_ms(min(wait_s, GUARD_S))))

@@ -1,7 +1,7 @@
 """Files that hold secrets: only their owner may read them, and they are written whole or not at all.
 
-What protects a secret is its mode. Root may read any file, so another owner than root's stops root from nothing; but
-what root writes into somebody's directory must be that user's, or his daemon is locked out: `as_owner`.
+A secret is protected by its mode. Root may read any file, whoever owns it; but what root writes into another user's
+directory must be owned by that user, or its daemon is locked out: `as_owner`.
 """
 
 import fcntl
@@ -33,8 +33,9 @@ def make_private_directory(path: Path) -> None:
 
 
 def check_private(path: Path, wanted: int, *, strangers: int = STRANGERS) -> None:
-    """Raise DeniedError when `path` has any of the mode bits `strangers`, or is neither ours nor root's; root may use
-    everybody's.
+    """Raise DeniedError when `path` has any of the mode bits `strangers`, or another user's file is used.
+
+    Root's files count as ours, and root may use files of all users.
     """
     found = path.stat()
     mode = stat.S_IMODE(found.st_mode)
@@ -75,7 +76,7 @@ def as_owner(path: Path) -> Iterator[None]:
     """When root runs this, do what is in the block as the owner of `path`, or of the directory for it.
 
     So root can do in a daemon's directory whatever the daemon's user can, and leaves no file there that is root's.
-    Nothing changes for anybody else. Not for use beside other threads: the user of the whole process changes.
+    Nothing changes for other users. Not for use beside other threads: the user of the whole process changes.
     """
     owner = _nearest(path).stat() if os.geteuid() == 0 else None
     if owner is None or owner.st_uid == 0:

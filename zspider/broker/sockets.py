@@ -130,7 +130,7 @@ def tune(socket: Socket, tuning: Tuning, *, ipv6: bool) -> None:
 def listen(socket: Socket, bind: str, port: int, keys: ServerKeys | None) -> int:
     """Bind to an address of this machine; port 0 picks a free one. Returns the port.
 
-    keys None: no encryption and nobody is asked who he is. Raises ConfigError when it cannot listen there, and
+    keys None: no encryption, and peers are not authenticated. Raises ConfigError when it cannot listen there, and
     ShortageError when it cannot now.
     """
     socket.backlog = BACKLOG

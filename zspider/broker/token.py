@@ -79,8 +79,8 @@ def find_token(
     """Return the first token found, or None.
 
     The places: the named file, systemd's credentials, the environment, /etc/zspider, the data directory. An admin token
-    in /etc/zspider comes last, and may be readable by a group: it is for those whom the operator lets administer the
-    machine's own master, and nobody's own master shall be asked with it.
+    in /etc/zspider comes last, and may be readable by a group: it is for users who may administer the machine's own
+    master, and is not used for a master that a user runs alone.
 
     A token that is there and cannot be used is an error and not a reason to look further: ConfigError
     when it is malformed or the named file is missing, DeniedError when others can read it or we cannot.

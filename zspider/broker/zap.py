@@ -26,7 +26,7 @@ _stranger = zmq.curve_keypair()  # public and secret key of this process's probe
 class Zap:
     """A thread that answers ZeroMQ's questions about one context's clients.
 
-    While it is dead nobody gets in, because every server socket enforces the domain. It ends with its
+    While it is dead no peer gets in, because every server socket enforces the domain. It ends with its
     context.
     """
 

@@ -23,7 +23,7 @@ class Collector:
     """Follows, results and messages of one run.
 
     Invariant: `follows` holds what was not handed to `on_follows` yet and is no repeat, fewer than FOLLOWS_PENDING_MAX
-    if there is somebody to hand to; `fatal` is set once a limit was passed, even if the script swallowed the error.
+    if `on_follows` is given; `fatal` is set once a limit was passed, even if the script swallowed the error.
     """
 
     __slots__ = (

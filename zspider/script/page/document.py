@@ -33,7 +33,7 @@ _pyquery_attr = vars(PyQuery)["attr"]
 
 
 def open_document(root: HtmlElement, links: Links) -> "Selection":
-    """Return a PyQuery over the tree, whose links become absolute before anybody can see them."""
+    """Return a PyQuery over the tree, whose links become absolute before they can be seen."""
     return _veil([root], links, no_default, base_url=links.base)
 
 
