@@ -29,7 +29,7 @@ class Known:
         return taskid
 
 
-class KnownUrls:
+class SeenUrls:
     """The URLs met most recently: at least the last `size // 2`, and not many more than `size`.
 
     What is known of a project is true within one generation of it (broker.messages), and forgotten when it has another

@@ -33,7 +33,7 @@ _MAX_INT = 2**31 - 1
 
 
 @dataclass(slots=True)
-class Ran:
+class RunResult:
     """The result of a run.
 
     follows: those that were not handed to `on_follows`. repeats: how many were left out.
@@ -68,7 +68,7 @@ def run(
     known: Known | None = None,
     on_memory_error: Callable[[BaseException], str] | None = None,
     on_slow: Callable[[], None] | None = None,
-) -> Ran:
+) -> RunResult:
     """Run the task's callback with the page. Never raises for what user code does.
 
     on_follows: called during the run, with time standing still, whenever many follows are pending; in order.
@@ -106,7 +106,7 @@ def run(
         edited = _edited(handler, tail, task, schedule)
         save = handler.save
         handler.task = handler.response = handler.save = handler._run = None
-        ran = Ran(
+        ran = RunResult(
             end=_end(error, collector),
             follows=collector.follows,
             follows_count=collector.count,
@@ -193,7 +193,7 @@ def _end(error: BaseException | None, collector: Collector) -> End:
 
 
 def _pack_track(
-    ran: Ran, response: Response, headers: dict[str, str], value: Any, process_s: float, before: Mapping[str, Any]
+    ran: RunResult, response: Response, headers: dict[str, str], value: Any, process_s: float, before: Mapping[str, Any]
 ) -> bytes:
     """Return the packed track (docs/pyspider-behaviour.md 3.5).
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from zspider.broker.messages import Page
 from zspider.delivery import Follow
-from zspider.script.known import Known, KnownUrls
+from zspider.script.known import Known, SeenUrls
 from zspider.task import usual_taskid
 
 KNOWN_MAX = 160_000  # URLs: some 40 MiB
@@ -19,7 +19,7 @@ class Repeats:
     """The memory of one processor."""
 
     def __init__(self) -> None:
-        self._urls = KnownUrls(KNOWN_MAX)
+        self._urls = SeenUrls(KNOWN_MAX)
         self._unconfirmed: dict[int, tuple[int, bytes, dict[str, str]]] = {}  # by page: what `learn` may take
         self._newest_forgotten = 0  # page of `_unconfirmed`
 
