@@ -1,4 +1,4 @@
-"""What travels for a task: the grant to a slave, the page's follows and messages, the outcome that comes back.
+"""What is sent for a task: the grant to a slave, the page's follows and messages, the outcome that comes back.
 
 The structs are arrays on the wire, in field order: a new field goes to the end, with a default, or the protocol
 number grows.
@@ -69,7 +69,7 @@ class Message(Struct, frozen=True, array_like=True):
     body: Annotated[bytes, Meta(max_length=MESSAGE_BYTES_MAX)]  # msgpack of `message_options`
 
     def as_follow(self, taskid: str) -> Follow:
-        """The task that it is for its receiver."""
+        """Return the task that it is for its receiver."""
         return Follow(taskid, self.url, self.body, priority=MESSAGE_PRIORITY)
 
 

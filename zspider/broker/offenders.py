@@ -17,13 +17,13 @@ class _Record:
 
 
 class Offenders:
-    """Counts bad messages by source and decides whom to ignore. Times are monotonic seconds."""
+    """Counts bad messages by source and decides which source to ignore. Times are monotonic seconds."""
 
     def __init__(self) -> None:
         self._records: OrderedDict[bytes, _Record] = OrderedDict()
 
     def note(self, source: bytes, now: float) -> bool:
-        """One more bad message. Whether the source is ignored from now on."""
+        """Count a bad message, and return whether its source is ignored from now on."""
         record = self._records.pop(source, None)
         if record is None or now - record.since > WITHIN_S:
             record = _Record(now)
@@ -37,6 +37,6 @@ class Offenders:
         return False
 
     def is_ignored(self, source: bytes, now: float) -> bool:
-        """Whether messages of this source are not even looked at."""
+        """Return whether messages of this source are dropped unread."""
         record = self._records.get(source)
         return record is not None and now < record.ignored_until

@@ -26,7 +26,7 @@ _stranger = zmq.curve_keypair()  # public and secret key of this process's probe
 class Zap:
     """A thread that answers ZeroMQ's questions about one context's clients.
 
-    While it is dead nobody gets in, because every server socket enforces the domain. It ends with its
+    While it is dead no peer gets in, because every server socket enforces the domain. It ends with its
     context.
     """
 
@@ -82,7 +82,7 @@ class Zap:
             socket.close()
 
     def _answer(self, request: list[bytes]) -> list[bytes]:
-        """version, request id, domain, address, routing id, mechanism, credentials -> the reply."""
+        """Return the reply to a request (version, request id, domain, address, routing id, mechanism, credentials)."""
         request_id = request[1] if len(request) > 1 else b""
         match request:
             case [version, _, domain, address, _, b"CURVE", key] if version == VERSION and len(key) == KEY_BYTES:
@@ -100,7 +100,7 @@ class Zap:
 
 
 def probe(endpoint: str, server: bytes, kind: int = zmq.DEALER) -> None:
-    """Knock with a key that nobody was given. Raises ZspiderError unless it is refused.
+    """Try to connect with a random key. Raises ZspiderError unless it is refused.
 
     server: the master's public key in Z85. kind: a socket type that fits the one there.
     """

@@ -73,7 +73,7 @@ def why_task(core: Core, state: ProjectState, task: Waiting, now: float, now_ms:
 
 def why_finished(status: Status, reason: str) -> list[Wait]:
     """The answer for a task that is not to be done."""
-    return [Wait("nothing", f"it is {status.word}" + (f": {reason}" if reason else "") + "; there is nothing to do")]
+    return [Wait("nothing", f"already {status.word}" + (f": {reason}" if reason else ""))]
 
 
 # --- what stops all pages ---------------------------------------------------------------------------
@@ -82,11 +82,11 @@ def why_finished(status: Status, reason: str) -> list[Wait]:
 def _stop(core: Core, state: ProjectState, now: float, now_ms: int) -> Wait | None:
     project = state.project
     if project.status is ProjectStatus.PAUSED:
-        return Wait("paused", f"somebody paused it: `zspiderd project resume {project.name}`")
+        return Wait("paused", f"paused by hand: `zspiderd project resume {project.name}`")
     if not state.is_active:
         return Wait("stopped", f"its status is {project.status}: `zspiderd project start {project.name}`")
     if core.is_adopting(now):
-        return Wait("restart", "the master was started again and waits for the slaves of before")
+        return Wait("restart", "waiting for slaves that were connected before the restart")
     if (no_slave := _no_slave(core)) is not None:
         return no_slave
     if (error := core.unloadable(project.id)) or (project.info is not None and (error := project.info.error)):
@@ -197,7 +197,7 @@ def _later(state: ProjectState, now_ms: int) -> list[Wait]:
     due_ms = frontier.next_due_ms()
     if due_ms is None or due_ms <= now_ms:
         return []
-    return [Wait("later", "what is left is to be tried or fetched again later; the first is due then", due_ms)]
+    return [Wait("later", "the other tasks wait for a retry or recrawl; the first is due then", due_ms)]
 
 
 def _nothing(state: ProjectState) -> Wait:

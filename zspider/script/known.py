@@ -1,4 +1,4 @@
-"""Which URLs have a task already, as far as the master has said so: submitting them again would change nothing."""
+"""URLs that have a task already, as the master has confirmed: submitting them again would change nothing."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -22,7 +22,7 @@ class Known:
         self._old = old
 
     def get(self, url: str) -> str | None:
-        """The taskid of this URL, if it is known."""
+        """Return the taskid of this URL, if it is known."""
         taskid = self._young.get(url)
         if taskid is None and (taskid := self._old.get(url)) is not None:
             self.fading[url] = taskid
@@ -43,7 +43,7 @@ class SeenUrls:
         self._learned = 0  # URLs in `_young`, and those of generations that it has forgotten
 
     def of(self, project: int, generation: bytes) -> Known:
-        """What is known in this generation of the project."""
+        """Return what is known in this generation of the project."""
         return Known(_taskids(self._young.get(project), generation), _taskids(self._old.get(project), generation))
 
     def learn(self, project: int, generation: bytes, taskids: Mapping[str, str]) -> None:

@@ -166,7 +166,7 @@ def test_why_says_what_a_project_and_a_task_wait_for(ask, project):
     ask("project", "start", project)
     eventually(lambda: why(project) == ["nothing"], 30, "all is done")
     (done,) = rows(ask("why", f"{project}:on_start", "--json"))["waits"]
-    assert done == {"what": "nothing", "text": "it is done; there is nothing to do", "until_ms": None}
+    assert done == {"what": "nothing", "text": "already done", "until_ms": None}
     ask("project", "start", project)
     eventually(lambda: why(project) == ["nothing"], 30, "all is done again")
     assert rows(ask("why", project, "--json"))["dropped"] == {"known": 2}

@@ -8,7 +8,7 @@ from zspider.delivery import End
 from zspider.script.collector import LimitError
 from zspider.script.known import Known, SeenUrls
 from zspider.script.limits import ProcessorLimits
-from zspider.script.runner import Ran, run
+from zspider.script.runner import RunResult, run
 from zspider.task import usual_taskid
 
 URL = "http://a.com/x"
@@ -74,7 +74,7 @@ def test_projects_and_generations_take_no_more_room_than_what_is_known_of_them()
 # --- crawl()
 
 
-def ran(body: str, *known: str, **options: object) -> Ran:
+def ran(body: str, *known: str, **options: object) -> RunResult:
     """Run `go` of a handler, with URLs that have their usual tasks already."""
     loaded = handler_of("def page(self, response): pass\n" + body)
     taskids = {url: usual_taskid(url) for url in known}

@@ -12,7 +12,7 @@ import structlog
 import yaml
 
 from zspider.broker.keys import MasterKeys
-from zspider.broker.private import write_private
+from zspider.broker.private_files import write_private
 from zspider.errors import ZspiderError
 from zspider.roles.machine.limits import daemon_environment
 from zspider.settings import MasterFile, SlaveFile

@@ -151,6 +151,6 @@ class Loop:
     def _status_line(self, now: float) -> str:
         core = self._coordinator.core
         if core.is_adopting(now):
-            return f"waiting for the slaves of before the restart ({len(core.sessions)} are back)"
+            return f"waiting for slaves that were connected before the restart ({len(core.sessions)} are back)"
         leased, committed = len(core.leases), self._writer.committed
         return f"{len(core.sessions)} slaves, {leased} tasks leased, {committed} outcomes committed"

@@ -8,7 +8,7 @@ import msgspec
 import structlog
 
 from zspider.activity import WindowSlot
-from zspider.broker.private import write_private
+from zspider.broker.private_files import write_private
 from zspider.errors import ConfigError
 from zspider.storage import Storage
 from zspider.task import Project

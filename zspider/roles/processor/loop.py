@@ -55,12 +55,12 @@ from zspider.roles.processor.outcomes import (
     part_outcome,
 )
 from zspider.roles.processor.repeats import Repeats
-from zspider.script import shim
 from zspider.script.deadline import SLOW_S, Deadline, standing_still
 from zspider.script.errors import LoadError, ProjectImportError, is_of_memory
 from zspider.script.loader import LoadedScript, ProjectFacts, load
 from zspider.script.logs import captured
 from zspider.script.projects import ProjectFinder, ProjectText
+from zspider.script.pyspider import shim
 from zspider.script.runner import run
 from zspider.task import GET_INFO
 

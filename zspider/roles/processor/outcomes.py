@@ -10,7 +10,7 @@ from zspider.delivery import End, Follow, Outcome
 from zspider.roles.processor.host_answer import answer_of
 from zspider.script.errors import LoadError
 from zspider.script.loader import LoadedScript
-from zspider.script.runner import Ran
+from zspider.script.runner import RunResult
 from zspider.task import ScriptInfo
 
 PART_FOLLOWS = 500  # of one outcome at most
@@ -39,7 +39,7 @@ def part_outcome(page: Page, follows: list[Follow]) -> Outcome:
     return Outcome(*_identity(page), end=End.PART, follows=follows)
 
 
-def final_outcome(page: Page, ran: Ran, follows: list[Follow]) -> Outcome:
+def final_outcome(page: Page, ran: RunResult, follows: list[Follow]) -> Outcome:
     """The outcome that ends a task's delivery."""
     return Outcome(
         *_identity(page),

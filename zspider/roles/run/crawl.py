@@ -20,7 +20,7 @@ from zspider.roles.machine.child_process import Child
 from zspider.roles.machine.signals import CommandSignals
 from zspider.roles.run.directory import opened
 from zspider.roles.run.progress import Progress, Speed, Summary, View, is_nothing_left
-from zspider.script.source import ScriptFile
+from zspider.script.check.source import ScriptFile
 from zspider.settings import MasterFile
 from zspider.task import ON_START
 

@@ -19,7 +19,6 @@ import msgspec
 
 from zspider.delivery import End, Follow, Message
 from zspider.roles.machine.limits import die_with_parent, give_up_rights, limit_memory, own_session
-from zspider.script import shim
 from zspider.script.deadline import Deadline
 from zspider.script.errors import LoadError, ProjectImportError
 from zspider.script.limits import ProcessorLimits
@@ -27,6 +26,7 @@ from zspider.script.loader import LoadedScript
 from zspider.script.logs import captured
 from zspider.script.plain import plain
 from zspider.script.projects import ProjectFinder, ProjectText
+from zspider.script.pyspider import shim
 from zspider.script.runner import run
 from zspider.script.trial import UnusableTask, checked_callback, load_trial, methods, submitted
 from zspider.task import ProjectStatus, ScriptInfo

@@ -29,9 +29,9 @@ from zspider.roles.trial.child import (
     Unloadable,
 )
 from zspider.roles.trial.fetching import as_granted, fetch_task
+from zspider.script.check.source import ScriptFile
 from zspider.script.deadline import time_limit_of
 from zspider.script.limits import ProcessorLimits
-from zspider.script.source import ScriptFile
 from zspider.script.trial import UnusableTask
 from zspider.settings import SlaveFile
 

@@ -6,8 +6,7 @@ What goes wrong between the two is answered in one line: no request ends the mas
 from collections.abc import Callable
 from typing import Any
 
-import msgpack
-
+from zspider.broker import codec
 from zspider.broker import messages as m
 from zspider.broker.hub import Hub, Peer
 from zspider.errors import ConfigError, ProtocolError, ZspiderError
@@ -30,7 +29,7 @@ class Request:
 
     def answer(self, value: object) -> None:
         """Send the answer. Raises ProtocolError, or another error, for a value that cannot be packed."""
-        self._hub.send(self._route, m.AdminReply(self._id, msgpack.packb(value, default=str)))
+        self._hub.send(self._route, m.AdminReply(self._id, codec.pack_answer(value)))
 
     def fail(self, error: ZspiderError) -> None:
         """Send an error as the answer, in one line."""

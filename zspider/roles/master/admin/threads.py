@@ -9,7 +9,7 @@ from zspider.roles.master.coordinator import Coordinator
 from zspider.roles.master.helper_threads import HelperThreads
 from zspider.roles.master.reader_thread import ReaderThread
 from zspider.roles.master.writer_thread import WriterThread
-from zspider.script.compiling import check_script
+from zspider.script.check.compiling import check_script
 from zspider.storage import Reader
 
 T = TypeVar("T")

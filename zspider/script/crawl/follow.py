@@ -18,7 +18,7 @@ _pack = msgspec.msgpack.Encoder().encode
 
 
 class Schedule(NamedTuple):
-    """The fields of a Follow that the master decides by."""
+    """The fields of a Follow that the master uses for its decisions."""
 
     priority: int
     retries: int
@@ -37,7 +37,7 @@ def make_follow(task: Mapping[str, Any], guarded: bool = False) -> Follow:
 
 
 def pack_body(task: Mapping[str, Any], guarded: bool = False) -> bytes:
-    """The options of a task, in JSON-like form (bytes stay bytes), packed."""
+    """Return the options of a task, in JSON-like form (bytes stay bytes), packed."""
     parts = {part: plain(task[part]) for part in ("schedule", "fetch", "process")}
     body = _pack(parts | {GUARDED: True} if guarded else parts)
     if len(body) > BODY_BYTES_MAX:
@@ -46,7 +46,10 @@ def pack_body(task: Mapping[str, Any], guarded: bool = False) -> bytes:
 
 
 def checked_taskid(taskid: object) -> str:
-    """A taskid in the form that is stored. Raises ValueError when it is empty, too long, or kept for zspider's own."""
+    """Return a taskid in the form that is stored.
+
+    Raises ValueError when it is empty, too long, or kept for zspider's own.
+    """
     checked = text(str(taskid))
     if not 1 <= len(checked) <= TASKID_CHARS_MAX:
         raise ValueError(f"a taskid has 1 to {TASKID_CHARS_MAX} characters, not {len(checked)}")
@@ -58,7 +61,7 @@ def checked_taskid(taskid: object) -> str:
 
 
 def read_schedule(schedule: Mapping[str, Any]) -> Schedule:
-    """The master's view of schedule options; absent and None mean pyspider's defaults.
+    """Return the schedule options as the master uses them; absent and None mean pyspider's defaults.
 
     Source: docs/pyspider-behaviour.md 2.3.
     """
@@ -77,7 +80,10 @@ def read_schedule(schedule: Mapping[str, Any]) -> Schedule:
 
 
 def new_schedule(schedule: Mapping[str, Any]) -> NewSchedule:
-    """What a callback made of its task's schedule. Raises ValueError or TypeError that says what is wrong in it."""
+    """Return a task's schedule as its callback left it.
+
+    Raises ValueError or TypeError that says what is wrong in it.
+    """
     options = read_schedule(schedule)
     packed = _pack(plain({name: value for name, value in schedule.items() if name != "retried"}))
     if len(packed) > SCHEDULE_BYTES_MAX:

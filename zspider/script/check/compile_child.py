@@ -13,7 +13,7 @@ TEXT_CHARS_MAX = 500
 
 
 def main(memory_bytes: int, cpu_s: int) -> int:
-    """Compile; both limits are the kernel's."""
+    """Compile standard input, with limits that the kernel enforces; returns the exit code."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
     resource.setrlimit(resource.RLIMIT_CPU, (cpu_s, cpu_s + 1))

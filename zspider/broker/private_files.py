@@ -1,7 +1,7 @@
-"""Files that hold secrets: who may read them, and how they are written whole or not at all.
+"""Files that hold secrets: only their owner may read them, and they are written whole or not at all.
 
-What protects a secret is its mode. Root may read any file, so another owner than root's stops root from nothing; but
-what root writes into somebody's directory must be that user's, or his daemon is locked out: `as_owner`.
+A secret is protected by its mode. Root may read any file, whoever owns it; but what root writes into another user's
+directory must be owned by that user, or its daemon is locked out: `as_owner`.
 """
 
 import fcntl
@@ -33,8 +33,9 @@ def make_private_directory(path: Path) -> None:
 
 
 def check_private(path: Path, wanted: int, *, strangers: int = STRANGERS) -> None:
-    """Raise DeniedError when `path` has any of the mode bits `strangers`, or is neither ours nor root's; root may use
-    everybody's.
+    """Raise DeniedError when `path` has any of the mode bits `strangers`, or another user's file is used.
+
+    Root's files count as ours, and root may use files of all users.
     """
     found = path.stat()
     mode = stat.S_IMODE(found.st_mode)
@@ -48,7 +49,7 @@ def check_private(path: Path, wanted: int, *, strangers: int = STRANGERS) -> Non
 
 
 def read_private(path: Path, *, strangers: int = STRANGERS) -> bytes:
-    """The content of a secret file. Raises FileNotFoundError, or DeniedError as `check_private` does."""
+    """Return the content of a secret file. Raises FileNotFoundError, or DeniedError as `check_private` does."""
     try:
         content = path.read_bytes()
         check_private(path, FILE_MODE, strangers=strangers)
@@ -75,7 +76,7 @@ def as_owner(path: Path) -> Iterator[None]:
     """When root runs this, do what is in the block as the owner of `path`, or of the directory for it.
 
     So root can do in a daemon's directory whatever the daemon's user can, and leaves no file there that is root's.
-    Nothing changes for anybody else. Not for use beside other threads: the user of the whole process changes.
+    Nothing changes for other users. Not for use beside other threads: the user of the whole process changes.
     """
     owner = _nearest(path).stat() if os.geteuid() == 0 else None
     if owner is None or owner.st_uid == 0:
@@ -93,7 +94,7 @@ def as_owner(path: Path) -> Iterator[None]:
 
 @contextmanager
 def locked(directory: Path) -> Iterator[None]:
-    """Keep other processes that use this function out of `directory` meanwhile."""
+    """Lock `directory` against other processes that use this function."""
     handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)
@@ -108,7 +109,7 @@ def _check_owner(owner: int, path: Path, user: int) -> None:
 
 
 def _nearest(path: Path) -> Path:
-    """The path itself, or the nearest directory above it that is there."""
+    """Return the path itself, or the nearest directory above it that exists."""
     return next((place for place in (path, *path.absolute().parents) if place.exists()), path)
 
 

@@ -1,4 +1,4 @@
-"""What a script asks for, and where zspider does otherwise than pyspider. Nothing runs.
+"""What a script uses, and where zspider behaves differently for it. Nothing runs.
 
 Source: docs/pyspider-behaviour.md 9.
 """
@@ -7,10 +7,10 @@ import ast
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from zspider.script import old_names
-from zspider.script.old_python import old_python
-from zspider.script.options import KNOWN
-from zspider.script.syntax import Finding, parse
+from zspider.script.check import old_names
+from zspider.script.check.old_python import old_python
+from zspider.script.check.syntax import Finding, parse
+from zspider.script.crawl.options import KNOWN
 
 _ONE_BY_ONE = ("pyspider", "libs", "projects")  # packages whose modules are found one by one
 _CATCH_IMPORTS = {"ImportError", "ModuleNotFoundError", "Exception", "BaseException"}
@@ -51,7 +51,7 @@ class _Option(NamedTuple):
 
 
 def review(text: str) -> Review:
-    """Read a script."""
+    """Review the text of a script."""
     tree, findings = parse(text)
     if tree is None:
         return Review(findings, [], [], False)
@@ -68,7 +68,7 @@ def review(text: str) -> Review:
 
 
 def missing(one: Import) -> Finding:
-    """What to say of a module that is not there."""
+    """Return the finding for a module that is missing."""
     root, _, name = one.module.partition(".")
     if root == "projects":
         text = f"there is no {name}.py beside this script; on a cluster it is a project of the master"
@@ -103,7 +103,7 @@ def _imports(tree: ast.Module) -> Iterator[Import]:
 
 
 def _gone_imports(tree: ast.Module) -> Iterator[Finding]:
-    """Names that were in a module once, as `from urllib import urlencode` wants them."""
+    """Find imports of names that modules no longer have, such as `from urllib import urlencode`."""
     optional = _optional(tree)
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.module and not node.level and id(node) not in optional:
@@ -113,7 +113,7 @@ def _gone_imports(tree: ast.Module) -> Iterator[Finding]:
 
 
 def _optional(tree: ast.Module) -> set[int]:
-    """The nodes, by their id, that may fail to import something."""
+    """Return the ids of nodes that may fail to import something."""
     return {id(node) for attempt in ast.walk(tree) if _catches_imports(attempt) for node in ast.walk(attempt)}
 
 
@@ -154,7 +154,7 @@ def _items(place: str, node: ast.expr) -> Iterator[_Option]:
 
 
 def _callback(option: _Option) -> str:
-    """The method's name if the option is a callback that is named here, else ""."""
+    """Return the method's name if the option is a callback that is named here, else ""."""
     if option.name != "callback":
         return ""
     match option.value:

@@ -14,11 +14,14 @@ from importlib.machinery import ModuleSpec
 from pprint import pprint
 from typing import Any
 
-from zspider.script import compat, curl, decorators, handler, multipart, response, urls
+from zspider.script import decorators, handler
+from zspider.script.crawl import curl, multipart, urls
+from zspider.script.page import response
+from zspider.script.pyspider import compat
 
 
 def _base_handler() -> dict[str, Any]:
-    """All the names that a star import of pyspider.libs.base_handler gives."""
+    """Return all the names that a star import of pyspider.libs.base_handler gives."""
     import six  # 4 ms that only pyspider's scripts pay
 
     return {
@@ -81,7 +84,7 @@ class ShimFinder(MetaPathFinder, Loader):
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: types.ModuleType | None = None
     ) -> ModuleSpec | None:
-        """A spec for a name of ours, else None."""
+        """Return a spec for a name of ours, else None."""
         if fullname not in _MODULES:
             return None
         return ModuleSpec(fullname, self, is_package=fullname in _PACKAGES)

@@ -5,14 +5,14 @@ import re
 import warnings
 from typing import NamedTuple
 
-from zspider.script.compiling import problem_of
-from zspider.script.excepts import mend_excepts
+from zspider.script.check.compiling import problem_of
+from zspider.script.check.excepts import mend_excepts
 
 FINDINGS_MAX = 200  # a script with more is told enough
 
 
 class Finding(NamedTuple):
-    """Something about a script that its author wants to know. stops: it will not run so."""
+    """Something about a script that its author should know. stops: it cannot run like this."""
 
     line: int
     stops: bool
@@ -82,7 +82,7 @@ def _parsed(text: str) -> ast.Module:
 
 
 def _mended(text: str, error: SyntaxError) -> tuple[str, str]:
-    """The text with the place of the error mended (or as it was), and what to tell."""
+    """Return the text with the error fixed (or as it was), and the advice to give."""
     told = f"{type(error).__name__}: {error.msg}"
     lines = text.splitlines(keepends=True)
     at = (error.lineno or 1) - 1
@@ -101,7 +101,7 @@ def _mended(text: str, error: SyntaxError) -> tuple[str, str]:
 
 
 def _is_mended(text: str, before: SyntaxError, grown: int) -> bool:
-    """Whether the first error is another one now. grown: by how many characters its line did."""
+    """Return whether the first error is another one now. grown: by how many characters its line did."""
     try:
         _parsed(text)
     except SyntaxError as error:

@@ -1,9 +1,9 @@
-"""What Python 2 understood and Python 3 reads without a complaint, but in another way: found in a script's tree."""
+"""Code that Python 3 reads without an error, but with another meaning than Python 2: found in a script's tree."""
 
 import ast
 from collections.abc import Iterator
 
-from zspider.script import old_names
+from zspider.script.check import old_names
 
 PRINT = "print is a function in Python 3: "
 _NO_TEXT = {"hex", "base64", "bz2", "zlib", "rot13", "string_escape", "string-escape"}
@@ -11,7 +11,7 @@ _LISTS = {"map", "filter", "zip"}  # of Python 2
 
 
 def old_python(tree: ast.AST) -> Iterator[tuple[int, bool, str]]:
-    """Line, whether it stops the script when it gets there, and what to write instead."""
+    """Yield findings: the line, whether the script fails there, and what to write instead."""
     bound = _bound_names(tree)
     for node in ast.walk(tree):
         for found in (_gone(node, bound), _statement(node), _list(node, bound), _text(node)):
@@ -20,7 +20,7 @@ def old_python(tree: ast.AST) -> Iterator[tuple[int, bool, str]]:
 
 
 def _gone(node: ast.AST, bound: set[str]) -> tuple[bool, str] | None:
-    """Names, attributes and methods that are there no more. bound: what the script itself gives a meaning to."""
+    """Find names, attributes and methods that Python 3 lacks. bound: names that the script itself defines."""
     match node:
         case ast.Name(id=name, ctx=ast.Load()) if name in old_names.NAMES and name not in bound:
             return True, f"Python 3 has no {name}: use {old_names.NAMES[name]}"
@@ -37,7 +37,7 @@ def _gone(node: ast.AST, bound: set[str]) -> tuple[bool, str] | None:
 
 
 def _statement(node: ast.AST) -> tuple[bool, str] | None:
-    """print and exec as statements, where what follows makes an expression of them."""
+    """Find print and exec statements that Python 3 reads as expressions."""
     match node:
         case ast.BinOp(left=ast.Name(id="print"), op=ast.RShift()):
             return True, PRINT + "print(..., file=...)"
@@ -59,7 +59,7 @@ def _statement(node: ast.AST) -> tuple[bool, str] | None:
 
 
 def _goes_on_after_print(value: ast.expr) -> bool:
-    """Whether a statement begins with print(...) and reckons with what that gives, as in print("%s") % x."""
+    """Return whether a statement begins with print(...) and uses its value, as in print("%s") % x."""
     match value:
         case ast.BinOp(left=first) | ast.Attribute(value=first) | ast.Subscript(value=first) | ast.Compare(left=first):
             pass
@@ -72,7 +72,7 @@ def _goes_on_after_print(value: ast.expr) -> bool:
 
 
 def _list(node: ast.AST, bound: set[str]) -> tuple[bool, str] | None:
-    """What gave a list, and how lists were put in order."""
+    """Find what gave a list in Python 2, and how lists were sorted."""
     match node:
         case ast.Subscript(value=ast.Call(func=ast.Name(id=name))) if name in _LISTS - bound:
             return True, f"{name}() gives no list in Python 3: list({name}(...))"
@@ -90,7 +90,7 @@ def _list(node: ast.AST, bound: set[str]) -> tuple[bool, str] | None:
 
 
 def _text(node: ast.AST) -> tuple[bool, str] | None:
-    """Texts that are taken for bytes."""
+    """Find texts that are used as bytes."""
     match node:
         case ast.Call(func=ast.Attribute(value=ast.Constant(value=str()), attr="decode")):
             return True, "text has no decode() in Python 3: it is Unicode already"
@@ -102,7 +102,7 @@ def _text(node: ast.AST) -> tuple[bool, str] | None:
 
 
 def _bound_names(tree: ast.AST) -> set[str]:
-    """Names that the script itself gives a meaning to, anywhere."""
+    """Return the names that the script itself defines, anywhere."""
     bound = set()
     for node in ast.walk(tree):
         match node:

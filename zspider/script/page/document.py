@@ -23,7 +23,7 @@ from pyquery import PyQuery
 from pyquery.pyquery import no_default
 from pyquery.text import extract_text, squash_html_whitespace
 
-from zspider.script.tree import LINK_ATTRIBUTES, Links, css, css_to_xpath, translator
+from zspider.script.page.tree import LINK_ATTRIBUTES, Links, css, css_to_xpath, translator
 
 # A selector with one of these words, or with an escape that could spell one, may look at the value of a link.
 _may_see_links = re.compile(r"\\|" + "|".join(set(LINK_ATTRIBUTES.values())), re.I).search
@@ -33,7 +33,7 @@ _pyquery_attr = vars(PyQuery)["attr"]
 
 
 def open_document(root: HtmlElement, links: Links) -> "Selection":
-    """A PyQuery over the tree, whose links become absolute before anybody can see them."""
+    """Return a PyQuery over the tree, whose links become absolute before they can be seen."""
     return _veil([root], links, no_default, base_url=links.base)
 
 
@@ -167,12 +167,12 @@ def _elements(selection: Selection) -> list[Any]:
 
 
 def _own(value: Any) -> Any:
-    """A PyQuery as a Selection; anything else as it is."""
+    """Return a PyQuery as a Selection; anything else as it is."""
     return _make(Selection, value, no_default) if type(value) is PyQuery else value
 
 
 def _find(roots: list[Any], selector: Any) -> list[Any] | None:
-    """What a selector finds below (and among) the roots; None: leave it to PyQuery, also what to raise."""
+    """Return what a selector finds below (and among) the roots; None: leave it to PyQuery, errors included."""
     if type(selector) is not str or not selector or selector.startswith("<"):
         return None
     try:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import quote, quote_plus
 
-from zspider.script.bash_words import split_words
+from zspider.script.crawl.bash_words import split_words
 
 _VALUES = {  # options with a value: long names, and the letters of the short ones
     **dict.fromkeys(("H", "--header"), "header"),
@@ -93,7 +93,7 @@ def _value(name: str, words: Iterator[str]) -> str:
 
 
 class _Command:
-    """A curl command as far as it is read."""
+    """A curl command while it is parsed."""
 
     def __init__(self) -> None:
         self.urls: list[str] = []
@@ -137,7 +137,7 @@ class _Command:
                 self._form.append(_form_field(value, is_literal=kind == "form_string"))
 
     def arguments(self) -> dict[str, Any]:
-        """What the command means."""
+        """Return the command as options of `crawl()`."""
         if not self.urls:
             raise TypeError("curl: no URL specified!")
         if self._data and self._form:

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from zspider.script.multipart import encode_multipart
-from zspider.script.urls import build_url, encode_params
+from zspider.script.crawl.multipart import encode_multipart
+from zspider.script.crawl.urls import build_url, encode_params
 from zspider.task import URL_BYTES_MAX
 
 SCHEDULE = ("priority", "retries", "exetime", "age", "itag", "force_update", "auto_recrawl", "cancel")
@@ -44,7 +44,7 @@ _PLACES = {
 
 
 def with_defaults(options: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
-    """Options of the caller over those of @config; dicts are merged entry by entry. Nothing given is changed.
+    """Return options of the caller over those of @config; dicts are merged entry by entry. Nothing given is changed.
 
     What comes from the defaults is a copy: the script may change the task it gets.
     """
@@ -58,7 +58,7 @@ def with_defaults(options: Mapping[str, Any], defaults: Mapping[str, Any]) -> di
 
 
 def copied(value: Any) -> Any:
-    """A copy of nested dicts and lists; what else is in them is not copied."""
+    """Return a copy of nested dicts and lists; what else is in them is not copied."""
     if isinstance(value, dict):
         return {key: copied(item) for key, item in value.items()}
     return [copied(item) for item in value] if isinstance(value, list) else value
@@ -72,13 +72,13 @@ def add_schedule(options: dict[str, Any], crawl_config: Mapping[str, Any]) -> No
 
 
 def add_late(task: dict[str, Any], crawl_config: Mapping[str, Any]) -> None:
-    """Merge the keys of `crawl_config` that wait for the fetch into a task now, for who looks at it before."""
+    """Merge the keys of `crawl_config` that normally wait for the fetch into a task now, to show the whole task."""
     for part, names in (("fetch", FETCH), ("process", PROCESS)):
         task[part] = with_defaults(task[part], {name: crawl_config[name] for name in names if name in crawl_config})
 
 
 def fits_a_template(options: Mapping[str, Any]) -> bool:
-    """Whether tasks with these options differ in nothing but their URL."""
+    """Return whether tasks with these options differ in nothing but their URL."""
     return not any(name in options for name in _URL_ONLY)
 
 
@@ -114,7 +114,7 @@ def make_task(url: str, options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def checked_url(url: str, params: str | None = None) -> str:
-    """The URL to store. Raises ValueError when it is too long."""
+    """Return the URL to store. Raises ValueError when it is too long."""
     built = build_url(url, params)
     if len(built) > URL_BYTES_MAX:  # it is ASCII
         raise ValueError(f"Maximum ({URL_BYTES_MAX}) URL length error: {len(built)} bytes")

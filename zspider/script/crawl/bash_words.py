@@ -37,7 +37,7 @@ _REPLACEMENT = "\ufffd"  # for what is no character
 
 
 def split_words(command: str) -> list[str]:
-    """The words of a command. A byte that is no UTF-8 (`$'\\xff'`) is in them as os.fsdecode would have it.
+    """Return the words of a command. A byte that is no UTF-8 (`$'\\xff'`) is in them as os.fsdecode would have it.
 
     Raises ValueError when a quotation is not closed.
     """
@@ -58,7 +58,7 @@ def split_words(command: str) -> list[str]:
 
 
 def _text(piece: re.Match[str], before: str | None) -> str | None:
-    """The word so far with a piece added."""
+    """Return the current word with a piece added."""
     match piece.lastgroup:
         case "continued":
             return before
@@ -88,5 +88,5 @@ def _unescaped(found: re.Match[str]) -> str:
 
 
 def _bytes_joined(text: str) -> str:
-    """The same bytes; those that are UTF-8 together as characters."""
+    """Return the same bytes; those that are UTF-8 together as characters."""
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "surrogateescape")

@@ -1,4 +1,4 @@
-"""Which encoding a page is in: byte order mark, then header, then the page itself, then a guess.
+"""The encoding of a page: from the byte order mark, else the header, else the page itself, else a guess.
 
 Source: docs/pyspider-behaviour.md 2.8.
 """
@@ -47,7 +47,7 @@ def find_encoding(content: bytes, content_type: str = "") -> str:
 
 
 def choose_encoding(content: bytes, content_type: str = "") -> tuple[str, str]:
-    """The codec of `find_encoding`, and what named it, in words for people."""
+    """Return the codec of `find_encoding`, and what named it, in words for people."""
     if mark := split_bom(content)[0]:
         return mark, "byte order mark"
     if named := _from_header(content_type):
@@ -58,7 +58,7 @@ def choose_encoding(content: bytes, content_type: str = "") -> tuple[str, str]:
 
 
 def split_bom(content: bytes) -> tuple[str, bytes]:
-    """The encoding a byte order mark names ("" without one), and the content after the mark."""
+    """Return the encoding a byte order mark names ("" without one), and the content after the mark."""
     if content[:1] in b"\xef\xff\xfe\x00":  # also true for b""
         for bom, encoding in _BOMS:
             if content.startswith(bom):
@@ -67,7 +67,7 @@ def split_bom(content: bytes) -> tuple[str, bytes]:
 
 
 def codec_of(label: str) -> str:
-    """The Python codec for a label of the Encoding standard; "" for any other word, also when Python knows it.
+    """Return the Python codec for a label of the Encoding standard; "" for any other word, also when Python knows it.
 
     "replacement" labels (hz, iso-2022-kr) count as unknown: browsers show such pages as one question mark.
     """
@@ -96,7 +96,7 @@ def _declared(content: bytes) -> str:
 
 
 def _from_meta(head: bytes) -> str:
-    """The codec of the first meta element that names one, outside comments and other elements' attributes."""
+    """Return the codec of the first meta element that names one, outside comments and other elements' attributes."""
     if b"charset" not in head.lower():
         return ""
     for markup in _MARKUP.finditer(head):

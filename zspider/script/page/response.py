@@ -10,10 +10,10 @@ from typing import Any
 from lxml.etree import _Element
 from lxml.html import HtmlElement
 
-from zspider.script.charset import FALLBACK, find_encoding, split_bom
-from zspider.script.document import open_document
-from zspider.script.tree import LINK_ATTRIBUTES, Links, css, parse, xpath
-from zspider.script.urls import Joiner
+from zspider.script.crawl.urls import Joiner
+from zspider.script.page.charset import FALLBACK, find_encoding, split_bom
+from zspider.script.page.document import open_document
+from zspider.script.page.tree import LINK_ATTRIBUTES, Links, css, parse, xpath
 
 STATUS_UNKNOWN = 599  # "could not be fetched" (docs/pyspider-behaviour.md 5.5)
 _UNSET: Any = object()
@@ -96,7 +96,7 @@ class Response:
 
     @property
     def known_encoding(self) -> str | None:
-        """The encoding if somebody needed it already, else None."""
+        """The encoding if it was needed already, else None."""
         return self._encoding
 
     @property
@@ -124,7 +124,7 @@ class Response:
         return self._text
 
     def start_of_text(self, chars: int) -> str:
-        """The first characters of `text`, without decoding the rest."""
+        """Return the first characters of `text`, without decoding the rest."""
         return self._decode(self.content[: 4 * chars + 4])[:chars]
 
     def _decode(self, content: bytes) -> str:
@@ -177,7 +177,7 @@ class Response:
         return self.text.encode("utf-8", "replace")
 
     def css(self, query: str) -> list[HtmlElement]:
-        """The lxml elements that match a CSS selector, in page order; selectors may be those that `doc` takes.
+        """Return the lxml elements that match a CSS selector, in page order; selectors may be those that `doc` takes.
 
         They belong to the tree of `etree`. Raises cssselect.SelectorError for what is no selector.
         """
@@ -185,14 +185,16 @@ class Response:
         return found
 
     def xpath(self, query: str) -> Any:
-        """What an XPath gives on the tree of `etree`: elements and texts in a list, or a text, number or bool.
+        """Return what an XPath gives on the tree of `etree`: elements and texts in a list, or a text, number or bool.
 
         Texts are plain str. Raises lxml.etree.XPathError.
         """
         return xpath(query)(self.etree)
 
     def links(self, selector: str | None = None, *, attribute: str = "href") -> list[str]:
-        """The absolute URLs that the page links to, in page order, each once; to be given to `crawl()` as they are.
+        """Return the absolute URLs that the page links to, in page order, each once.
+
+        `crawl()` takes the list as it is.
 
         selector: CSS; the elements that match are looked at, not what is in them (`"nav a"`, not `"nav"`). Without
         one: `a` and `area`, or for another attribute every element that has it.
@@ -220,7 +222,7 @@ class Response:
         return self.isok()
 
     def isok(self) -> bool:
-        """The same as `ok`."""
+        """Return `ok`; pyspider's name."""
         return not self._problem(allow_redirects=True)
 
     def raise_for_status(self, allow_redirects: bool = True) -> None:

@@ -1,4 +1,4 @@
-"""`except A, b:`, which three Pythons read in three ways: found in a script's tokens, so that each finds the same."""
+"""`except A, b:`, which three Pythons read in three ways: found in a script's tokens, the same on all of them."""
 
 import builtins
 import io
@@ -11,14 +11,14 @@ LISTED = "several exceptions stand in parentheses, `except (A, B):`; only Python
 
 
 class _Clause(NamedTuple):
-    """What stands between `except` and its colon, if there is a comma that no parentheses hold."""
+    """The text between `except` and its colon, if it has a comma outside parentheses."""
 
     words: list[tokenize.TokenInfo]
     commas: list[tokenize.TokenInfo]
 
 
 def mend_excepts(text: str) -> tuple[str, list[tuple[int, str]]]:
-    """A script whose `except` clauses every Python 3 reads in one way; line and advice for each that had to change.
+    """Rewrite `except` clauses so that every Python 3 reads them alike; returns the script, line and advice for each.
 
     `except Error, name:` binds a name in Python 2, is an error in Python 3, and a list of two since 3.14 (PEP 758),
     with no name bound. The lines stay where they are. What stands behind the first place where the text is no series
@@ -45,13 +45,13 @@ def mend_excepts(text: str) -> tuple[str, list[tuple[int, str]]]:
 
 
 def _is_name(word: tokenize.TokenInfo) -> bool:
-    """Whether somebody would bind the exception to it: Python's own exceptions are listed, not bound."""
+    """Return whether the exception would be bound to this name: Python's own exceptions are listed, not bound."""
     kind = getattr(builtins, word.string, None)
     return word.type == tokenize.NAME and not (isinstance(kind, type) and issubclass(kind, BaseException))
 
 
 def _clauses(text: str) -> Iterator[_Clause]:
-    """The clauses that have such a comma and something on both of its sides, in order."""
+    """Yield the clauses that have such a comma and something on both of its sides, in order."""
     words: list[tokenize.TokenInfo] | None = None  # those since `except`
     commas: list[tokenize.TokenInfo] = []
     depth = 0

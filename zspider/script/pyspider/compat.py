@@ -1,4 +1,4 @@
-"""Small things that old scripts take from pyspider's modules by name; ours to keep, not to use.
+"""Small functions that old scripts take from pyspider's modules; kept for them, not used by zspider.
 
 Source: docs/pyspider-behaviour.md 2.1.
 """
@@ -20,24 +20,24 @@ NOTSET = object()
 
 
 def md5string(value: Any) -> str:
-    """Hex md5 of a text's UTF-8."""
+    """Return hex md5 of a text's UTF-8."""
     return md5(utf8(value), usedforsecurity=False).hexdigest()
 
 
 def utf8(value: Any) -> bytes:
-    """A value as UTF-8 bytes; bytes are given back."""
+    """Return a value as UTF-8 bytes; bytes are given back."""
     if isinstance(value, bytes):
         return value
     return (value if isinstance(value, str) else str(value)).encode("utf-8", "surrogatepass")
 
 
 def text(value: Any, encoding: str = "utf8") -> str:
-    """Bytes as text; text is given back."""
+    """Return bytes as text; text is given back."""
     return value.decode(encoding) if isinstance(value, bytes) else str(value)
 
 
 def unicode_string(value: Any) -> str:
-    """Text of bytes that may be no UTF-8: then their repr, as pyspider has it on Python 3."""
+    """Return text of bytes that may be no UTF-8: then their repr, as pyspider has it on Python 3."""
     if not isinstance(value, bytes):
         return str(value)
     try:
@@ -47,7 +47,7 @@ def unicode_string(value: Any) -> str:
 
 
 def unicode_obj(value: Any) -> Any:
-    """A value in JSON-like form; bytes become text."""
+    """Return a value in JSON-like form; bytes become text."""
     if value is None or isinstance(value, str | int | float):
         return value
     if isinstance(value, dict):
@@ -56,17 +56,17 @@ def unicode_obj(value: Any) -> Any:
 
 
 def unicode_dict(value: Mapping[Any, Any]) -> dict[Any, Any]:
-    """`unicode_obj` of keys and values."""
+    """Return a dict with `unicode_obj` of keys and values."""
     return {unicode_obj(key): unicode_obj(item) for key, item in value.items()}
 
 
 def unicode_list(value: Iterable[Any]) -> list[Any]:
-    """`unicode_obj` of each item."""
+    """Return a list with `unicode_obj` of each item."""
     return [unicode_obj(item) for item in value]
 
 
 class timeout(Deadline):  # the name scripts know
-    """`with timeout(5): ...`"""
+    """Limit the time of a block: `with timeout(5): ...`"""
 
     def __init__(self, seconds: float | None = 1, error_message: str = "Timeout") -> None:
         super().__init__(seconds, error_message)
@@ -79,32 +79,36 @@ class ListO:
         self._buffer = [] if buffer is None else buffer
 
     def isatty(self) -> bool:
+        """Return False."""
         return False
 
     def close(self) -> None:
-        pass
+        """Do nothing."""
 
     def flush(self) -> None:
-        pass
+        """Do nothing."""
 
     def seek(self, n: int, mode: int = 0) -> None:
-        pass
+        """Do nothing."""
 
     def readline(self) -> str:
+        """Return an empty text: there is nothing to read."""
         return ""
 
     def reset(self) -> None:
-        pass
+        """Do nothing."""
 
     def write(self, x: Any) -> None:
+        """Append to the list."""
         self._buffer.append(x)
 
     def writelines(self, x: Iterable[Any]) -> None:
+        """Append each item to the list."""
         self._buffer.extend(x)
 
 
 class ProcessorResult:
-    """What pyspider's handler gave back from one run; scripts use it in tests of their own."""
+    """The result of one run, as pyspider's handler returns it; scripts use it in tests of their own."""
 
     def __init__(
         self,
@@ -130,7 +134,7 @@ class ProcessorResult:
             raise self.exception
 
     def logstr(self) -> str:
-        """The log as text."""
+        """Return the log as text."""
         return "".join(
             f"[{entry.levelname[0]}] {entry.getMessage()}\n" if isinstance(entry, logging.LogRecord) else str(entry)
             for entry in self.logs
@@ -146,7 +150,7 @@ def python_console(namespace: Mapping[str, Any] | None = None) -> None:
 
 
 def connect_database(url: str) -> Any:
-    """Says what to do instead: scripts run on slaves, which never see the master's database."""
+    """Raise an error that says what to do instead: scripts run on slaves, which never see the master's database."""
     raise RuntimeError(
         "connect_database() is not there: scripts do not see zspider's database. Read results with `zspiderd results`; "
         "to write into a database of your own, override on_result and use its library"
@@ -175,7 +179,7 @@ def encode_dataurl(data: Any, mime_type: str = "", charset: str = "utf-8", base6
 
 
 def decode_dataurl(data_url: str) -> str | bytes:
-    """What a data: URL holds: bytes, or text when it names a charset or is not base64."""
+    """Return what a data: URL holds: bytes, or text when it names a charset or is not base64."""
     if not data_url.startswith("data:"):
         raise ValueError(f"not a data: URL: {data_url[:80]!r}")
     head, comma, body = data_url[5:].partition(",")
@@ -191,7 +195,7 @@ def decode_dataurl(data_url: str) -> str | bytes:
 
 
 class ArgSpec(NamedTuple):
-    """What `inspect.getargspec` gave."""
+    """The result of `inspect.getargspec`."""
 
     args: list[str]
     varargs: str | None
@@ -200,7 +204,7 @@ class ArgSpec(NamedTuple):
 
 
 def getargspec(function: Callable[..., Any]) -> ArgSpec:
-    """`inspect.getargspec`, which Python 3.11 has no more. Raises ValueError for keyword-only parameters."""
+    """Do what `inspect.getargspec` did before Python 3.11. Raises ValueError for keyword-only parameters."""
     spec = inspect.getfullargspec(function)
     if spec.kwonlyargs:
         raise ValueError("Function has keyword-only parameters: use inspect.signature()")
@@ -208,14 +212,14 @@ def getargspec(function: Callable[..., Any]) -> ArgSpec:
 
 
 def gcd(a: Any, b: Any) -> Any:
-    """`fractions.gcd`, which Python 3.9 has no more: of any numbers, with the sign of `b`."""
+    """Do what `fractions.gcd` did before Python 3.9: for any numbers, with the sign of `b`."""
     while b:
         a, b = b, a % b
     return a
 
 
 def module_with(module: types.ModuleType, **names: Any) -> types.ModuleType:
-    """A copy of a module with more names: who gets the copy finds what Python dropped, nobody else does."""
+    """Return a copy of a module with more names: only those who get the copy find what Python dropped."""
     copy = types.ModuleType(module.__name__, module.__doc__)
     vars(copy).update(vars(module), **{name: value for name, value in names.items() if not hasattr(module, name)})
     return copy

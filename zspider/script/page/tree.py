@@ -10,8 +10,8 @@ from lxml import etree
 from lxml.html import HtmlElement, HTMLParser, document_fromstring, fromstring
 from pyquery import PyQuery
 
-from zspider.script.options import checked_url
-from zspider.script.urls import Joiner
+from zspider.script.crawl.options import checked_url
+from zspider.script.crawl.urls import Joiner
 from zspider.task import URL_BYTES_MAX
 
 LINK_ATTRIBUTES = {"a": "href", "link": "href", "script": "src", "img": "src", "iframe": "src", "form": "action"}
@@ -44,13 +44,13 @@ def parse(content: bytes) -> HtmlElement:
 
 @lru_cache(maxsize=1000)
 def css_to_xpath(query: str, prefix: str = "descendant-or-self::") -> str:
-    """The XPath of a CSS selector. Raises cssselect's SelectorError."""
+    """Return the XPath of a CSS selector. Raises cssselect's SelectorError."""
     return str(translator.css_to_xpath(query, prefix))
 
 
 @lru_cache(maxsize=1000)
 def css(query: str) -> Callable[[HtmlElement], list[HtmlElement]]:
-    """A compiled CSS selector: called with an element, it gives the elements that match, in page order."""
+    """Return a compiled CSS selector: called with an element, it gives the elements that match, in page order."""
     path = etree.XPath(css_to_xpath(query))
     if not _is_tag(query):
         return path
@@ -60,7 +60,10 @@ def css(query: str) -> Callable[[HtmlElement], list[HtmlElement]]:
 
 @lru_cache(maxsize=1000)
 def xpath(query: str) -> etree.XPath:
-    """A compiled XPath; its strings are plain ones, which do not keep the tree alive. Raises lxml's XPathError."""
+    """Return a compiled XPath.
+
+    Its strings are plain ones, which do not keep the tree alive. Raises lxml's XPathError.
+    """
     return etree.XPath(query, smart_strings=False)
 
 
@@ -79,13 +82,13 @@ class Links:
         self.done = False
 
     def _join(self) -> Joiner:
-        """Joins with the base; made when the first link is looked at, which is never on many pages."""
+        """Return the joiner of the base; made for the first link, so that pages without links do not pay for it."""
         if self._joiner is None:
             self._joiner = Joiner(self.base)
         return self._joiner
 
     def listed(self, selector: str | None, attribute: str) -> list[str]:
-        """The links as Response.links() describes them."""
+        """Return the links as Response.links() describes them."""
         join = self._join()
         met = _met_links.of(join.folder)
         links: dict[str, None] = {}
@@ -142,7 +145,10 @@ class _MetLinks:
         self._total = 0
 
     def of(self, folder: str) -> dict[str, str]:
-        """URLs by what stands in a page of this folder, "" for what is no link; to be added to, until the next call."""
+        """Return URLs by what stands in a page of this folder, "" for what is no link.
+
+        The dict may be added to, until the next call.
+        """
         self._total += len(self._current) - self._before
         if self._total > MET_LINKS_MAX:
             self._folders.clear()
@@ -159,7 +165,7 @@ _met_links = _MetLinks()
 
 
 def _link(join: Joiner, value: str) -> str:
-    """The URL of a link, or "" for one that `crawl()` would not take or that is none of the Web."""
+    """Return the URL of a link, or "" for one that `crawl()` would not take or that is none of the Web."""
     url = join(value).strip()  # as `crawl()` does it: joining drops an empty query, and may leave white space
     if join.origin and url.startswith(join.origin + "/") and url.isascii() and len(url) <= URL_BYTES_MAX:
         return url  # the start of most links, and known to be right

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from zspider.broker.keys import MasterKeys
-from zspider.broker.private import as_owner, make_private_directory, read_private, write_private
+from zspider.broker.private_files import as_owner, make_private_directory, read_private, write_private
 from zspider.errors import DeniedError
 
 pytestmark = pytest.mark.root

@@ -1,4 +1,4 @@
-"""Whether a script compiles, found out where it can do no harm: in a process of its own, with limits."""
+"""The compile check of scripts, in a process of its own with limits, where a script can do no harm."""
 
 import os
 import select
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from zspider.errors import CompilerUnavailable, ScriptError
-from zspider.script.compile_child import DOES_NOT_COMPILE
+from zspider.script.check.compile_child import DOES_NOT_COMPILE
 
 MEMORY_BYTES = 768 * 1024 * 1024  # address space; a megabyte of code takes some 100 MB
 CPU_S = 6
@@ -19,7 +19,7 @@ _ENVIRONMENT = ("PATH", "LD_LIBRARY_PATH")  # what an interpreter may need to st
 
 
 class Problem(NamedTuple):
-    """Why a script does not compile. is_syntax: Python said so, and said where; else it took too much."""
+    """Why a script does not compile. is_syntax: Python has found an error; else it took too much memory or time."""
 
     line: int
     text: str  # `SyntaxError: ...`, one line
@@ -40,7 +40,7 @@ def check_script(text: str, where: str) -> None:
 def problem_of(
     text: str, *, memory_bytes: int = MEMORY_BYTES, cpu_s: int = CPU_S, wall_s: float = WALL_S
 ) -> Problem | None:
-    """What keeps a script from compiling; None if nothing does. Raises CompilerUnavailable as `check_script` does."""
+    """Return what keeps a script from compiling, or None. Raises CompilerUnavailable as `check_script` does."""
     try:
         source = text.encode()
     except UnicodeEncodeError as exc:
@@ -62,7 +62,7 @@ def problem_of(
 
 
 def _run(command: list[str], source: bytes, wall_s: float) -> tuple[int, str]:
-    """Its exit code, and what it wrote. Both are files in memory: nobody has to read and write at the same time."""
+    """Return its exit code and output. Both streams are files in memory, so neither side waits for the other."""
     with _memory_file() as given, _memory_file() as written:
         given.write(source)
         given.seek(0)  # and flush
@@ -84,7 +84,7 @@ def _run(command: list[str], source: bytes, wall_s: float) -> tuple[int, str]:
 
 
 def _wait_for_end(pid: int, wall_s: float) -> None:
-    """Wait for a child of ours to end, whatever is done to the clocks meanwhile. Raises TimeoutError, or OSError."""
+    """Wait for a child to end, whatever happens to the clocks meanwhile. Raises TimeoutError, or OSError."""
     watch = os.pidfd_open(pid)
     try:
         poll = select.poll()

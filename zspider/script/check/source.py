@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from zspider.errors import ConfigError, ScriptError
-from zspider.script.compiling import check_script
+from zspider.script.check.compiling import check_script
 
 RATE = 1.0  # tasks per second of a new project, pyspider's default
 BURST = 3.0
@@ -26,7 +26,7 @@ class ScriptFile:
     burst: float | None
 
     def rates(self, rate: float | None, burst: float | None) -> tuple[float | None, float | None]:
-        """The rates to ask for: flags come first, then comments; (None, None) when neither says anything.
+        """Return the rate and burst to set: flags come first, then comments; (None, None) when neither says anything.
 
         A rate alone brings a burst of its own size (at least 3), so that the first second is no slower.
         """
@@ -50,7 +50,7 @@ def read_script(path: Path, name: str | None = None) -> ScriptFile:
 
 
 def open_script(path: Path, name: str | None = None) -> ScriptFile:
-    """The same for a script that need not compile. Raises ConfigError when the file cannot be read."""
+    """Read a script that need not compile. Raises ConfigError when the file cannot be read."""
     try:
         raw = path.read_bytes()
     except OSError as exc:
@@ -60,7 +60,7 @@ def open_script(path: Path, name: str | None = None) -> ScriptFile:
 
 
 def _decoded(path: Path, raw: bytes) -> str:
-    """The text as Python would read it: UTF-8, or what a coding line says (PEP 263)."""
+    """Return the text as Python would read it: UTF-8, or what a coding line says (PEP 263)."""
     try:
         encoding, _ = tokenize.detect_encoding(io.BytesIO(raw).readline)
         return io.TextIOWrapper(io.BytesIO(raw), encoding).read()

@@ -45,7 +45,10 @@ def _ascii_host(netloc: str) -> str:
 
 
 def encode_params(params: Any) -> str:
-    """Form-encode a mapping or pairs; text is given back as it is, bytes are decoded. Raises TypeError for another."""
+    """Form-encode a mapping or pairs.
+
+    Text is returned as it is, bytes are decoded. Raises TypeError for other types.
+    """
     if isinstance(params, str):
         return params
     if isinstance(params, bytes):
@@ -74,7 +77,7 @@ def _percent(text: str) -> str:
 
 @lru_cache(maxsize=1000)
 def _folders(origin: str, folder: str) -> list[str]:
-    """The URLs of a folder and its parents up to the root; none if its path is not plain."""
+    """Return the URLs of a folder and its parents up to the root; none if its path is not plain."""
     if "//" in folder or "/." in folder:
         return []
     parts = folder.split("/")
@@ -98,7 +101,7 @@ class Joiner:
             self.folder = self._folders[0] if self._folders else ""
 
     def __call__(self, url: str) -> str:
-        """Join one URL; surrounding white space is removed. What is not a URL at all is given back."""
+        """Join one URL; surrounding whitespace is removed. A text that is not a URL is returned as it is."""
         url = url.strip()
         first = url[:1]
         if first == "/":
@@ -118,8 +121,9 @@ class Joiner:
 
     @staticmethod
     def is_of_folder(url: str) -> bool:
-        """Whether this certainly means the same on all pages of a folder: it has a path of its own, in a plain form
-        (RFC 3986 section 5.2.2).
+        """Return whether this certainly means the same on all pages of a folder.
+
+        It has then a path of its own, in a plain form (RFC 3986 section 5.2.2).
         """
         url = url.strip()
         if url.startswith("/"):
