@@ -183,7 +183,7 @@ class Checks:
             "outcomes": len(work.outbox),
             "bytes of outcomes": work.outbox.size,
             "bytes of pages": work.held.page_bytes,
-            "starts": len(work._starts),
+            "starts": len(work.fetching.pacer),
             "fetches": len(machine.pool),
             "pages in processors": len(machine.processors),
             **{f"leases counted as {stage}": work.held.count(stage) for stage in Stage},

@@ -185,6 +185,7 @@ class Processors:
     fds: Collection[int] = frozenset()
     pipes: Collection[Any] = ()
     is_broken = False
+    complaint = ""
     capacity = 8
 
     def __init__(self, machine: "SlaveMachine", held: HeldLeases, customer: Customer) -> None:
@@ -203,6 +204,9 @@ class Processors:
     def wait_s(self, now: float) -> float | None:
         return max(0.0, min(self._running.values()) - now) if self._running else None
 
+    def expect(self, script: bytes, now: float) -> None:
+        self.scripts.want(script, now)
+
     def put(self, lease: Lease, now: float) -> None:
         if self.scripts.get(lease.script) is None:
             self.scripts.want(lease.script, now)
@@ -214,9 +218,6 @@ class Processors:
         self._running.pop(lease.serial, None)
         if lease.serial in self._waiting:
             self._waiting.remove(lease.serial)
-
-    def is_running(self, lease: Lease) -> bool:
-        return lease.serial in self._running
 
     def die(self) -> None:
         """All processes are killed; others begin their pages anew."""
@@ -344,7 +345,7 @@ class SlaveMachine(Machine):
         for attribute, value in vars(mine).items():
             if attribute not in kept:
                 setattr(its, attribute, copy.deepcopy(value, memo))
-        twin.pool, twin.processors = its.work._pool, its.work._processing  # type: ignore[assignment]
+        twin.pool, twin.processors = its.work.fetching.pool, its.work.processing  # type: ignore[assignment,union-attr]
         if self.link.has_bulk:
             twin.link.open_bulk()
         twin.clock.suspended_s, twin.epoch = self.clock.suspended_s, self.epoch

@@ -24,9 +24,10 @@ from zspider.roles.machine.systemd import Notifier
 from zspider.roles.slave.delivery_watch import LOOK_S, DeliveryWatch
 from zspider.roles.slave.drain import Drain
 from zspider.roles.slave.leases import Stage
+from zspider.roles.slave.master_port import MasterPort
 from zspider.roles.slave.membership import Due, Joined, Membership, State
 from zspider.roles.slave.token_source import Find, TokenSource
-from zspider.roles.slave.work import Voice, Work
+from zspider.roles.slave.work import Work
 from zspider.settings import SlaveFile
 
 log = structlog.get_logger(__name__)
@@ -58,7 +59,7 @@ class Slave:
         clock: Clock = SYSTEM_CLOCK,
         chance: random.Random | None = None,
         connect: Callable[[Address, Token | None], Link] = Link,
-        work: Callable[[SlaveFile, Voice], Work] = Work,
+        work: Callable[[SlaveFile, MasterPort], Work] = Work,
     ) -> None:
         """find_token: instead of the usual places. reload: called on SIGHUP. Raises ConfigError for a wrong address.
 
@@ -102,7 +103,7 @@ class Slave:
                         self._out_of_memory()
             finally:
                 self.close()
-        log.info("slave_ended", fetched=self.work.fetched, processed=self.work.processed)
+        log.info("slave_ended", fetched=self.work.fetching.fetched, processed=self.work.endings.processed)
         return ExitCode.SHORTAGE if self._has_no_memory else ExitCode.OK
 
     def start(self) -> None:
@@ -166,7 +167,7 @@ class Slave:
         self._signals.close()
         self._notify.close()
 
-    # --- Work's voice ---------------------------------------------------------------------------
+    # --- Work's port ----------------------------------------------------------------------------
 
     def say(self, message: m.AnyMessage) -> bool:
         """Send on control, to a master that knows us."""
@@ -240,7 +241,7 @@ class Slave:
                 self._push_again(now)
             self._has_push_room = True
         if polled.can_push_page:
-            self.work.relay_has_room()
+            self.work.relaying.has_room_again()
         for page in polled.pages:
             self.work.page_came(page, now)
         self.work.read(polled.ready_fds, polled.ready_pipes, now)
@@ -307,7 +308,7 @@ class Slave:
         self._notify.status(
             f"{standing} {self._address}: {complaint + '; ' if complaint else ''}"
             f"{len(work.held)} tasks held, {work.running} running, "
-            f"{len(work.outbox)} outcomes not acknowledged, {work.processed} made"
+            f"{len(work.outbox)} outcomes not acknowledged, {work.endings.processed} made"
         )
 
     # --- the connection ---------------------------------------------------------------------------
@@ -370,8 +371,8 @@ class Slave:
                 outbox=outbox,
                 window=self._announced,
                 fetching=work.held.count(Stage.FETCHING),
-                fetched=work.fetched,
-                processed=work.processed,
+                fetched=work.fetching.fetched,
+                processed=work.endings.processed,
                 complaint=self._complaint,
                 delivers=self.delivery.delivers,
             )
@@ -410,7 +411,7 @@ class Slave:
             case m.NewSession(session=session) if session and session != self.session:
                 pass  # the answer to a Hello from before the last NewSession
             case m.NewSession():
-                undone = self.work.drop_leases()
+                undone = self.work.endings.drop_granted()
                 member.new_session(boottime)
                 log.warning("session_cloned", dropped=undone, outbox=len(self.work.outbox))
             case m.MasterBeat(epoch=epoch) | m.Grants(epoch=epoch) | m.Ack(epoch=epoch):
@@ -430,9 +431,9 @@ class Slave:
             case m.ProjectInfo():
                 work.learn(message, now)
             case m.Script(script=script, text=text):
-                work.script_came(script, text)
+                work.processing.script_came(script, text)
             case m.ProjectScript():
-                work.project_came(message, now)
+                work.processing.project_came(message, now)
             case m.MasterBeat(arrived=arrived, reads=reads):
                 self.delivery.heard(arrived, reads=reads)
             case m.Release(numbers=numbers):
@@ -440,9 +441,9 @@ class Slave:
             case m.Recall(numbers=numbers):
                 work.recall(numbers)
             case m.Taken(numbers=numbers):
-                work.taken(numbers)
+                work.relaying.taken(numbers)
             case m.Resend(numbers=numbers):
-                work.resend(numbers)
+                work.relaying.resend(numbers)
 
     def _on_welcome(self, welcome: m.Welcome, now: float) -> None:
         assert self._link is not None
@@ -453,7 +454,7 @@ class Slave:
         if joined is Joined.STALE:
             return
         if joined is Joined.OTHER_CLUSTER:
-            leases, outcomes = self.work.drop_everything()
+            leases, outcomes = self.work.forget_cluster()
             log.warning("other_cluster", advice="its database is another one", leases=leases, outcomes=outcomes)
         self._is_up = self._has_push_room = True
         self._refusal = ""

@@ -4,7 +4,8 @@ import structlog
 
 from zspider.broker.messages import Leave
 from zspider.roles.slave.leases import Stage
-from zspider.roles.slave.work import Voice, Work
+from zspider.roles.slave.master_port import MasterPort
+from zspider.roles.slave.work import Work
 
 log = structlog.get_logger(__name__)
 FLUSH_S = 10.0  # for acknowledgements after the work is done
@@ -14,10 +15,10 @@ LEAVE_S = 2.0  # for the master to hear the last word
 class Drain:
     """Begins at once; `step` until `is_done`."""
 
-    def __init__(self, work: Work, voice: Voice, drain_s: float, now: float) -> None:
+    def __init__(self, work: Work, port: MasterPort, drain_s: float, now: float) -> None:
         self.is_done = False
         self._work = work
-        self._voice = voice
+        self._port = port
         self._work_until = now + drain_s
         self._flush_until: float | None = None  # set: only acknowledgements are waited for
         self._leave_until: float | None = None  # set: only the master's answer to Leave is waited for
@@ -44,7 +45,7 @@ class Drain:
             return
         if work.running and now >= self._work_until:
             log.warning("drain_time_over", given_back=work.running)
-            work.abandon()
+            work.endings.give_back_undone()
         if work.running:
             return
         if self._flush_until is None:
@@ -58,7 +59,7 @@ class Drain:
 
     def _leave(self, now: float, until: float) -> None:
         if not self._has_left:
-            self._has_left = self._voice.say(Leave(self._voice.session))
+            self._has_left = self._port.say(Leave(self._port.session))
         if now >= until:
             log.warning("leaving_not_answered", seconds=LEAVE_S)
             self.is_done = True

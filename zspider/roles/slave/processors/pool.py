@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Collection, Iterator
+from collections.abc import Set as AbstractSet
 from contextlib import ExitStack
 from typing import NamedTuple
 
@@ -186,7 +187,7 @@ class Processors:
         for index in [index for index, at in self._start_at.items() if at <= now]:
             self._spawn(index, now)
 
-    def read(self, ready_fds: set[int], now: float) -> None:
+    def read(self, ready_fds: AbstractSet[int], now: float) -> None:
         """Take in output and ends."""
         for index, process in self._processes.items():
             if process.out in ready_fds:

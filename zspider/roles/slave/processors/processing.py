@@ -1,6 +1,7 @@
 """Pages through this slave's own processors: which goes where, what comes back, and who pays for a death."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Protocol
 
 import structlog
@@ -48,8 +49,8 @@ class Customer(Protocol):
         """The end of it."""
         ...
 
-    def on_unloadable(self, lease: Lease, error: str) -> None:
-        """This machine cannot load the page's script. It is barred already."""
+    def on_unloadable(self, leases: Sequence[Lease], error: str) -> None:
+        """Take back leases whose script this machine cannot load. It is barred already."""
         ...
 
     def on_no_script(self, lease: Lease) -> None:
@@ -72,7 +73,7 @@ class Processing:
         self._no_text: dict[bytes, list[int]] = {}  # script -> pages that wait for its text
         self._timed_out: dict[int, int] = {}  # processor we killed -> the page that took too long
         self._look_at = 0.0
-        self._why_broken = ""
+        self._why_broken = ""  # what the last one wrote that died before it was up, or how it ended
 
     @property
     def fds(self) -> set[int]:
@@ -90,9 +91,11 @@ class Processing:
         return self._processors.is_broken
 
     @property
-    def why_broken(self) -> str:
-        """What the last one wrote that died before it was up, or how it ended."""
-        return self._why_broken
+    def complaint(self) -> str:
+        """What keeps pages from being processed, as the end of a sentence that begins with the slave; "": nothing."""
+        if not self.is_broken:
+            return ""
+        return "cannot start its processors" + (f": {self._why_broken}" if self._why_broken else "")
 
     @property
     def capacity(self) -> int:
@@ -108,6 +111,10 @@ class Processing:
 
     # --- pages ----------------------------------------------------------------------------------
 
+    def expect(self, script: bytes, now: float) -> None:
+        """Have a script's text here when its first page is."""
+        self.scripts.want(script, now)
+
     def put(self, lease: Lease, now: float) -> None:
         """A page is to be processed; at once when its script's text is here."""
         if self.scripts.get(lease.script) is None:
@@ -119,10 +126,6 @@ class Processing:
     def drop(self, lease: Lease) -> None:
         """Nobody needs this page's outcome any more."""
         self._dispatch.drop(lease.serial)
-
-    def is_running(self, lease: Lease) -> bool:
-        """Whether a processor was seen to run this page, when it was looked last."""
-        return self._dispatch.is_running(lease.serial)
 
     def script_came(self, script: bytes, text: str) -> None:
         """The master sent a script's text."""
@@ -148,7 +151,7 @@ class Processing:
 
     # --- a turn ---------------------------------------------------------------------------------
 
-    def read(self, ready_fds: set[int], ready_pipes: Iterable[Pipe], now: float) -> None:
+    def read(self, ready_fds: AbstractSet[int], ready_pipes: Iterable[Pipe], now: float) -> None:
         """Take in what processors say, print and end with."""
         for pipe in ready_pipes:
             self._read_pipe(self._processors.index_of(pipe), now, MESSAGES_PER_TURN)
@@ -253,7 +256,14 @@ class Processing:
             log.error("script_unloadable_here", project=name, script=script.hex()[:12], error=error)
             self.scripts.barred[script] = error
         self._dispatch.drop(lease.serial)
-        self._customer.on_unloadable(lease, error)
+        useless = self._held.where(lambda other: self._is_useless(other, script)) if lease.is_granted else [lease]
+        self._customer.on_unloadable(useless, error)
+
+    def _is_useless(self, lease: Lease, script: bytes) -> bool:
+        """Whether a lease is to go back when this machine cannot load the script."""
+        if lease.script != script or not lease.is_granted or lease.stage is Stage.OUTBOX:
+            return False
+        return not self._dispatch.is_running(lease.serial)
 
     def _see(self, now: float) -> None:
         """Look at what the processors run."""
