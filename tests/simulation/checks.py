@@ -68,7 +68,7 @@ class Checks:
 
     def slave_turned(self, machine: "SlaveMachine") -> None:
         """A slave never goes back to a former master."""
-        epoch = machine.slave.membership.epoch
+        epoch = machine.slave.master_session.epoch
         if epoch < machine.epoch:
             raise Violation(f"{machine.name} went back from epoch {machine.epoch} to {epoch}")
         machine.epoch = epoch

@@ -340,7 +340,7 @@ class SlaveMachine(Machine):
         memo: dict[int, Any] = {id(one): one for one in (mine._settings, mine._address, world, world.site)}
         memo |= {id(self): twin, id(mine): its, id(self.link): twin.link, id(self.clock): twin.clock}
         memo |= {id(mine._signals): its._signals, id(mine._notify): its._notify, id(mine._tokens): its._tokens}
-        memo[id(mine.membership._chance)] = its.membership._chance  # the kernel's randomness is not copied
+        memo[id(mine.master_session._chance)] = its.master_session._chance  # the kernel's randomness is not copied
         kept = ("_signals", "_notify", "_tokens", "_link", "_clock", "_connect", "_reload")
         for attribute, value in vars(mine).items():
             if attribute not in kept:

@@ -25,7 +25,7 @@ from zspider.roles.slave.delivery_watch import LOOK_S, DeliveryWatch
 from zspider.roles.slave.drain import Drain
 from zspider.roles.slave.leases import Stage
 from zspider.roles.slave.master_port import MasterPort
-from zspider.roles.slave.membership import Due, Joined, Membership, State
+from zspider.roles.slave.master_session import Due, Joined, MasterSession, State
 from zspider.roles.slave.token_source import Find, TokenSource
 from zspider.roles.slave.work import Work
 from zspider.settings import SlaveFile
@@ -70,7 +70,7 @@ class Slave:
         self._clock = clock
         self._connect = connect
         self.work = work(settings, self)
-        self.membership = Membership(clock.boottime(), chance)
+        self.master_session = MasterSession(clock.boottime(), chance)
         self.delivery = DeliveryWatch()
         self._tokens = TokenSource(settings, find_token)
         self._has_token = security == "curve"
@@ -134,7 +134,7 @@ class Slave:
     @property
     def session(self) -> bytes:
         """The name under which the master knows us."""
-        return self.membership.session
+        return self.master_session.id
 
     def step(self, wait_max_s: float = 1.0) -> None:
         """One turn: wait for something to happen or a deadline, take it in, act."""
@@ -147,7 +147,7 @@ class Slave:
         if self._signals.fd in polled.ready_fds:
             self._look_at_signals(now)
         self._take_in(self._link, polled, now)
-        self.work.is_quiet = self.membership.is_quiet(self._clock.boottime())
+        self.work.is_quiet = self.master_session.is_quiet(self._clock.boottime())
         self.work.step(now)
         self._push_outcomes(self._link, now)
         self._look_at_ways(self._link, now)
@@ -171,7 +171,7 @@ class Slave:
 
     def say(self, message: m.AnyMessage) -> bool:
         """Send on control, to a master that knows us."""
-        return self._link is not None and self.membership.is_joined and self._link.send(message)
+        return self._link is not None and self.master_session.is_joined and self._link.send(message)
 
     def push_page(self, page: m.Page) -> bool:
         """Send into the relay."""
@@ -192,13 +192,13 @@ class Slave:
                 except ShortageError as exc:
                     log.warning("no_socket", reason=str(exc))
                 else:
-                    self.membership.rebuilt(self._clock.boottime())
+                    self.master_session.rebuilt(self._clock.boottime())
         self._report(now)
 
     def _wait_s(self, link: Link, most: float) -> float:
         now = self._clock.monotonic()
         is_refused = link.refusal is not None
-        dues = [most, self.work.wait_s(now), self.membership.wait_s(self._clock.boottime(), is_refused=is_refused)]
+        dues = [most, self.work.wait_s(now), self.master_session.wait_s(self._clock.boottime(), is_refused=is_refused)]
         if self._may_push and (due := self.work.outbox.wait_s(now)) is not None:
             dues.append(due)
         if self._drain is not None:
@@ -207,7 +207,7 @@ class Slave:
 
     @property
     def _may_push(self) -> bool:
-        return self._has_push_room and self.membership.is_joined
+        return self._has_push_room and self.master_session.is_joined
 
     def _look_at_signals(self, now: float) -> None:
         signals = self._signals
@@ -227,13 +227,13 @@ class Slave:
         log.info("draining", running=self.work.running, held=len(self.work.held), outbox=len(self.work.outbox))
         self._notify.stopping()
         self._drain = Drain(self.work, self, self._settings.slave.drain_s, now)
-        if self.membership.cluster is None:  # no master has ever let us in
+        if self.master_session.cluster is None:  # no master has ever let us in
             self._drain.now()
-        self.membership.beat_soon(self._clock.boottime())
+        self.master_session.beat_soon(self._clock.boottime())
 
     def _take_in(self, link: Link, polled: Polled, now: float) -> None:
         if polled.is_control_up:
-            self.membership.connected(self._clock.boottime())
+            self.master_session.connected(self._clock.boottime())
         for message in polled.messages:
             self._on_message(message, now)
         if polled.is_bulk_up:
@@ -252,7 +252,7 @@ class Slave:
     def _push_outcomes(self, link: Link, now: float) -> None:
         outbox = self.work.outbox
         while self._may_push and (batch := outbox.batch(now)):
-            message = m.Outcomes(self.session, self.membership.epoch, batch, self.delivery.next_serial)
+            message = m.Outcomes(self.session, self.master_session.epoch, batch, self.delivery.next_serial)
             self._has_push_room = link.push(message)
             if self._has_push_room:
                 outbox.sent(batch, now)
@@ -268,7 +268,7 @@ class Slave:
         if now < self._look_at:
             return
         self._look_at = now + LOOK_S
-        for name in self.delivery.look(link.ways, now, is_heard=self.membership.is_heard(self._clock.boottime())):
+        for name in self.delivery.look(link.ways, now, is_heard=self.master_session.is_heard(self._clock.boottime())):
             log.debug("reopened", way=name)
             link.reopen(name)
             if name == "outcomes":
@@ -281,7 +281,7 @@ class Slave:
             self.work.stuck(not self.delivery.delivers)
         if self.complaint != self._complaint:
             self._complaint = self.complaint
-            self.membership.beat_soon(self._clock.boottime())
+            self.master_session.beat_soon(self._clock.boottime())
 
     @property
     def complaint(self) -> str:
@@ -301,7 +301,7 @@ class Slave:
             return
         self._status_at = now + STATUS_S
         work = self.work
-        standing = "draining" if self._drain else self.membership.state.value
+        standing = "draining" if self._drain else self.master_session.state.value
         if self._link is None:
             standing = "waiting for a token"
         complaint = self._refusal or self.complaint
@@ -317,24 +317,24 @@ class Slave:
         refusal = link.refusal
         if refusal is not None:
             self._refusal = REFUSALS[refusal].format(where=self._tokens.where)
-            if self.membership.is_news(f"refused: {refusal}"):
+            if self.master_session.is_news(f"refused: {refusal}"):
                 log.error("refused", master=str(self._address), advice=self._refusal)
         now = self._clock.boottime()
-        match self.membership.due(now, is_refused=refusal is not None):
+        match self.master_session.due(now, is_refused=refusal is not None):
             case Due.HELLO:
-                self.membership.said(self._say_hello(link), now)
+                self.master_session.said(self._say_hello(link), now)
             case Due.BEAT:
-                self.membership.said(self._say_beat(link), now)
+                self.master_session.said(self._say_beat(link), now)
             case Due.REBUILD:
                 self._rebuild(link, now)
             case None:
                 if self.work.window != self._announced:
-                    self.membership.beat_soon(now)
+                    self.master_session.beat_soon(now)
 
     def _say_hello(self, link: Link) -> bool:
         if not link.is_connected:
             return False
-        work, member = self.work, self.membership
+        work, member = self.work, self.master_session
         held = work.held.in_full()
         pages = [held[at : at + HELD_PER_HELLO] for at in range(0, len(held), HELD_PER_HELLO)] or [[]]
         self._announced = work.window
@@ -365,7 +365,7 @@ class Slave:
         return link.send(
             m.Beat(
                 session=self.session,
-                epoch=self.membership.epoch,
+                epoch=self.master_session.epoch,
                 seen=work.held.seen,
                 held=held,
                 outbox=outbox,
@@ -380,22 +380,22 @@ class Slave:
 
     def _rebuild(self, link: Link, now: float) -> None:
         """Fresh sockets, with the token as it is now."""
-        if link.refusal is None and self.membership.silence_is_news():
+        if link.refusal is None and self.master_session.silence_is_news():
             event = "master_silent" if self._is_up else "master_not_reached"
             keys = {"advice": HANGS} if link.was_answered and not link.is_connected else {}
-            log.warning(event, master=str(self._address), seconds=round(self.membership.silent_s(now), 1), **keys)
-        if link.refusal is None and self.membership.state is not State.REFUSED:
+            log.warning(event, master=str(self._address), seconds=round(self.master_session.silent_s(now), 1), **keys)
+        if link.refusal is None and self.master_session.state is not State.REFUSED:
             self._refusal = ""
         self._is_up = False
         token = self._tokens.again() if self._has_token else None
         if token is not None or not self._has_token:  # else the file is away just now: looked at again next time
             link.rebuild(token)
-        self.membership.rebuilt(now)
+        self.master_session.rebuilt(now)
 
     # --- what the master says ---------------------------------------------------------------------
 
     def _on_message(self, message: m.AnyMessage, now: float) -> None:
-        member, boottime = self.membership, self._clock.boottime()
+        member, boottime = self.master_session, self._clock.boottime()
         match message:
             case m.Welcome():
                 self._on_welcome(message, now)
@@ -450,7 +450,7 @@ class Slave:
         if welcome.protocol != m.PROTOCOL:
             self._on_message(m.Refused("protocol", f"the master speaks protocol {welcome.protocol}"), now)
             return
-        joined = self.membership.welcomed(welcome, self._clock.boottime())
+        joined = self.master_session.welcomed(welcome, self._clock.boottime())
         if joined is Joined.STALE:
             return
         if joined is Joined.OTHER_CLUSTER:
@@ -460,7 +460,7 @@ class Slave:
         self._refusal = ""
         work = self.work
         if not self._link.open_bulk(welcome, sends_pages=work.sends_pages, takes_pages=work.takes_pages):
-            self.membership.refused("no sockets", self._clock.boottime())  # all is tried again, from the beginning
+            self.master_session.refused("no sockets", self._clock.boottime())  # all is tried again, from the beginning
             return
         work.rejoined(now)
         self.delivery.starts_over()

@@ -1,4 +1,4 @@
-"""The slave's small pure parts: membership, held leases, relayed pages, scripts, output, task dicts."""
+"""The slave's small pure parts: the session, held leases, relayed pages, scripts, output, task dicts."""
 
 import msgspec
 import pytest
@@ -7,7 +7,7 @@ from zspider.delivery import End, Grant
 from zspider.roles.machine.systemd import Notifier
 from zspider.roles.slave.late_config import LateConfig
 from zspider.roles.slave.leases import HeldLeases, Stage
-from zspider.roles.slave.membership import HELLO_AGAIN_S, PROTOCOL_RETRY_S, Due, Joined, Membership
+from zspider.roles.slave.master_session import HELLO_AGAIN_S, PROTOCOL_RETRY_S, Due, Joined, MasterSession
 from zspider.roles.slave.pages import BadTask, Projects, failed, task_of, time_limit_s
 from zspider.roles.slave.processors.output_log import LINE_CHARS_MAX, LINES_PER_S, OutputLog
 from zspider.roles.slave.processors.script_cache import ASK_AGAIN_S, GIVE_UP_S, ScriptsKept
@@ -40,69 +40,69 @@ def page(taskid="t"):
     return m.Page(1, 7, "demo", "RUNNING", SCRIPT, taskid, 3, 1, b"p" * 16, {}, {}, b"content")
 
 
-class TestMembership:
+class TestMasterSession:
     def test_hello_is_said_first_and_again_until_it_is_answered(self):
-        member = Membership(0.0)
-        assert member.due(0.0, is_refused=False) is Due.HELLO
-        member.said(True, 0.0)
-        assert member.due(HELLO_AGAIN_S - 0.1, is_refused=False) is None
-        assert member.due(HELLO_AGAIN_S, is_refused=False) is Due.HELLO
-        assert member.welcomed(welcome(), 3.0) is Joined.FIRST
-        assert member.due(3.0, is_refused=False) is Due.BEAT
-        member.said(True, 3.0)
-        assert member.due(4.9, is_refused=False) is None
-        assert member.wait_s(4.0, is_refused=False) == pytest.approx(1.0)
+        session = MasterSession(0.0)
+        assert session.due(0.0, is_refused=False) is Due.HELLO
+        session.said(True, 0.0)
+        assert session.due(HELLO_AGAIN_S - 0.1, is_refused=False) is None
+        assert session.due(HELLO_AGAIN_S, is_refused=False) is Due.HELLO
+        assert session.welcomed(welcome(), 3.0) is Joined.FIRST
+        assert session.due(3.0, is_refused=False) is Due.BEAT
+        session.said(True, 3.0)
+        assert session.due(4.9, is_refused=False) is None
+        assert session.wait_s(4.0, is_refused=False) == pytest.approx(1.0)
 
     def test_after_silence_the_sockets_are_rebuilt_and_after_more_it_is_quiet(self):
-        member = Membership(0.0)
-        member.welcomed(welcome(), 0.0)
-        assert member.due(9.9, is_refused=False) is not Due.REBUILD
-        assert member.due(12.1, is_refused=False) is Due.REBUILD
-        assert not member.is_quiet(20.0)
-        assert member.is_quiet(20.1)
-        member.heard(None, 21.0)
-        assert not member.is_quiet(21.0)
+        session = MasterSession(0.0)
+        session.welcomed(welcome(), 0.0)
+        assert session.due(9.9, is_refused=False) is not Due.REBUILD
+        assert session.due(12.1, is_refused=False) is Due.REBUILD
+        assert not session.is_quiet(20.0)
+        assert session.is_quiet(20.1)
+        session.heard(None, 21.0)
+        assert not session.is_quiet(21.0)
 
     def test_a_refused_client_tries_again_within_two_seconds(self):
-        member = Membership(0.0)
+        session = MasterSession(0.0)
         for at in range(0, 50, 3):
-            assert member.due(at + 2.01, is_refused=True) is Due.REBUILD
-            member.rebuilt(at + 3.0)
+            assert session.due(at + 2.01, is_refused=True) is Due.REBUILD
+            session.rebuilt(at + 3.0)
 
     def test_a_master_of_another_version_is_tried_after_ten_seconds(self):
-        member = Membership(0.0)
-        member.refused("protocol", 0.0)
-        assert member.due(PROTOCOL_RETRY_S - 0.1, is_refused=False) is None
-        assert member.due(PROTOCOL_RETRY_S, is_refused=False) is Due.REBUILD
-        assert member.is_news("protocol")
-        assert not member.is_news("protocol")
+        session = MasterSession(0.0)
+        session.refused("protocol", 0.0)
+        assert session.due(PROTOCOL_RETRY_S - 0.1, is_refused=False) is None
+        assert session.due(PROTOCOL_RETRY_S, is_refused=False) is Due.REBUILD
+        assert session.is_news("protocol")
+        assert not session.is_news("protocol")
 
     def test_words_of_a_former_master_do_not_count(self):
-        member = Membership(0.0)
-        member.welcomed(welcome(epoch=5), 0.0)
-        assert not member.heard(4, 50.0)
-        assert member.silent_s(50.0) == 50.0
-        assert member.welcomed(welcome(epoch=4), 50.0) is Joined.STALE
-        assert member.welcomed(welcome(epoch=6), 50.0) is Joined.AGAIN
-        assert member.welcomed(welcome(b"d" * 16, epoch=1), 50.0) is Joined.OTHER_CLUSTER
-        assert member.epoch == 1
+        session = MasterSession(0.0)
+        session.welcomed(welcome(epoch=5), 0.0)
+        assert not session.heard(4, 50.0)
+        assert session.silent_s(50.0) == 50.0
+        assert session.welcomed(welcome(epoch=4), 50.0) is Joined.STALE
+        assert session.welcomed(welcome(epoch=6), 50.0) is Joined.AGAIN
+        assert session.welcomed(welcome(b"d" * 16, epoch=1), 50.0) is Joined.OTHER_CLUSTER
+        assert session.epoch == 1
 
     def test_a_new_connection_or_an_unknown_session_means_hello(self):
         for event in ("connected", "unknown", "new_session"):
-            member = Membership(0.0)
-            member.welcomed(welcome(), 0.0)
-            before = member.session
-            getattr(member, event)(1.0)
-            assert member.due(1.0, is_refused=False) is Due.HELLO
-            assert (member.session != before) == (event == "new_session")
+            session = MasterSession(0.0)
+            session.welcomed(welcome(), 0.0)
+            before = session.id
+            getattr(session, event)(1.0)
+            assert session.due(1.0, is_refused=False) is Due.HELLO
+            assert (session.id != before) == (event == "new_session")
 
     def test_several_answers_that_we_are_unknown_mean_one_hello(self):
-        member = Membership(0.0)
-        member.welcomed(welcome(), 0.0)
-        member.unknown(1.0)
-        member.said(True, 1.0)
-        member.unknown(1.1)
-        assert member.due(1.1, is_refused=False) is None
+        session = MasterSession(0.0)
+        session.welcomed(welcome(), 0.0)
+        session.unknown(1.0)
+        session.said(True, 1.0)
+        session.unknown(1.1)
+        assert session.due(1.1, is_refused=False) is None
 
 
 class TestHeldLeases:

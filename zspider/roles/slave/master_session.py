@@ -43,13 +43,13 @@ class Joined(StrEnum):
     STALE = "stale"  # of a master that is not the master any more
 
 
-class Membership:
+class MasterSession:
     """One slave's session. `due` says what to do; each event method is told what happened."""
 
     def __init__(self, now: float, chance: random.Random | None = None) -> None:
         """chance: draws sessions, which nobody may guess; the system's own unless a test wants them repeated."""
         self._chance = chance or secrets.SystemRandom()
-        self.session = self._chance.randbytes(SESSION_BYTES)
+        self.id = self._chance.randbytes(SESSION_BYTES)
         self.cluster: bytes | None = None
         self.epoch = 0
         self.state = State.CALLING
@@ -147,7 +147,7 @@ class Membership:
 
     def new_session(self, now: float) -> None:
         """Somebody else lives under our session: draw another, say Hello under it."""
-        self.session = self._chance.randbytes(SESSION_BYTES)
+        self.id = self._chance.randbytes(SESSION_BYTES)
         self.heard(None, now)
         self.state = State.CALLING
         self._due_at = now
