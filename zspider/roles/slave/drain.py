@@ -13,32 +13,42 @@ LEAVE_S = 2.0  # for the master to hear the last word
 
 
 class Drain:
-    """Begins at once; `step` until `is_done`."""
+    """`begin` it once; `step` until `is_done`."""
 
-    def __init__(self, work: Work, port: MasterPort, drain_s: float, now: float) -> None:
+    def __init__(self, work: Work, port: MasterPort, drain_s: float) -> None:
+        """drain_s: seconds that what is begun may take."""
+        self.has_begun = False
         self.is_done = False
         self._work = work
         self._port = port
-        self._work_until = now + drain_s
+        self._drain_s = drain_s
+        self._work_until = 0.0
         self._flush_until: float | None = None  # set: only acknowledgements are waited for
         self._leave_until: float | None = None  # set: only the master's answer to Leave is waited for
         self._has_left = False  # Leave is said to the master that we joined last
-        work.drain()
 
-    def now(self) -> None:
+    def begin(self, now: float) -> None:
+        """Take on nothing more, and give back what is not begun."""
+        self.has_begun = True
+        self._work_until = now + self._drain_s
+        self._work.drain()
+
+    def end(self) -> None:
         """End at once. What is held goes back when its leases run out."""
         self.is_done = True
 
     def joined(self) -> None:
-        """This master knows us, and did not hear what was said to another one."""
+        """Note that a master knows us that did not hear what was said to another one."""
         self._has_left = False
 
     def unknown(self) -> None:
-        """The master does not know us: any longer, if we have left."""
+        """Note that the master does not know us: any longer, if we have left."""
         self.is_done = self.is_done or self._has_left
 
     def step(self, now: float) -> None:
-        """Go on."""
+        """Go on, if it has begun."""
+        if not self.has_begun:
+            return
         work = self._work
         if self._leave_until is not None:
             self._leave(now, self._leave_until)

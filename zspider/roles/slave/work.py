@@ -46,6 +46,7 @@ class Work:
         make_processing: MakeProcessing = Processing,
     ) -> None:
         slave = settings.slave
+        self.roles: list[str] = list(slave.roles)
         self.takes_pages = "fetcher" not in slave.roles  # from other slaves, through the relay
         self.sends_pages = "processor" not in slave.roles  # to other slaves, through the relay
         self.is_quiet = True  # the leases may have run out: nothing of what is held is begun
