@@ -1,6 +1,5 @@
 """Processes of ours that `zspiderd run` starts: each writes its log to a file and ends when its parent does."""
 
-import ctypes
 import os
 import signal
 import subprocess
@@ -11,7 +10,6 @@ from pathlib import Path
 from zspider.errors import ConfigError, ShortageError, is_shortage
 from zspider.roles.machine.limits import daemon_environment
 
-_PR_SET_PDEATHSIG = 1  # prctl(2)
 _TAIL_BYTES = 64 * 1024
 PREFIX = "zspiderd: "  # of the one line in which a verb says why it failed
 
@@ -96,13 +94,3 @@ class Child:
         lines = [line for line in lines if line.strip()]
         said = [line.removeprefix(PREFIX) for line in lines if line.startswith(PREFIX)]
         return (said or lines or [""])[-1]
-
-
-def end_with_parent(parent: int) -> None:
-    """Have the kernel send SIGTERM to this process when `parent`, which started it, dies.
-
-    Without it, a `zspiderd run` that is killed would leave its master and slave running.
-    """
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != parent:  # it died before the call
-        os.kill(os.getpid(), signal.SIGTERM)

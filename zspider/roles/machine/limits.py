@@ -4,6 +4,7 @@ import ctypes
 import os
 import resource
 import signal
+from contextlib import suppress
 from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1  # prctl(2)
@@ -18,14 +19,42 @@ _NOT_FOR_SCRIPTS = ("ZSPIDER_", "CREDENTIALS_DIRECTORY", "JOURNAL_STREAM", *_FOR
 _FOR_TESTS = ("ZSPIDER_TEST_", "ZSPIDER_BENCH_")
 
 
+def end_with_parent(parent: int) -> None:
+    """Have the kernel send SIGTERM to this process when its parent (the thread that started it) ends.
+
+    Without it, a `zspiderd run` that is killed would leave its master and slave running. parent: its pid.
+    """
+    if not _is_signalled_with(parent, signal.SIGTERM):
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
 def die_with_parent(parent: int) -> None:
     """Have the kernel kill this process when its parent (the thread that started it) ends.
 
     parent: its pid as the starter knows it. Raises SystemExit when it is gone already.
     """
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # it ended before the call above
+    if not _is_signalled_with(parent, signal.SIGKILL):
         raise SystemExit(0)
+
+
+def _is_signalled_with(parent: int, number: signal.Signals) -> bool:
+    """Have the kernel send a signal when the parent ends; False: it ended before that."""
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, number)
+    return os.getppid() == parent
+
+
+def become_script_runner(parent: int, *, nice: int = 0) -> None:
+    """Hold this process to what all are held to that run scripts, but for the memory: call `limit_memory` last.
+
+    It dies with its parent, of this pid, is out of reach of the terminal, and gets no more rights than it has.
+    nice: how much other processes go before it. Main thread only.
+    """
+    die_with_parent(parent)
+    own_session()
+    with suppress(OSError):  # a container's filter of system calls may refuse it; scripts run all the same
+        os.nice(nice)
+    give_up_rights()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal; the parent decides
 
 
 def own_session() -> None:

@@ -6,7 +6,6 @@ ends: nothing is stored, and it does not touch the network itself.
 
 import argparse
 import os
-import signal
 import sys
 from collections.abc import Sequence
 from hashlib import sha256
@@ -18,7 +17,7 @@ from typing import Any
 import msgspec
 
 from zspider.delivery import End, Follow, Message
-from zspider.roles.machine.limits import die_with_parent, give_up_rights, limit_memory, own_session
+from zspider.roles.machine.limits import become_script_runner, limit_memory
 from zspider.script import shim
 from zspider.script.deadline import Deadline
 from zspider.script.errors import LoadError, ProjectImportError
@@ -245,11 +244,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--limits", default="{}", help="JSON of ProcessorLimits")
     given = parser.parse_args(arguments)
     limits = msgspec.json.decode(given.limits, type=ProcessorLimits)
-    die_with_parent(given.parent)
-    own_session()
-    give_up_rights()
+    become_script_runner(given.parent)
     shim.install()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal; the parent decides
     limit_memory(limits.memory_bytes)
     with Connection(given.pipe) as pipe:
         Child(pipe, limits).serve()
