@@ -3,7 +3,6 @@
 import math
 import os
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Collection, Iterator
@@ -16,7 +15,8 @@ import structlog
 
 from zspider.broker.messages import AnyMessage, Stop
 from zspider.broker.pipe import Pipe
-from zspider.errors import ProtocolError, is_shortage, reason_of
+from zspider.errors import ProtocolError, reason_of
+from zspider.roles.machine.child_process import ChildProcess
 from zspider.roles.processor.current_page import Running
 from zspider.roles.slave.processors.descendants import Mark
 from zspider.roles.slave.processors.options import options_of
@@ -24,7 +24,6 @@ from zspider.roles.slave.processors.output_log import OutputLog
 from zspider.settings import SlaveFile
 
 log = structlog.get_logger(__name__)
-REAP_S = 0.02  # how often a process that was told to end is looked at
 RESTART_S = (0.5, 30.0)  # pause after one that died before it was up: first and longest, doubling
 SHORTAGE_S = (0.5, 4.0)  # the same after one that could not be started: to try again costs little
 SWEEP_S = 1.0  # how often what a dead process left is looked for again, when that was not possible
@@ -51,24 +50,23 @@ class _Process:
 
     def __init__(self, command: list[str]) -> None:
         """Raises OSError or MemoryError when something that it needs cannot be had; nothing of it is left then."""
+        self.mark = Mark()
         with ExitStack() as undo:
             self.pipe, theirs = Pipe.pair()
             undo.callback(self.pipe.close)
             with theirs:
                 self.running, running_fd = Running.pair()
                 undo.callback(self.running.close)
-                self.mark = Mark()
+                command = [*command, "--pipe", str(theirs.fileno()), "--running", str(running_fd)]
+                keep_fds = [theirs.fileno(), running_fd]
                 try:
-                    self.popen = self._start(command, theirs.fileno(), running_fd)
+                    environment = {**_ALLOCATOR, **self.mark.environment}
+                    self.child = ChildProcess(command, environment=environment, keep_fds=keep_fds)
                 finally:
                     os.close(running_fd)
-            undo.callback(self._abandon)
-            assert self.popen.stdout is not None
-            self.out = self.popen.stdout.fileno()
-            os.set_blocking(self.out, False)
-            self.pidfd = os.pidfd_open(self.popen.pid)
             undo.pop_all()
         self.output = OutputLog()
+        self.is_silent = False  # it has closed its output
         self.is_up = False  # it has said something
         self.is_swept = False  # it is dead, and so is all that it had started
         self.scripts: set[bytes] = set()  # it has the text
@@ -76,58 +74,31 @@ class _Process:
         self.is_retired = False
         self.kill_at = math.inf  # it is to end by itself until then
         self.has_ended = False
-        self.how = ""
-        self.peak_bytes = 0
-
-    def _start(self, command: list[str], pipe_fd: int, running_fd: int) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(
-            [*command, "--pipe", str(pipe_fd), "--running", str(running_fd)],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            bufsize=0,
-            env={**_ALLOCATOR, **self.mark.environment},
-            pass_fds=[pipe_fd, running_fd],
-        )
-
-    def _abandon(self) -> None:
-        """It runs, and cannot be watched: end it before it has done anything."""
-        with self.popen:
-            self.kill()
 
     @property
     def fds(self) -> set[int]:
-        return {fd for fd in (self.pidfd, self.out) if fd >= 0}
-
-    def kill(self) -> None:
-        """Also what the script has started: the process leads a session of its own."""
-        for kill in (os.killpg, os.kill):
-            try:
-                kill(self.popen.pid, signal.SIGKILL)
-            except (ProcessLookupError, PermissionError):
-                pass  # no group yet, or it is gone
+        """Descriptors to wait for."""
+        return {self.child.pidfd} if self.is_silent else {self.child.pidfd, self.child.out}
 
     def reap(self) -> bool:
-        """Take note of its end; False while it runs."""
-        if self.popen.returncode is not None:
-            return True
-        ended = os.waitid(os.P_PID, self.popen.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-        if ended is None:
-            return False
-        self.kill()  # its children, while the dead process still keeps the number of the group
-        self.is_swept = self.mark.kill_all()  # and those that have left the group
-        _, status, usage = os.wait4(self.popen.pid, 0)
-        self.popen.returncode = os.waitstatus_to_exitcode(status)
-        self.how = _how(self.popen.returncode)
-        self.peak_bytes = usage.ru_maxrss * 1024
-        return True
+        """Take note of its end, and kill what its script has started; False while it runs."""
+        if not self.has_ended and self.child.reap():
+            self.has_ended = True
+            self.is_swept = self.mark.kill_all()  # those that have left its group
+        return self.has_ended
+
+    def end(self, wait_s: float) -> None:
+        """See it end, after this time by force."""
+        if not self.child.wait(wait_s):
+            self.child.kill()
+            self.child.wait(None)
+        self.reap()
 
     def close(self) -> None:
+        """Close what connects us to it, once it has ended."""
         self.pipe.close()
         self.running.close()
-        os.close(self.pidfd)
-        if self.popen.stdout is not None:
-            self.popen.stdout.close()
+        self.child.close()
 
 
 class Processors:
@@ -177,7 +148,7 @@ class Processors:
         """Start what is due, and kill what should have ended."""
         for process in self._processes.values():
             if process.kill_at <= now:
-                process.kill()
+                process.child.kill()
                 process.kill_at = math.inf
         if self._unswept and now >= self._sweep_at:
             self._sweep_at = now + SWEEP_S
@@ -190,10 +161,10 @@ class Processors:
     def read(self, ready_fds: AbstractSet[int], now: float) -> None:
         """Take in output and ends."""
         for index, process in self._processes.items():
-            if process.out in ready_fds:
+            if process.child.out in ready_fds:
                 self._read_output(index, process, now)
-            if process.pidfd in ready_fds and not process.has_ended:
-                process.has_ended = process.reap()
+            if process.child.pidfd in ready_fds:
+                process.reap()
 
     def index_of(self, pipe: Pipe) -> int:
         """Whose pipe this is."""
@@ -212,7 +183,7 @@ class Processors:
             message = process.pipe.receive()
         except ProtocolError as exc:  # a script has damaged its own process
             log.warning("processor_talks_nonsense", processor=index, reason=str(exc))
-            process.kill()
+            process.child.kill()
             return None
         if message is None and process.pipe.is_closed and not process.has_ended:
             process.kill_at = now + STOP_S
@@ -251,7 +222,7 @@ class Processors:
 
     def kill(self, index: int) -> None:
         """End a process now; its death is reported like any other."""
-        self._processes[index].kill()
+        self._processes[index].child.kill()
 
     @property
     def ended(self) -> list[int]:
@@ -267,7 +238,7 @@ class Processors:
         if not process.is_swept:
             self._leave_unswept(process.mark)
         self._start_at[index] = now if process.is_up else now + self._pause_s(index, RESTART_S)
-        return Death(process.how, process.peak_bytes, process.output.last_words(), process.is_retired)
+        return Death(_how(process.child), process.child.peak_bytes, process.output.last_words(), process.is_retired)
 
     def stop(self) -> None:
         """Tell all to end when they are through with what they run; none is started any more."""
@@ -275,17 +246,14 @@ class Processors:
         for process in self._processes.values():
             process.pipe.queue(Stop())
             if not process.has_ended and not process.pipe.flush():
-                process.kill()  # it does not listen any more
+                process.child.kill()  # it does not listen any more
 
     def close(self) -> None:
         """End all processes, at last by force. Safe to repeat."""
         self.stop()
         deadline = time.monotonic() + STOP_S
         for process in self._processes.values():
-            while not process.reap():
-                if time.monotonic() >= deadline:
-                    process.kill()
-                time.sleep(REAP_S)
+            process.end(max(0.0, deadline - time.monotonic()))
             process.close()
             if not process.is_swept:
                 self._leave_unswept(process.mark)
@@ -321,16 +289,9 @@ class Processors:
         self._unswept = [mark for mark in self._unswept if not mark.kill_all()]
 
     def _read_output(self, index: int, process: _Process, now: float) -> None:
-        if process.out < 0:
-            return
-        try:
-            data = os.read(process.out, READ_BYTES)
-        except OSError as exc:
-            if is_shortage(exc):  # or there is nothing
-                return
-            raise
+        data = None if process.is_silent else process.child.read_output(READ_BYTES)
         if not data:
-            process.out = -1  # closed; its end is told by the pidfd
+            process.is_silent = process.is_silent or data is not None
             return
         said = process.output.feed(data, now)
         if said.left_out:
@@ -339,7 +300,10 @@ class Processors:
             log.warning("processor_output", processor=index, text=line)
 
 
-def _how(code: int) -> str:
+def _how(child: ChildProcess) -> str:
+    """Say how a process ended that is reaped."""
+    code = child.exit_code
+    assert code is not None
     if code >= 0:
         return f"exit code {code}"
     try:
