@@ -8,9 +8,10 @@ from contextlib import ExitStack
 import psutil
 import pytest
 from tests.support.process import Process, eventually, run
+from zspider.data_dir import RUN_MARK
 from zspider.errors import ConfigError, OwnedElsewhere
 from zspider.roles.machine.stop_signal import StopSignal
-from zspider.roles.run.directory import LOCKS, MARK, opened
+from zspider.roles.run.directory import LOCKS, opened
 from zspider.roles.run.verb_process import VerbProcess
 
 
@@ -30,7 +31,7 @@ def test_starting_anew_deletes_what_zspider_made_and_nothing_else(tmp_path, scri
     with opened(directory, script, fresh=False):
         assert (directory / "zspider.db").exists()
     with opened(directory, script, fresh=True):
-        assert {file.name for file in directory.iterdir()} == {"notes.txt", "export.csv", MARK, *LOCKS}
+        assert {file.name for file in directory.iterdir()} == {"notes.txt", "export.csv", RUN_MARK, *LOCKS}
 
 
 def test_a_directory_that_somebody_else_made_is_refused(tmp_path, script):

@@ -22,6 +22,7 @@ from zspider.broker import messages as m
 from zspider.broker.hub import Hub, Received
 from zspider.broker.keys import MasterKeys, check_exposure
 from zspider.broker.private import write_private
+from zspider.data_dir import OWNER_ID, PORTS
 from zspider.errors import ConfigError, ExitCode, ZspiderError
 from zspider.roles.machine import garbage
 from zspider.roles.machine.clock import SYSTEM_CLOCK, Clock
@@ -48,8 +49,6 @@ RENEW_S = 3.0  # how often the database is told that its master lives
 TRIM_S = 60.0  # how often the database is told to forget what happened too long ago
 STATUS_S = 2.0  # how often systemd is told how it goes
 FLUSH_S = 30.0  # how long a stopping master waits for its last commits
-PORTS_FILE = "master.ports"
-OWNER_FILE = "owner.id"
 _OWNER = re.compile(rb"[0-9a-f]{32}\n?")
 
 
@@ -156,7 +155,7 @@ class Master:
         finally:
             if local is not None:
                 local.kill()
-            (self._settings.data_dir / PORTS_FILE).unlink(missing_ok=True)
+            (self._settings.data_dir / PORTS).unlink(missing_ok=True)
             helpers.stop()
             writer.stop(FLUSH_S)
 
@@ -209,7 +208,7 @@ class Master:
 
     def _write_ports(self, hub: Hub) -> None:
         """Tell who started us where we listen. No secret, and of no use after a crash."""
-        path = self._settings.data_dir / PORTS_FILE
+        path = self._settings.data_dir / PORTS
         fresh = path.with_suffix(".new")
         told = {"pid": os.getpid(), "security": self._settings.master.security, **hub.ports._asdict()}
         try:
@@ -391,7 +390,7 @@ def owner_id(data_dir: Path) -> str:
     A file that does not hold one (empty after a power cut, say) is replaced: then the database's last owner is watched
     before it is taken over. Raises ConfigError when the file cannot be read or written.
     """
-    path = data_dir / OWNER_FILE
+    path = data_dir / OWNER_ID
     try:
         found = path.read_bytes() if path.exists() else None
         if found is not None and _OWNER.fullmatch(found):

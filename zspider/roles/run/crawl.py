@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from zspider.broker.admin import AdminClient, remove_project
+from zspider.data_dir import DATABASE, PORTS, log_file_name, token_file_name
 from zspider.errors import ExitCode, MasterUnavailable, ScriptError, ZspiderError
 from zspider.roles.demo_site import is_demo_site
 from zspider.roles.machine.stop_signal import StopSignal
@@ -28,7 +29,6 @@ START_S = 60.0  # how long a master may take to listen; an old database may need
 DRAIN_S = 20.0  # longer than the slave's own drain_s
 CALM_POLLS = 2  # nothing left must be seen twice: counters and leases are not read at one instant
 FIRST_RESULTS = 5
-PORTS = "master.ports"
 ENVIRONMENT = {  # of master and slave, whatever was set for others
     "ZSPIDER_MASTER__SECURITY": "curve",
     "ZSPIDER_SLAVE__ROLES": "fetcher,processor",
@@ -114,13 +114,13 @@ class _Run:
         (plan.data_dir / PORTS).unlink(missing_ok=True)
         arguments = ["master", "--data-dir", plan.data_dir, "--bind", "127.0.0.1", "--port", 0, "--no-local-slave"]
         arguments += ["--oneshot", "--parent", os.getpid(), "--log-level", plan.log_level]
-        arguments += ["--database", plan.database or f"sqlite:///{(plan.data_dir / 'zspider.db').absolute()}"]
+        arguments += ["--database", plan.database or f"sqlite:///{(plan.data_dir / DATABASE).absolute()}"]
         return self._spawn("master", arguments)
 
     def _start_slave(self, port: int) -> VerbProcess:
         plan = self._plan
         arguments = ["slave", "--master", f"127.0.0.1:{port}", "--data-dir", plan.data_dir]
-        arguments += ["--token-file", plan.data_dir / "join.token", "--parent", os.getpid()]
+        arguments += ["--token-file", plan.data_dir / token_file_name("join"), "--parent", os.getpid()]
         arguments += ["--log-level", plan.log_level]
         if plan.processors is not None:
             arguments += ["--processors", plan.processors]
@@ -132,7 +132,7 @@ class _Run:
         return VerbProcess(
             name,
             [str(word) for word in arguments],
-            self._plan.data_dir / f"{name}.log",
+            self._plan.data_dir / log_file_name(name),
             extra_environment=ENVIRONMENT,
             keep_fds=[self._lock],  # the directory is in use until the last of us has ended
         )
@@ -298,7 +298,7 @@ def _check(child: VerbProcess) -> None:
 def _shown(plan: Plan) -> str:
     """Where results are, for people: SQLite's file, or the URL without its password."""
     if plan.database is None:
-        return str(plan.data_dir / "zspider.db")
+        return str(plan.data_dir / DATABASE)
     return MasterFile(data_dir=plan.data_dir, database=plan.database).database_shown
 
 
