@@ -24,10 +24,10 @@ from zspider.roles.master.daemon import Master, _boot, _Helpers, _Loop, _reraise
 from zspider.roles.master.reader_thread import ReaderThread
 from zspider.roles.processor.repeats import Repeats
 from zspider.roles.slave.daemon import Slave
-from zspider.roles.slave.leases import HeldLeases, Lease
-from zspider.roles.slave.processors.import_requests import ProjectsWanted
+from zspider.roles.slave.leases import Lease, SlaveLeases
+from zspider.roles.slave.processors.import_requests import ImportRequests
 from zspider.roles.slave.processors.processing import Customer
-from zspider.roles.slave.processors.script_cache import ScriptsKept
+from zspider.roles.slave.processors.script_cache import ScriptCache
 from zspider.roles.slave.work import Work
 from zspider.scheduler.rules import SchedulerRules
 from zspider.settings import (
@@ -188,9 +188,9 @@ class Processors:
     complaint = ""
     capacity = 8
 
-    def __init__(self, machine: "SlaveMachine", held: HeldLeases, customer: Customer) -> None:
-        self.scripts = ScriptsKept()
-        self.projects = ProjectsWanted()
+    def __init__(self, machine: "SlaveMachine", held: SlaveLeases, customer: Customer) -> None:
+        self.scripts = ScriptCache()
+        self.projects = ImportRequests()
         self._machine = machine
         self._held = held
         self._customer = customer
@@ -292,7 +292,7 @@ class SlaveMachine(Machine):
             self.pool = Pool(self)
             return self.pool
 
-        def processing(_: SlaveFile, held: HeldLeases, customer: Customer) -> Any:
+        def processing(_: SlaveFile, held: SlaveLeases, customer: Customer) -> Any:
             self.processors = Processors(self, held, customer)
             return self.processors
 

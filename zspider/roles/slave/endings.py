@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 from zspider.broker.messages import GiveBack
 from zspider.delivery import End
-from zspider.roles.slave.leases import HeldLeases, Lease, Stage
+from zspider.roles.slave.leases import Lease, SlaveLeases, Stage
 from zspider.roles.slave.master_port import MasterPort
 from zspider.roles.slave.outbox import Outbox
 from zspider.roles.slave.pages import failed
@@ -18,7 +18,7 @@ class Endings:
     """Ends leases; what is under way for one is stopped first."""
 
     def __init__(
-        self, settings: SlaveFile, held: HeldLeases, outbox: Outbox, port: MasterPort, stop: Callable[[Lease], None]
+        self, settings: SlaveFile, held: SlaveLeases, outbox: Outbox, port: MasterPort, stop: Callable[[Lease], None]
     ) -> None:
         """stop: ends what is done for a lease."""
         self.now = 0.0  # of this turn

@@ -9,9 +9,9 @@ from zspider.delivery import End
 from zspider.errors import FetchError
 from zspider.fetch import Fetched, FetchPool, build_request, failure
 from zspider.roles.slave.endings import Endings
-from zspider.roles.slave.leases import HeldLeases, Lease, Stage
+from zspider.roles.slave.leases import Lease, SlaveLeases, Stage
 from zspider.roles.slave.outbox import Outbox
-from zspider.roles.slave.pacing import Starts
+from zspider.roles.slave.pacing import Pacer
 from zspider.roles.slave.pages import BadTask, Projects, message_page, task_of
 from zspider.settings import FetchSettings, SlaveFile
 from zspider.task import GUARDED, is_message
@@ -32,7 +32,7 @@ class Fetching:
     def __init__(
         self,
         settings: SlaveFile,
-        held: HeldLeases,
+        held: SlaveLeases,
         outbox: Outbox,
         projects: Projects,
         endings: Endings,
@@ -41,7 +41,7 @@ class Fetching:
     ) -> None:
         """pass_on: takes each lease that has its page."""
         self.fetched = 0  # pages, since the start
-        self.pacer = Starts()
+        self.pacer = Pacer()
         self.pool = make_pool(settings.fetch, settings.slave.fetch_concurrency)
         self._settings = settings.fetch
         self._concurrency = settings.slave.fetch_concurrency

@@ -62,7 +62,7 @@ class Lease(Struct, eq=False):
         return (self.project, self.taskid, self.run, self.attempt)
 
 
-class HeldLeases:
+class SlaveLeases:
     """All leases of this slave, by serial and by grant number, counted by stage."""
 
     def __init__(self) -> None:

@@ -19,7 +19,7 @@ class _Start(NamedTuple):
     gap_s: float  # least time after the start before it, if that was in the same message
 
 
-class _Line(Struct, eq=False):
+class _ProjectQueue(Struct, eq=False):
     """The tasks of one project, in the order they start."""
 
     rate: float = 0.0  # 0: not known, only the planned times count
@@ -31,7 +31,7 @@ class _Line(Struct, eq=False):
     ready_at: float | None = None  # when the first one may start; the entry of the heap with this time is true
 
 
-class Starts:
+class Pacer:
     """Held tasks that wait for their time; each `pop` is a start.
 
     Two tasks of one message start no closer together than the master planned them, and however many
@@ -40,7 +40,7 @@ class Starts:
     """
 
     def __init__(self) -> None:
-        self._lines: dict[int, _Line] = {}
+        self._lines: dict[int, _ProjectQueue] = {}
         self._project: dict[int, int] = {}  # serial -> project; a serial not in it was removed
         self._heap: list[tuple[float, int]] = []  # (when its first task may start, project), and outdated entries
 
@@ -54,7 +54,7 @@ class Starts:
         """Start at most `rate * t + burst` tasks of this project in any t seconds."""
         line = self._lines.get(project)
         if line is None:
-            self._lines[project] = _Line(rate, burst, tokens=max(1.0, burst), at=now)
+            self._lines[project] = _ProjectQueue(rate, burst, tokens=max(1.0, burst), at=now)
             return
         self._refill(line, now)
         line.rate, line.burst = rate, burst
@@ -62,7 +62,7 @@ class Starts:
 
     def add(self, project: int, tasks: Iterable[tuple[int, float]], now: float) -> None:
         """Take the tasks of one message: (serial, seconds from now before which it does not start)."""
-        line = self._lines.setdefault(project, _Line(at=now))
+        line = self._lines.setdefault(project, _ProjectQueue(at=now))
         before: float | None = None
         for serial, offset_s in tasks:
             gap_s = 0.0 if before is None else max(0.0, offset_s - before)
@@ -105,7 +105,7 @@ class Starts:
             heappop(self._heap)
         return max(0.0, self._heap[0][0] - now) if self._heap else None
 
-    def _schedule(self, project: int, line: _Line, now: float) -> None:
+    def _schedule(self, project: int, line: _ProjectQueue, now: float) -> None:
         """See to it that `pop` looks at this line when its first task is ready. Removed tasks are dropped."""
         while line.waiting and line.waiting[0].serial not in self._project:
             line.waiting.popleft()
@@ -114,7 +114,7 @@ class Starts:
             line.ready_at = self._ready_at(line, now)
             heappush(self._heap, (line.ready_at, project))
 
-    def _ready_at(self, line: _Line, now: float) -> float:
+    def _ready_at(self, line: _ProjectQueue, now: float) -> float:
         start = line.waiting[0]
         ready_at = max(start.planned, line.last + start.gap_s)
         if line.rate <= 0:
@@ -124,7 +124,7 @@ class Starts:
             ready_at = max(ready_at, now + (1.0 - line.tokens) / line.rate)
         return ready_at
 
-    def _refill(self, line: _Line, now: float) -> None:
+    def _refill(self, line: _ProjectQueue, now: float) -> None:
         if now > line.at:
             line.tokens = min(max(1.0, line.burst), line.tokens + (now - line.at) * line.rate)
             line.at = now

@@ -8,7 +8,7 @@ from collections import OrderedDict, deque
 RESEND_S = 10.0  # a page that nobody has claimed for so long is sent again (it may have been lost on its way)
 
 
-class RelayPages:
+class RelayOutbox:
     """A page is to be sent, or sent and unclaimed, or claimed by a processing slave; until it is removed."""
 
     def __init__(self) -> None:

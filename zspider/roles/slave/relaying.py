@@ -5,19 +5,19 @@ from collections.abc import Iterable
 from zspider.delivery import End
 from zspider.errors import ProtocolError
 from zspider.roles.slave.endings import Endings
-from zspider.roles.slave.leases import HeldLeases, Lease, Stage
+from zspider.roles.slave.leases import Lease, SlaveLeases, Stage
 from zspider.roles.slave.master_port import MasterPort
-from zspider.roles.slave.relay_outbox import RelayPages
+from zspider.roles.slave.relay_outbox import RelayOutbox
 
 
 class Relaying:
     """Sends each page that is `put` into the relay, again if need be, until it is dropped."""
 
-    def __init__(self, held: HeldLeases, port: MasterPort, endings: Endings) -> None:
+    def __init__(self, held: SlaveLeases, port: MasterPort, endings: Endings) -> None:
         self._held = held
         self._port = port
         self._endings = endings
-        self._pages = RelayPages()
+        self._pages = RelayOutbox()
         self._has_room = True
 
     def wait_s(self, now: float) -> float | None:

@@ -14,7 +14,7 @@ from zspider.delivery import Grant
 from zspider.fetch import Fetched, FetchPool
 from zspider.roles.slave.endings import CANNOT_LOAD, Endings
 from zspider.roles.slave.fetching import Fetching, MakePool, NoFetching
-from zspider.roles.slave.leases import HeldLeases, Lease, Stage
+from zspider.roles.slave.leases import Lease, SlaveLeases, Stage
 from zspider.roles.slave.master_port import MasterPort
 from zspider.roles.slave.outbox import Outbox
 from zspider.roles.slave.pages import Projects, page_of
@@ -27,7 +27,7 @@ from zspider.task import INTERNAL, is_message
 log = structlog.get_logger(__name__)
 UNPACED = 0  # the "project" of tasks that no rate applies to; real ids begin at 1
 
-MakeProcessing = Callable[[SlaveFile, HeldLeases, Customer], Processing]
+MakeProcessing = Callable[[SlaveFile, SlaveLeases, Customer], Processing]
 
 
 class Work:
@@ -53,7 +53,7 @@ class Work:
         self.is_draining = False
         self.is_stuck = False  # what is made does not reach the master
         self.outbox = outbox = Outbox(slave.outbox_items, slave.outbox_bytes)
-        self.held = held = HeldLeases()
+        self.held = held = SlaveLeases()
         self.endings = endings = Endings(settings, held, outbox, port, self._stop)
         self.fetching: Fetching | NoFetching = NoFetching()
         self.processing: Processing | NoProcessing = NoProcessing()

@@ -6,12 +6,12 @@ from zspider.broker import messages as m
 from zspider.delivery import End, Grant
 from zspider.roles.machine.systemd import Notifier
 from zspider.roles.slave.late_config import LateConfig
-from zspider.roles.slave.leases import HeldLeases, Stage
+from zspider.roles.slave.leases import SlaveLeases, Stage
 from zspider.roles.slave.master_session import HELLO_AGAIN_S, PROTOCOL_RETRY_S, Due, Joined, MasterSession
 from zspider.roles.slave.pages import BadTask, Projects, failed, task_of, time_limit_s
 from zspider.roles.slave.processors.output_log import LINE_CHARS_MAX, LINES_PER_S, OutputLog
-from zspider.roles.slave.processors.script_cache import ASK_AGAIN_S, GIVE_UP_S, ScriptsKept
-from zspider.roles.slave.relay_outbox import RESEND_S, RelayPages
+from zspider.roles.slave.processors.script_cache import ASK_AGAIN_S, GIVE_UP_S, ScriptCache
+from zspider.roles.slave.relay_outbox import RESEND_S, RelayOutbox
 
 ODD_LIMITS = [  # a `process_time_limit` of a task, and what it comes to
     (float("inf"), 86_400.0),
@@ -107,7 +107,7 @@ class TestMasterSession:
 
 class TestHeldLeases:
     def test_leases_are_named_by_what_is_done_with_them(self):
-        held = HeldLeases()
+        held = SlaveLeases()
         first, second = held.take(grant(1), INFO), held.take(grant(5, "u"), INFO)
         assert held.take(grant(1), INFO) is None
         held.move(first, Stage.OUTBOX)
@@ -120,7 +120,7 @@ class TestHeldLeases:
         assert (held.count(Stage.OUTBOX), held.count(Stage.WAITING), len(held)) == (0, 1, 1)
 
     def test_pages_are_counted_while_they_are_kept(self):
-        held = HeldLeases()
+        held = SlaveLeases()
         lease = held.take_page(page())
         assert held.take_page(page()) is None
         assert held.page_bytes == len(b"content")
@@ -133,7 +133,7 @@ class TestHeldLeases:
 
 class TestRelayPages:
     def test_an_unclaimed_page_is_sent_again_after_ten_seconds(self):
-        relay = RelayPages()
+        relay = RelayOutbox()
         relay.add(1)
         assert relay.next(0.0) == 1
         assert relay.next(0.0) == 1  # it could not go
@@ -143,7 +143,7 @@ class TestRelayPages:
         assert relay.next(RESEND_S) == 1
 
     def test_a_claimed_page_is_sent_again_only_when_the_master_asks(self):
-        relay = RelayPages()
+        relay = RelayOutbox()
         relay.add(1)
         relay.next(0.0)
         relay.sent(0.0)
@@ -160,7 +160,7 @@ class TestRelayPages:
         assert len(relay) == 0
 
     def test_a_claim_ends_with_the_session_in_which_the_master_told_it(self):
-        relay = RelayPages()
+        relay = RelayOutbox()
         for page in (1, 2, 3):
             relay.add(page)
         for page in (1, 2):
@@ -179,7 +179,7 @@ class TestRelayPages:
 
 class TestScriptsKept:
     def test_a_text_is_asked_for_once_and_again_after_a_while(self):
-        scripts = ScriptsKept()
+        scripts = ScriptCache()
         scripts.want(SCRIPT, 0.0)
         scripts.want(SCRIPT, 0.1)
         assert scripts.to_ask(0.1) == [SCRIPT]
@@ -193,14 +193,14 @@ class TestScriptsKept:
         assert scripts.get(SCRIPT) == "text"
 
     def test_a_script_that_never_comes_is_given_up(self):
-        scripts = ScriptsKept()
+        scripts = ScriptCache()
         scripts.want(SCRIPT, 0.0)
         assert scripts.overdue(GIVE_UP_S - 1) == []
         assert scripts.overdue(GIVE_UP_S) == [SCRIPT]
         assert not scripts.is_waiting
 
     def test_the_text_used_longest_ago_goes_first(self):
-        scripts = ScriptsKept(chars_max=10)
+        scripts = ScriptCache(chars_max=10)
         scripts.put(b"a", "12345")
         scripts.put(b"b", "12345")
         scripts.get(b"a")
@@ -269,7 +269,7 @@ class TestJobs:
         assert projects.get(7, SCRIPT) is None
 
     def test_a_reason_is_cut_and_may_hold_anything(self):
-        lease = HeldLeases().take(grant(), INFO)
+        lease = SlaveLeases().take(grant(), INFO)
         for reason in ("x" * 5000, "\ud800" * 5000):
             outcome = msgspec.msgpack.decode(failed(lease, End.FATAL, reason))
             assert outcome[:5] == [7, "t", 3, 1, b"p" * 16]

@@ -5,7 +5,7 @@ from zspider.roles.processor.options import IMPORT_WAIT_S
 ASK_AGAIN_S = 2.0
 
 
-class ProjectsWanted:
+class ImportRequests:
     """A processor waits for one project at a time; an answer is for all who wait for it."""
 
     def __init__(self) -> None:

@@ -6,8 +6,8 @@ from collections.abc import Set as AbstractSet
 from zspider.broker.messages import ProjectScript
 from zspider.broker.pipe import Pipe
 from zspider.roles.slave.leases import Lease
-from zspider.roles.slave.processors.import_requests import ProjectsWanted
-from zspider.roles.slave.processors.script_cache import ScriptsKept
+from zspider.roles.slave.processors.import_requests import ImportRequests
+from zspider.roles.slave.processors.script_cache import ScriptCache
 
 
 class NoProcessing:
@@ -20,8 +20,8 @@ class NoProcessing:
     capacity = 0
 
     def __init__(self) -> None:
-        self.scripts = ScriptsKept()
-        self.projects = ProjectsWanted()
+        self.scripts = ScriptCache()
+        self.projects = ImportRequests()
 
     def wait_s(self, now: float) -> float | None:
         """Return None: nothing is ever due."""

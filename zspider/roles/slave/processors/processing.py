@@ -21,12 +21,12 @@ from zspider.broker.messages import (
 from zspider.broker.pipe import Pipe
 from zspider.delivery import End
 from zspider.errors import ProtocolError
-from zspider.roles.slave.leases import HeldLeases, Lease, Stage
+from zspider.roles.slave.leases import Lease, SlaveLeases, Stage
 from zspider.roles.slave.pages import failed, time_limit_s
 from zspider.roles.slave.processors.dispatch import Dispatch
-from zspider.roles.slave.processors.import_requests import ProjectsWanted
+from zspider.roles.slave.processors.import_requests import ImportRequests
 from zspider.roles.slave.processors.pool import Death, Processors
-from zspider.roles.slave.processors.script_cache import ScriptsKept
+from zspider.roles.slave.processors.script_cache import ScriptCache
 from zspider.settings import SlaveFile
 
 log = structlog.get_logger(__name__)
@@ -61,9 +61,9 @@ class Customer(Protocol):
 class Processing:
     """Each page that is `put` is answered once through the customer, unless it is dropped before."""
 
-    def __init__(self, settings: SlaveFile, held: HeldLeases, customer: Customer) -> None:
-        self.scripts = ScriptsKept()
-        self.projects = ProjectsWanted()
+    def __init__(self, settings: SlaveFile, held: SlaveLeases, customer: Customer) -> None:
+        self.scripts = ScriptCache()
+        self.projects = ImportRequests()
         self._default_limit_s = settings.processor.process_time_limit_s
         self._memory_bytes = settings.processor.memory_bytes
         self._held = held

@@ -7,7 +7,7 @@ ASK_AGAIN_S = 5.0
 GIVE_UP_S = 60.0  # a master that does not answer for so long does not have it
 
 
-class ScriptsKept:
+class ScriptCache:
     """A bounded cache. A text is immutable under its hash, so nothing in it grows old."""
 
     def __init__(self, chars_max: int = TEXT_CHARS_MAX) -> None:
