@@ -26,7 +26,7 @@ from zspider.roles.processor.repeats import Repeats
 from zspider.roles.slave.daemon import Slave
 from zspider.roles.slave.leases import Lease, SlaveLeases
 from zspider.roles.slave.processors.import_requests import ImportRequests
-from zspider.roles.slave.processors.processing import Customer
+from zspider.roles.slave.processors.processing import PageOwner
 from zspider.roles.slave.processors.script_cache import ScriptCache
 from zspider.roles.slave.work import Work
 from zspider.scheduler.rules import SchedulerRules
@@ -188,12 +188,12 @@ class Processors:
     complaint = ""
     capacity = 8
 
-    def __init__(self, machine: "SlaveMachine", held: SlaveLeases, customer: Customer) -> None:
+    def __init__(self, machine: "SlaveMachine", held: SlaveLeases, owner: PageOwner) -> None:
         self.scripts = ScriptCache()
         self.projects = ImportRequests()
         self._machine = machine
         self._held = held
-        self._customer = customer
+        self._owner = owner
         self._waiting: list[int] = []  # for their script's text
         self._running: dict[int, float] = {}
         self._repeats = Repeats()
@@ -245,8 +245,8 @@ class Processors:
             assert lease.page is not None
             *parts, last = self._machine.world.site.run(lease.page)
             for part in parts:
-                self._customer.on_part(lease, part)
-            self._customer.on_outcome(lease, self._without_repeats(lease.page, last))
+                self._owner.on_part(lease, part)
+            self._owner.on_outcome(lease, self._without_repeats(lease.page, last))
 
     def _without_repeats(self, page: Page, packed: bytes) -> bytes:
         """What a script's `crawl()` would have left out is left out."""
@@ -292,8 +292,8 @@ class SlaveMachine(Machine):
             self.pool = Pool(self)
             return self.pool
 
-        def processing(_: SlaveFile, held: SlaveLeases, customer: Customer) -> Any:
-            self.processors = Processors(self, held, customer)
+        def processing(_: SlaveFile, held: SlaveLeases, owner: PageOwner) -> Any:
+            self.processors = Processors(self, held, owner)
             return self.processors
 
         return Work(settings, voice, make_pool=pool, make_processing=processing)

@@ -15,7 +15,7 @@ import msgspec
 
 from zspider.broker.pipe import Pipe
 from zspider.roles.machine.limits import become_script_runner, limit_memory
-from zspider.roles.processor.current_page import Running
+from zspider.roles.processor.current_page import CurrentPage
 from zspider.roles.processor.loop import Processor
 from zspider.roles.processor.options import ProcessorOptions
 from zspider.script import shim
@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     become_script_runner(given.parent, nice=NICE)
     shim.install()
     pipe = Pipe.inherited(given.pipe)
-    running = Running(given.running)
+    running = CurrentPage(given.running)
     processor = Processor(pipe, running, options)
     os.register_at_fork(after_in_child=processor.forked)
 

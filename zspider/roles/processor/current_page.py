@@ -7,7 +7,7 @@ from typing import Self
 _BYTES = 8
 
 
-class Running:
+class CurrentPage:
     """One end. `page` is the number of the page that is run now, 0 between pages.
 
     Writing it costs no system call and wakes nobody, and it is right however suddenly the processor dies.

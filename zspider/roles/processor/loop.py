@@ -25,7 +25,7 @@ from zspider.broker.messages import (
 )
 from zspider.broker.pipe import Pipe
 from zspider.delivery import Follow, Outcome
-from zspider.roles.processor.current_page import Running
+from zspider.roles.processor.current_page import CurrentPage
 from zspider.roles.processor.options import IMPORT_WAIT_S, ProcessorOptions
 from zspider.roles.processor.outcomes import (
     NAME_CHARS,
@@ -60,7 +60,7 @@ class Processor:
     page and ends: the slave gives what it was sent beyond that to another one.
     """
 
-    def __init__(self, pipe: Pipe, running: Running, options: ProcessorOptions) -> None:
+    def __init__(self, pipe: Pipe, running: CurrentPage, options: ProcessorOptions) -> None:
         self.stopping = False
         self._pipe = pipe
         self._running = running

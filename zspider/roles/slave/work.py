@@ -19,7 +19,7 @@ from zspider.roles.slave.master_port import MasterPort
 from zspider.roles.slave.outbox import Outbox
 from zspider.roles.slave.pages import Projects, page_of
 from zspider.roles.slave.processors.no_processing import NoProcessing
-from zspider.roles.slave.processors.processing import Customer, Processing
+from zspider.roles.slave.processors.processing import PageOwner, Processing
 from zspider.roles.slave.relaying import Relaying
 from zspider.settings import SlaveFile
 from zspider.task import INTERNAL, is_message
@@ -27,7 +27,7 @@ from zspider.task import INTERNAL, is_message
 log = structlog.get_logger(__name__)
 UNPACED = 0  # the "project" of tasks that no rate applies to; real ids begin at 1
 
-MakeProcessing = Callable[[SlaveFile, SlaveLeases, Customer], Processing]
+MakeProcessing = Callable[[SlaveFile, SlaveLeases, PageOwner], Processing]
 
 
 class Work:

@@ -12,7 +12,7 @@ VARIABLE = "_ZSPIDER_PROCESSOR"
 PASSES_MAX = 5  # what forks while we look is found by the next pass
 
 
-class Mark:
+class ProcessMark:
     """One processor's mark. It stands in the environment of everything that descends from the process."""
 
     def __init__(self) -> None:

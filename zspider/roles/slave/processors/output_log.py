@@ -46,6 +46,6 @@ class OutputLog:
                 self._left_out += 1
         return Lines(lines, left_out)
 
-    def last_words(self, chars: int = 400) -> str:
+    def output_tail(self, chars: int = 400) -> str:
         """The end of the output as one line."""
         return " | ".join(self._tail.decode("utf-8", "replace").split("\n")).strip(" |")[-chars:]

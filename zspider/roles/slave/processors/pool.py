@@ -17,8 +17,8 @@ from zspider.broker.messages import AnyMessage, Stop
 from zspider.broker.pipe import Pipe
 from zspider.errors import ProtocolError, reason_of
 from zspider.roles.machine.child_process import ChildProcess
-from zspider.roles.processor.current_page import Running
-from zspider.roles.slave.processors.descendants import Mark
+from zspider.roles.processor.current_page import CurrentPage
+from zspider.roles.slave.processors.descendants import ProcessMark
 from zspider.roles.slave.processors.options import options_of
 from zspider.roles.slave.processors.output_log import OutputLog
 from zspider.settings import SlaveFile
@@ -37,7 +37,7 @@ class Death(NamedTuple):
 
     how: str  # "signal 11 (SIGSEGV)", "exit code 3"
     peak_bytes: int
-    last_words: str
+    output_tail: str
     was_retired: bool  # it had said that it ends
 
 
@@ -50,12 +50,12 @@ class _Process:
 
     def __init__(self, command: list[str]) -> None:
         """Raises OSError or MemoryError when something that it needs cannot be had; nothing of it is left then."""
-        self.mark = Mark()
+        self.mark = ProcessMark()
         with ExitStack() as undo:
             self.pipe, theirs = Pipe.pair()
             undo.callback(self.pipe.close)
             with theirs:
-                self.running, running_fd = Running.pair()
+                self.running, running_fd = CurrentPage.pair()
                 undo.callback(self.running.close)
                 command = [*command, "--pipe", str(theirs.fileno()), "--running", str(running_fd)]
                 keep_fds = [theirs.fileno(), running_fd]
@@ -101,7 +101,7 @@ class _Process:
         self.child.close()
 
 
-class Processors:
+class ProcessorPool:
     """Keeps a number of processes running. Each is known by its index; a new one under an old index is a new one."""
 
     def __init__(self, settings: SlaveFile) -> None:
@@ -113,7 +113,7 @@ class Processors:
         self._start_at = dict.fromkeys(range(self.count), 0.0)  # those that do not run
         self._failures = dict.fromkeys(range(self.count), 0)  # deaths in a row before it was up
         self._by_pipe: dict[Pipe, int] = {}
-        self._unswept: list[Mark] = []  # of dead processes that may have left something behind
+        self._unswept: list[ProcessMark] = []  # of dead processes that may have left something behind
         self._sweep_at = 0.0
         self.is_stopping = False
 
@@ -226,10 +226,10 @@ class Processors:
 
     @property
     def ended(self) -> list[int]:
-        """Processes that have ended: `receive` what they left, then `bury` each."""
+        """Processes that have ended: `receive` what they left, then `reap` each."""
         return [index for index, process in self._processes.items() if process.has_ended]
 
-    def bury(self, index: int, now: float) -> Death:
+    def reap(self, index: int, now: float) -> Death:
         """Close what was connected to a dead process; another one will be started in its place."""
         process = self._processes.pop(index)
         self._read_output(index, process, now)
@@ -238,7 +238,7 @@ class Processors:
         if not process.is_swept:
             self._leave_unswept(process.mark)
         self._start_at[index] = now if process.is_up else now + self._pause_s(index, RESTART_S)
-        return Death(_how(process.child), process.child.peak_bytes, process.output.last_words(), process.is_retired)
+        return Death(_how(process.child), process.child.peak_bytes, process.output.output_tail(), process.is_retired)
 
     def stop(self) -> None:
         """Tell all to end when they are through with what they run; none is started any more."""
@@ -280,7 +280,7 @@ class Processors:
         self._failures[index] += 1
         return float(min(limits[1], limits[0] * 2 ** min(self._failures[index] - 1, 10)))
 
-    def _leave_unswept(self, mark: Mark) -> None:
+    def _leave_unswept(self, mark: ProcessMark) -> None:
         log.warning("leftovers_not_looked_for", advice="no descriptor or memory is left; tried again until there is")
         self._unswept.append(mark)
 

@@ -25,7 +25,7 @@ from zspider.roles.slave.leases import Lease, SlaveLeases, Stage
 from zspider.roles.slave.pages import failed, time_limit_s
 from zspider.roles.slave.processors.dispatch import Dispatch
 from zspider.roles.slave.processors.import_requests import ImportRequests
-from zspider.roles.slave.processors.pool import Death, Processors
+from zspider.roles.slave.processors.pool import Death, ProcessorPool
 from zspider.roles.slave.processors.script_cache import ScriptCache
 from zspider.settings import SlaveFile
 
@@ -38,7 +38,7 @@ PAGES_EACH = 4  # of other slaves' pages, per processor: what this slave has, ot
 DEATHS_MAX = 3  # processors that one page may kill
 
 
-class Customer(Protocol):
+class PageOwner(Protocol):
     """Whoever wants pages processed."""
 
     def on_part(self, lease: Lease, packed: bytes) -> None:
@@ -61,14 +61,14 @@ class Customer(Protocol):
 class Processing:
     """Each page that is `put` is answered once through the customer, unless it is dropped before."""
 
-    def __init__(self, settings: SlaveFile, held: SlaveLeases, customer: Customer) -> None:
+    def __init__(self, settings: SlaveFile, held: SlaveLeases, owner: PageOwner) -> None:
         self.scripts = ScriptCache()
         self.projects = ImportRequests()
         self._default_limit_s = settings.processor.process_time_limit_s
         self._memory_bytes = settings.processor.memory_bytes
         self._held = held
-        self._customer = customer
-        self._processors = Processors(settings)
+        self._owner = owner
+        self._pool = ProcessorPool(settings)
         self._dispatch = Dispatch()
         self._no_text: dict[bytes, list[int]] = {}  # script -> pages that wait for its text
         self._timed_out: dict[int, int] = {}  # processor we killed -> the page that took too long
@@ -78,17 +78,17 @@ class Processing:
     @property
     def fds(self) -> set[int]:
         """Descriptors to wait for."""
-        return self._processors.fds
+        return self._pool.fds
 
     @property
     def pipes(self) -> Collection[Pipe]:
         """Pipes to wait for."""
-        return self._processors.pipes
+        return self._pool.pipes
 
     @property
     def is_broken(self) -> bool:
         """Processors do not even start on this machine."""
-        return self._processors.is_broken
+        return self._pool.is_broken
 
     @property
     def complaint(self) -> str:
@@ -100,11 +100,11 @@ class Processing:
     @property
     def capacity(self) -> int:
         """How many pages keep the processors busy."""
-        return PAGES_EACH * self._processors.count
+        return PAGES_EACH * self._pool.count
 
     def wait_s(self, now: float) -> float | None:
         """Seconds until `step` has something to do though nothing is readable."""
-        dues = [due for due in (self._processors.wait_s(now),) if due is not None]
+        dues = [due for due in (self._pool.wait_s(now),) if due is not None]
         if self._dispatch.assigned or self.scripts.is_waiting:
             dues.append(max(0.0, self._look_at - now))
         return min(dues, default=None)
@@ -137,7 +137,7 @@ class Processing:
     def project_came(self, answer: ProjectScript, now: float) -> None:
         """The master said what it knows of a project."""
         for index in self.projects.came(answer.name):
-            self._processors.send(index, answer)
+            self._pool.send(index, answer)
             self._dispatch.progress(index, now)
 
     def known(self, leases: Iterable[Lease]) -> None:
@@ -147,35 +147,35 @@ class Processing:
             if lease.processor is not None:
                 serials.setdefault(lease.processor, []).append(lease.serial)
         for index, numbers in serials.items():
-            self._processors.send(index, Known(numbers))
+            self._pool.send(index, Known(numbers))
 
     # --- a turn ---------------------------------------------------------------------------------
 
     def read(self, ready_fds: AbstractSet[int], ready_pipes: Iterable[Pipe], now: float) -> None:
         """Take in what processors say, print and end with."""
         for pipe in ready_pipes:
-            self._read_pipe(self._processors.index_of(pipe), now, MESSAGES_PER_TURN)
-        self._processors.read(ready_fds, now)
+            self._read_pipe(self._pool.index_of(pipe), now, MESSAGES_PER_TURN)
+        self._pool.read(ready_fds, now)
 
     def step(self, now: float, *, may_run: bool) -> None:
-        """Start and bury processors, and give pages to those that have room. may_run: more outcomes are welcome."""
-        self._processors.step(now)
-        for index in self._processors.ended:
-            self._bury(index, now)
+        """Start and reap processors, and give pages to those that have room. may_run: more outcomes are welcome."""
+        self._pool.step(now)
+        for index in self._pool.ended:
+            self._reap(index, now)
         if may_run:
             self._send_pages(now)
-        self._processors.flush()
+        self._pool.flush()
         if now >= self._look_at:
             self._look_at = now + LOOK_S
             self._look_around(now, may_run)
 
     def stop(self) -> None:
         """Let the processors end."""
-        self._processors.stop()
+        self._pool.stop()
 
     def close(self) -> None:
         """End all processors now."""
-        self._processors.close()
+        self._pool.close()
 
     # --- inside ---------------------------------------------------------------------------------
 
@@ -190,20 +190,20 @@ class Processing:
 
     def _send_page(self, index: int, lease: Lease, page: Page, now: float) -> bool:
         """False: this processor takes nothing now; the page waits again."""
-        known = self._processors.scripts_of(index)
+        known = self._pool.scripts_of(index)
         if lease.script not in known:
             text = self.scripts.get(lease.script)
             if text is None:  # it was dropped for others meanwhile
                 self._dispatch.finished(index, lease.serial, now)
                 self.put(lease, now)
                 return True
-            if self._processors.send(index, Script(lease.script, text)):
+            if self._pool.send(index, Script(lease.script, text)):
                 known.add(lease.script)
         try:
-            is_sent = lease.script in known and self._processors.send(index, page)
+            is_sent = lease.script in known and self._pool.send(index, page)
         except ProtocolError as exc:
             self._dispatch.finished(index, lease.serial, now)
-            self._customer.on_outcome(lease, failed(lease, End.FATAL, str(exc)))
+            self._owner.on_outcome(lease, failed(lease, End.FATAL, str(exc)))
             return True
         if not is_sent:  # it is dying
             self._dispatch.finished(index, lease.serial, now)
@@ -212,7 +212,7 @@ class Processing:
 
     def _read_pipe(self, index: int, now: float, most: int) -> None:
         for _ in range(most):
-            message = self._processors.receive(index, now)
+            message = self._pool.receive(index, now)
             if message is None:
                 return
             self._on_message(index, message, now)
@@ -220,19 +220,19 @@ class Processing:
     def _on_message(self, index: int, message: AnyMessage, now: float) -> None:
         match message:
             case Up():
-                self._processors.came_up(index)
+                self._pool.came_up(index)
                 self._dispatch.up(index)
             case Processed(number=serial, final=False, outcome=packed):
                 self._dispatch.progress(index, now)
                 if (lease := self._open(serial)) is not None:
-                    self._customer.on_part(lease, packed)
+                    self._owner.on_part(lease, packed)
             case Processed(number=serial, outcome=packed):
                 self._dispatch.finished(index, serial, now)
                 if (lease := self._open(serial)) is not None:
-                    self._processors.loaded_by(index).add(lease.script)
+                    self._pool.loaded_by(index).add(lease.script)
                     self._dispatch.drop(serial)
                     lease.processor = index
-                    self._customer.on_outcome(lease, packed)
+                    self._owner.on_outcome(lease, packed)
             case WantProject(name=name):
                 self.projects.want(index, name, now)
             case LoadFailed(number=serial, script=script, error=error):
@@ -242,7 +242,7 @@ class Processing:
                     self._bar(lease, script, error)
             case Retired(reason=reason):
                 log.info("processor_retired", processor=index, reason=reason)
-                self._processors.retire(index, now)
+                self._pool.retire(index, now)
                 self._dispatch.retired(index)
 
     def _open(self, serial: int) -> Lease | None:
@@ -257,7 +257,7 @@ class Processing:
             self.scripts.barred[script] = error
         self._dispatch.drop(lease.serial)
         useless = self._held.where(lambda other: self._is_useless(other, script)) if lease.is_granted else [lease]
-        self._customer.on_unloadable(useless, error)
+        self._owner.on_unloadable(useless, error)
 
     def _is_useless(self, lease: Lease, script: bytes) -> bool:
         """Whether a lease is to go back when this machine cannot load the script."""
@@ -267,7 +267,7 @@ class Processing:
 
     def _see(self, now: float) -> None:
         """Look at what the processors run."""
-        for index, serial in self._processors.running_pages():
+        for index, serial in self._pool.running_pages():
             self._dispatch.saw(index, serial, now)
 
     def _look_around(self, now: float, may_run: bool) -> None:
@@ -280,12 +280,12 @@ class Processing:
                 if head.had_started:
                     self._timed_out[head.processor] = head.page
                 log.warning("processor_killed", processor=head.processor, reason="no progress", seconds=head.seconds)
-                self._processors.kill(head.processor)
+                self._pool.kill(head.processor)
         for script in self.scripts.overdue(now):
             log.error("script_not_sent", script=script.hex()[:12])
             for serial in self._no_text.pop(script, ()):
                 if (lease := self._open(serial)) is not None:
-                    self._customer.on_no_script(lease)
+                    self._owner.on_no_script(lease)
 
     def _limit_s(self, index: int, serial: int, had_started: bool) -> float:
         """How long a processor may be at this page; loading a script that it has not run yet takes its own time."""
@@ -295,18 +295,18 @@ class Processing:
         if lease is None or lease.page is None:
             return self._default_limit_s + GRACE_S
         limit_s = time_limit_s(lease.page, self._default_limit_s) + GRACE_S
-        return limit_s if lease.script in self._processors.loaded_by(index) else limit_s + self._default_limit_s
+        return limit_s if lease.script in self._pool.loaded_by(index) else limit_s + self._default_limit_s
 
-    def _bury(self, index: int, now: float) -> None:
+    def _reap(self, index: int, now: float) -> None:
         """A processor is dead: hear its last words, then see whose fault it was."""
         self._read_pipe(index, now, 10**6)
         self._see(now)
         self.projects.gone(index)
-        death = self._processors.bury(index, now)
+        death = self._pool.reap(index, now)
         fallen = self._dispatch.died(index)
         overtime = self._timed_out.pop(index, None)
-        if self._processors.is_broken:
-            self._why_broken = death.last_words.rpartition(" | ")[2] or death.how  # a traceback ends with its reason
+        if self._pool.is_broken:
+            self._why_broken = death.output_tail.rpartition(" | ")[2] or death.how  # a traceback ends with its reason
         if death.was_retired:
             return
         lease = self._open(fallen.blamed) if fallen.blamed is not None else None
@@ -316,23 +316,23 @@ class Processing:
             how=death.how,
             peak_mib=death.peak_bytes >> 20,
             taskid=lease.taskid if lease else None,
-            said=death.last_words,
+            said=death.output_tail,
         )
         if lease is None:
             return
         if overtime == lease.serial:
             self._dispatch.drop(lease.serial)
-            self._customer.on_outcome(lease, failed(lease, End.FAILURE, "TimeoutError: process timeout"))
+            self._owner.on_outcome(lease, failed(lease, End.FAILURE, "TimeoutError: process timeout"))
             return
         lease.deaths += fallen.is_charged
         if lease.deaths >= DEATHS_MAX:
             self._dispatch.drop(lease.serial)
-            self._customer.on_outcome(lease, failed(lease, End.FATAL, self._verdict(death)))
+            self._owner.on_outcome(lease, failed(lease, End.FATAL, self._verdict(death)))
         elif fallen.is_loose:
             self._dispatch.put(lease.serial, first=True, alone=True)
 
     def _verdict(self, death: Death) -> str:
-        said = f"; it last wrote: {death.last_words}" if death.last_words else ""
+        said = f"; it last wrote: {death.output_tail}" if death.output_tail else ""
         limit = self._memory_bytes >> 20
         over = f" (over {limit:,} MiB, processor.memory_bytes)" if death.peak_bytes >= self._memory_bytes else ""
         peak = f"{death.peak_bytes >> 20} MiB{over}"
