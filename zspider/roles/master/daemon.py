@@ -24,7 +24,7 @@ from zspider.broker.keys import MasterKeys, check_exposure
 from zspider.broker.private import write_private
 from zspider.data_dir import OWNER_ID, PORTS
 from zspider.errors import ConfigError, ExitCode, ZspiderError
-from zspider.roles.machine import garbage
+from zspider.roles.machine import gc_tuning
 from zspider.roles.machine.clock import SYSTEM_CLOCK, Clock
 from zspider.roles.machine.hangups import release_hangups
 from zspider.roles.machine.systemd import Notifier
@@ -149,7 +149,7 @@ class Master:
             waits_for=len(boot.sessions),
         )
         self._notify.ready()
-        garbage.look_seldom()
+        gc_tuning.collect_rarely()
         try:
             return self.loop(hub, desk, writer, helpers, local).run()
         finally:

@@ -15,7 +15,7 @@ from zspider.broker.link import Link, Polled
 from zspider.broker.messages import AnyMessage, Page
 from zspider.broker.token import Token
 from zspider.errors import ExitCode, ShortageError
-from zspider.roles.machine import garbage
+from zspider.roles.machine import gc_tuning
 from zspider.roles.machine.clock import SYSTEM_CLOCK, Clock
 from zspider.roles.machine.signals import Signals
 from zspider.roles.machine.systemd import Notifier
@@ -76,7 +76,7 @@ class Slave:
         with self._signals:  # to the very end: SIGHUP does not end what is closing
             try:
                 self.start()
-                garbage.look_seldom()
+                gc_tuning.collect_rarely()
                 while not self.is_done:
                     try:
                         self.step()
