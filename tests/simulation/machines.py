@@ -26,7 +26,7 @@ from zspider.roles.processor.repeats import Repeats
 from zspider.roles.slave.daemon import Slave
 from zspider.roles.slave.leases import Lease, SlaveLeases
 from zspider.roles.slave.processors.import_requests import ImportRequests
-from zspider.roles.slave.processors.processing import PageOwner
+from zspider.roles.slave.processors.page_owner import PageOwner
 from zspider.roles.slave.processors.script_cache import ScriptCache
 from zspider.roles.slave.work import Work
 from zspider.scheduler.rules import SchedulerRules

@@ -84,6 +84,11 @@ class SlaveLeases:
         """The lease with this serial, while it is held."""
         return self._by_serial.get(serial)
 
+    def fetched(self, serial: int) -> Lease | None:
+        """Return the lease if its page is here and its outcome is not. (A slow processor's page may be run twice.)"""
+        lease = self._by_serial.get(serial)
+        return lease if lease is not None and lease.stage is Stage.FETCHED else None
+
     def by_number(self, numbers: Iterable[int]) -> list[Lease]:
         """Those of these grants that are held."""
         return [self._by_number[number] for number in numbers if number in self._by_number]

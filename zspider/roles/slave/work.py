@@ -19,7 +19,8 @@ from zspider.roles.slave.master_port import MasterPort
 from zspider.roles.slave.outbox import Outbox
 from zspider.roles.slave.pages import Projects, page_of
 from zspider.roles.slave.processors.no_processing import NoProcessing
-from zspider.roles.slave.processors.processing import PageOwner, Processing
+from zspider.roles.slave.processors.page_owner import PageOwner
+from zspider.roles.slave.processors.processing import Processing
 from zspider.roles.slave.relaying import Relaying
 from zspider.settings import SlaveFile
 from zspider.task import INTERNAL, is_message

@@ -2,12 +2,10 @@
 
 import math
 import os
-import signal
 import sys
 import time
 from collections.abc import Collection, Iterator
 from collections.abc import Set as AbstractSet
-from contextlib import ExitStack
 from typing import NamedTuple
 
 import msgspec
@@ -16,11 +14,9 @@ import structlog
 from zspider.broker.messages import AnyMessage, Stop
 from zspider.broker.pipe import Pipe
 from zspider.errors import ProtocolError, reason_of
-from zspider.roles.machine.child_process import ChildProcess
-from zspider.roles.processor.current_page import CurrentPage
 from zspider.roles.slave.processors.descendants import ProcessMark
 from zspider.roles.slave.processors.options import options_of
-from zspider.roles.slave.processors.output_log import OutputLog
+from zspider.roles.slave.processors.process import ProcessorProcess
 from zspider.settings import SlaveFile
 
 log = structlog.get_logger(__name__)
@@ -41,66 +37,6 @@ class Death(NamedTuple):
     was_retired: bool  # it had said that it ends
 
 
-# glibc keeps 7 freed pieces of each size at hand, and the tree of a page has hundreds: a seventh of a page's time.
-_ALLOCATOR = {"GLIBC_TUNABLES": "glibc.malloc.tcache_count=500"}
-
-
-class _Process:
-    """One process and our ends of what connects us to it."""
-
-    def __init__(self, command: list[str]) -> None:
-        """Raises OSError or MemoryError when something that it needs cannot be had; nothing of it is left then."""
-        self.mark = ProcessMark()
-        with ExitStack() as undo:
-            self.pipe, theirs = Pipe.pair()
-            undo.callback(self.pipe.close)
-            with theirs:
-                self.running, running_fd = CurrentPage.pair()
-                undo.callback(self.running.close)
-                command = [*command, "--pipe", str(theirs.fileno()), "--running", str(running_fd)]
-                keep_fds = [theirs.fileno(), running_fd]
-                try:
-                    environment = {**_ALLOCATOR, **self.mark.environment}
-                    self.child = ChildProcess(command, environment=environment, keep_fds=keep_fds)
-                finally:
-                    os.close(running_fd)
-            undo.pop_all()
-        self.output = OutputLog()
-        self.is_silent = False  # it has closed its output
-        self.is_up = False  # it has said something
-        self.is_swept = False  # it is dead, and so is all that it had started
-        self.scripts: set[bytes] = set()  # it has the text
-        self.loaded: set[bytes] = set()  # it has run pages of it
-        self.is_retired = False
-        self.kill_at = math.inf  # it is to end by itself until then
-        self.has_ended = False
-
-    @property
-    def fds(self) -> set[int]:
-        """Descriptors to wait for."""
-        return {self.child.pidfd} if self.is_silent else {self.child.pidfd, self.child.out}
-
-    def reap(self) -> bool:
-        """Take note of its end, and kill what its script has started; False while it runs."""
-        if not self.has_ended and self.child.reap():
-            self.has_ended = True
-            self.is_swept = self.mark.kill_all()  # those that have left its group
-        return self.has_ended
-
-    def end(self, wait_s: float) -> None:
-        """See it end, after this time by force."""
-        if not self.child.wait(wait_s):
-            self.child.kill()
-            self.child.wait(None)
-        self.reap()
-
-    def close(self) -> None:
-        """Close what connects us to it, once it has ended."""
-        self.pipe.close()
-        self.running.close()
-        self.child.close()
-
-
 class ProcessorPool:
     """Keeps a number of processes running. Each is known by its index; a new one under an old index is a new one."""
 
@@ -109,7 +45,7 @@ class ProcessorPool:
         self.count = settings.slave.processors or os.cpu_count() or 1
         options = msgspec.json.encode(options_of(settings)).decode()
         self._command = [sys.executable, "-m", "zspider.roles.processor", "--options", options]
-        self._processes: dict[int, _Process] = {}
+        self._processes: dict[int, ProcessorProcess] = {}
         self._start_at = dict.fromkeys(range(self.count), 0.0)  # those that do not run
         self._failures = dict.fromkeys(range(self.count), 0)  # deaths in a row before it was up
         self._by_pipe: dict[Pipe, int] = {}
@@ -238,7 +174,7 @@ class ProcessorPool:
         if not process.is_swept:
             self._leave_unswept(process.mark)
         self._start_at[index] = now if process.is_up else now + self._pause_s(index, RESTART_S)
-        return Death(_how(process.child), process.child.peak_bytes, process.output.output_tail(), process.is_retired)
+        return Death(process.how(), process.child.peak_bytes, process.output.output_tail(), process.is_retired)
 
     def stop(self) -> None:
         """Tell all to end when they are through with what they run; none is started any more."""
@@ -265,7 +201,7 @@ class ProcessorPool:
         """Start a process; one that cannot be started counts as one that died before it was up."""
         command = [*self._command, "--index", str(index), "--parent", str(os.getpid())]
         try:
-            process = _Process(command)
+            process = ProcessorProcess(command)
         except (OSError, MemoryError) as exc:
             pause_s = self._pause_s(index, SHORTAGE_S)
             self._start_at[index] = now + pause_s
@@ -288,7 +224,7 @@ class ProcessorPool:
         """End what dead processes have left, if it was not possible at their death."""
         self._unswept = [mark for mark in self._unswept if not mark.kill_all()]
 
-    def _read_output(self, index: int, process: _Process, now: float) -> None:
+    def _read_output(self, index: int, process: ProcessorProcess, now: float) -> None:
         data = None if process.is_silent else process.child.read_output(READ_BYTES)
         if not data:
             process.is_silent = process.is_silent or data is not None
@@ -298,15 +234,3 @@ class ProcessorPool:
             log.warning("processor_output_left_out", processor=index, lines=said.left_out)
         for line in said.lines:
             log.warning("processor_output", processor=index, text=line)
-
-
-def _how(child: ChildProcess) -> str:
-    """Say how a process ended that is reaped."""
-    code = child.exit_code
-    assert code is not None
-    if code >= 0:
-        return f"exit code {code}"
-    try:
-        return f"signal {-code} ({signal.Signals(-code).name})"
-    except ValueError:
-        return f"signal {-code}"

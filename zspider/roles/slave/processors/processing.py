@@ -1,8 +1,7 @@
 """Pages through this slave's own processors: which goes where, what comes back, and who pays for a death."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
 from collections.abc import Set as AbstractSet
-from typing import Protocol
 
 import structlog
 
@@ -23,9 +22,11 @@ from zspider.delivery import End
 from zspider.errors import ProtocolError
 from zspider.roles.slave.leases import Lease, SlaveLeases, Stage
 from zspider.roles.slave.pages import failed, time_limit_s
+from zspider.roles.slave.processors.deaths import Deaths
 from zspider.roles.slave.processors.dispatch import Dispatch
 from zspider.roles.slave.processors.import_requests import ImportRequests
-from zspider.roles.slave.processors.pool import Death, ProcessorPool
+from zspider.roles.slave.processors.page_owner import PageOwner
+from zspider.roles.slave.processors.pool import ProcessorPool
 from zspider.roles.slave.processors.script_cache import ScriptCache
 from zspider.settings import SlaveFile
 
@@ -35,27 +36,6 @@ LOOK_S = 0.25  # how often slow and silent processors are looked for
 GRACE_S = 5.0  # a processor stops a callback by itself; if it has not so long after the limit, it is killed
 START_LIMIT_S = 30.0  # from a page's turn to the sight of it running
 PAGES_EACH = 4  # of other slaves' pages, per processor: what this slave has, others cannot take
-DEATHS_MAX = 3  # processors that one page may kill
-
-
-class PageOwner(Protocol):
-    """Whoever wants pages processed."""
-
-    def on_part(self, lease: Lease, packed: bytes) -> None:
-        """Follows, ahead of the outcome."""
-        ...
-
-    def on_outcome(self, lease: Lease, packed: bytes) -> None:
-        """The end of it."""
-        ...
-
-    def on_unloadable(self, leases: Sequence[Lease], error: str) -> None:
-        """Take back leases whose script this machine cannot load. It is barred already."""
-        ...
-
-    def on_no_script(self, lease: Lease) -> None:
-        """The master does not send the page's script."""
-        ...
 
 
 class Processing:
@@ -65,13 +45,12 @@ class Processing:
         self.scripts = ScriptCache()
         self.projects = ImportRequests()
         self._default_limit_s = settings.processor.process_time_limit_s
-        self._memory_bytes = settings.processor.memory_bytes
         self._held = held
         self._owner = owner
         self._pool = ProcessorPool(settings)
         self._dispatch = Dispatch()
         self._no_text: dict[bytes, list[int]] = {}  # script -> pages that wait for its text
-        self._timed_out: dict[int, int] = {}  # processor we killed -> the page that took too long
+        self._deaths = Deaths(held, self._dispatch, owner, settings.processor.memory_bytes)
         self._look_at = 0.0
         self._why_broken = ""  # what the last one wrote that died before it was up, or how it ended
 
@@ -224,11 +203,11 @@ class Processing:
                 self._dispatch.up(index)
             case Processed(number=serial, final=False, outcome=packed):
                 self._dispatch.progress(index, now)
-                if (lease := self._open(serial)) is not None:
+                if (lease := self._held.fetched(serial)) is not None:
                     self._owner.on_part(lease, packed)
             case Processed(number=serial, outcome=packed):
                 self._dispatch.finished(index, serial, now)
-                if (lease := self._open(serial)) is not None:
+                if (lease := self._held.fetched(serial)) is not None:
                     self._pool.loaded_by(index).add(lease.script)
                     self._dispatch.drop(serial)
                     lease.processor = index
@@ -237,18 +216,13 @@ class Processing:
                 self.projects.want(index, name, now)
             case LoadFailed(number=serial, script=script, error=error):
                 self._dispatch.finished(index, serial, now)
-                if (lease := self._open(serial)) is not None:
+                if (lease := self._held.fetched(serial)) is not None:
                     self._see(now)
                     self._bar(lease, script, error)
             case Retired(reason=reason):
                 log.info("processor_retired", processor=index, reason=reason)
                 self._pool.retire(index, now)
                 self._dispatch.retired(index)
-
-    def _open(self, serial: int) -> Lease | None:
-        """The lease, if its outcome is still awaited: a page may be run twice when a processor is slow."""
-        lease = self._held.get(serial)
-        return lease if lease is not None and lease.stage is Stage.FETCHED else None
 
     def _bar(self, lease: Lease, script: bytes, error: str) -> None:
         if script not in self.scripts.barred:
@@ -278,13 +252,13 @@ class Processing:
                 self._dispatch.progress(head.processor, now)
             elif head.seconds > self._limit_s(head.processor, head.page, head.had_started):
                 if head.had_started:
-                    self._timed_out[head.processor] = head.page
+                    self._deaths.expect(head.processor, head.page)
                 log.warning("processor_killed", processor=head.processor, reason="no progress", seconds=head.seconds)
                 self._pool.kill(head.processor)
         for script in self.scripts.overdue(now):
             log.error("script_not_sent", script=script.hex()[:12])
             for serial in self._no_text.pop(script, ()):
-                if (lease := self._open(serial)) is not None:
+                if (lease := self._held.fetched(serial)) is not None:
                     self._owner.on_no_script(lease)
 
     def _limit_s(self, index: int, serial: int, had_started: bool) -> float:
@@ -298,42 +272,11 @@ class Processing:
         return limit_s if lease.script in self._pool.loaded_by(index) else limit_s + self._default_limit_s
 
     def _reap(self, index: int, now: float) -> None:
-        """A processor is dead: hear its last words, then see whose fault it was."""
+        """Receive what a dead processor had sent, then see whose fault its death was."""
         self._read_pipe(index, now, 10**6)
         self._see(now)
         self.projects.gone(index)
         death = self._pool.reap(index, now)
-        fallen = self._dispatch.died(index)
-        overtime = self._timed_out.pop(index, None)
         if self._pool.is_broken:
             self._why_broken = death.output_tail.rpartition(" | ")[2] or death.how  # a traceback ends with its reason
-        if death.was_retired:
-            return
-        lease = self._open(fallen.blamed) if fallen.blamed is not None else None
-        log.warning(
-            "processor_died",
-            processor=index,
-            how=death.how,
-            peak_mib=death.peak_bytes >> 20,
-            taskid=lease.taskid if lease else None,
-            said=death.output_tail,
-        )
-        if lease is None:
-            return
-        if overtime == lease.serial:
-            self._dispatch.drop(lease.serial)
-            self._owner.on_outcome(lease, failed(lease, End.FAILURE, "TimeoutError: process timeout"))
-            return
-        lease.deaths += fallen.is_charged
-        if lease.deaths >= DEATHS_MAX:
-            self._dispatch.drop(lease.serial)
-            self._owner.on_outcome(lease, failed(lease, End.FATAL, self._verdict(death)))
-        elif fallen.is_loose:
-            self._dispatch.put(lease.serial, first=True, alone=True)
-
-    def _verdict(self, death: Death) -> str:
-        said = f"; it last wrote: {death.output_tail}" if death.output_tail else ""
-        limit = self._memory_bytes >> 20
-        over = f" (over {limit:,} MiB, processor.memory_bytes)" if death.peak_bytes >= self._memory_bytes else ""
-        peak = f"{death.peak_bytes >> 20} MiB{over}"
-        return f"killed its processor {DEATHS_MAX} times: {death.how}, peak memory {peak}{said}"
+        self._deaths.judge(index, death)
