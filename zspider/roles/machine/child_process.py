@@ -11,7 +11,7 @@ from zspider.errors import is_shortage
 
 
 class ChildProcess:
-    """Leads a session and a group of its own, out of reach of the terminal's Ctrl-C. It reads from nowhere.
+    """A child that leads a session and a group of its own, out of reach of the terminal's Ctrl-C; it reads nothing.
 
     `pidfd` is readable once it has ended, `out` when it has written something.
     """
@@ -57,7 +57,7 @@ class ChildProcess:
 
     @property
     def exit_code(self) -> int | None:
-        """None while it runs; negative for a signal."""
+        """Its exit code: None while it runs, negative for a signal."""
         return self._popen.returncode if self.reap() else None
 
     def read_output(self, most: int) -> bytes | None:

@@ -7,6 +7,6 @@ _THRESHOLDS = (20_000, 20, 20)
 
 
 def collect_rarely() -> None:
-    """Call it when everything is set up: what is there stays."""
+    """Look for garbage rarely from now on. Call it when everything is set up: what is there stays."""
     gc.freeze()
     gc.set_threshold(*_THRESHOLDS)

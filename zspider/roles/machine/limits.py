@@ -1,4 +1,4 @@
-"""What the kernel holds our processes to: above all those that run scripts, which get as few rights as need no root."""
+"""What the kernel holds our processes to; those that run scripts get as few rights as is possible without root."""
 
 import ctypes
 import os
@@ -44,7 +44,7 @@ def _is_signalled_with(parent: int, number: signal.Signals) -> bool:
 
 
 def become_script_runner(parent: int, *, nice: int = 0) -> None:
-    """Hold this process to what all are held to that run scripts, but for the memory: call `limit_memory` last.
+    """Hold this process to the limits of one that runs scripts, but for the memory: call `limit_memory` last.
 
     It dies with its parent, of this pid, is out of reach of the terminal, and gets no more rights than it has.
     nice: how much other processes go before it. Main thread only.
@@ -67,12 +67,12 @@ def own_session() -> None:
 
 
 def script_environment() -> dict[str, str]:
-    """Our environment without tokens, settings (a database's password may be among them) and systemd's sockets."""
+    """Return our environment without tokens, settings (a database's password may be there) and systemd's sockets."""
     return {name: value for name, value in os.environ.items() if not name.startswith(_NOT_FOR_SCRIPTS)}
 
 
 def daemon_environment(*, settings: bool = True) -> dict[str, str]:
-    """Our environment for a daemon of ours that we start: systemd listens to its service's own process alone.
+    """Return the environment for a daemon that we start: systemd listens to its service's own process alone.
 
     settings: False leaves out our settings and tokens, for one whose configuration is complete without.
     """
@@ -114,7 +114,7 @@ def limit_memory(more_bytes: int) -> None:
 
 
 def has_met_memory_limit() -> bool:
-    """Whether the address space has been, ever, so large that an ordinary allocation may have failed."""
+    """Return whether the address space was ever so large that an ordinary allocation may have failed."""
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
     if soft == resource.RLIM_INFINITY:
         return False
@@ -132,12 +132,12 @@ def lift_memory_limit() -> None:
 
 
 def resident_bytes() -> int:
-    """The memory this process has in RAM now."""
+    """Return how many bytes of RAM this process has now."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 
 
 def peak_bytes() -> int:
-    """The most memory this process has had in RAM. (getrusage counts what its parent had before exec, too.)"""
+    """Return the most bytes of RAM this process has had. (getrusage counts what its parent had before exec, too.)"""
     return _status_bytes("VmHWM")
 
 

@@ -51,7 +51,7 @@ ERROR_CHARS = 4000  # LoadFailed.error
 
 
 class Processor:
-    """The loop. `stopping` may be set by a signal handler; it ends after the page that runs.
+    """Runs pages until it is told to stop; a signal handler may set `stopping`, and it ends after the page that runs.
 
     The outcomes of a few quick pages go to the slave together. Those that wait while a page turns out to be slow go
     at that moment: `_send_waiting` is called by the alarm of the time limit.
@@ -110,7 +110,7 @@ class Processor:
                 self.stopping = True
 
     def _may_wait(self) -> bool:
-        """Whether the outcomes of the next page may go with what is there."""
+        """Return whether outcomes may wait for those of the next page, to go together."""
         self._waiting += 1
         if self._waiting == PAGES_TOGETHER or self.stopping or self._came or not self._pipe.has_message:
             return False
@@ -120,17 +120,17 @@ class Processor:
         return now - self._waiting_since < SLOW_S
 
     def _send_unless_page_comes(self) -> None:
-        """What had waited for a page has met something else."""
+        """Send outcomes that waited for a page, as none is there."""
         if self._waiting and not self._came and not self._pipe.has_message:
             self._send_waiting()
 
     def _send_waiting(self) -> bool:
-        """Let the slave have all outcomes that are there; waits until it takes them. False: it is gone."""
+        """Send all outcomes that are there; waits until the slave takes them. False: it is gone."""
         self._waiting = 0
         return self._pipe.flush(wait=True)
 
     def forked(self) -> None:
-        """Called in a child that a script forks: it is no processor, and must not answer for one."""
+        """Let go of the slave, in a child that a script forks: it is no processor, and must not answer for one."""
         self._is_copy = True
         self._pipe.close()
         self._running.close()
@@ -178,7 +178,7 @@ class Processor:
             self._send_waiting()
 
     def _ask_project(self, name: str) -> ProjectText | None:
-        """A project's script, from the master; the time of the script that imports it stands still meanwhile."""
+        """Return a project's script, from the master; the time of the script that imports it stands still meanwhile."""
         if threading.current_thread() is not threading.main_thread():
             raise ProjectImportError(name, f"project {name!r} can be imported by the main thread only")
         if len(name) > NAME_CHARS:

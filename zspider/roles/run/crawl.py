@@ -59,7 +59,9 @@ class Plan:
 class Admin(Protocol):
     """What a run needs of the master's admin protocol."""
 
-    def call(self, verb: str, **args: Any) -> Any: ...
+    def call(self, verb: str, **args: Any) -> Any:
+        """Return the master's answer to a verb."""
+        ...
 
 
 def run(plan: Plan, view: View) -> Summary:
@@ -91,6 +93,7 @@ class _Run:
         )
 
     def run(self) -> Summary:
+        """Start master and slave, crawl, and end them."""
         with ExitStack() as stack:
             master = stack.enter_context(closing(self._start_master()))
             port = self._wait_for_port(master)
@@ -168,7 +171,7 @@ class _Run:
     # --- the project ------------------------------------------------------------------------------
 
     def _push(self, admin: Admin) -> dict[str, Any]:
-        """Bring the script to the master; rates that nobody names stay as they are."""
+        """Bring the script to the master; rates that are not named stay as they are."""
         if self._plan.fresh and self._plan.database:
             self._remove(admin)
         script = self._plan.script
@@ -212,7 +215,7 @@ class _Run:
     # --- the crawl --------------------------------------------------------------------------------
 
     def _watch(self, admin: Admin, master: VerbProcess, slave: VerbProcess) -> None:
-        """Until nothing is left or we are stopped."""
+        """Watch the crawl until nothing is left or we are stopped."""
         speed = Speed()
         calm = 0
         is_started = False
@@ -231,7 +234,7 @@ class _Run:
         self._summary.signal = self._stop.number
 
     def _check_on_start(self, admin: Admin) -> bool:
-        """Whether on_start is done. Raises ScriptError when it raised: all else would come to nothing."""
+        """Return whether on_start is done. Raises ScriptError when it raised: all else would come to nothing."""
         task = admin.call("task", project=self._name, taskid=ON_START)
         if task["reason"] and task["status"] != "done":
             raise ScriptError(f"{self._plan.script.path}: on_start: {task['reason']}")
@@ -284,7 +287,7 @@ class _Run:
 
 
 def _check(child: VerbProcess) -> None:
-    """Raise what a child died of, in its own words."""
+    """Raise what a child has died of, in its own words."""
     code = child.exit_code
     if code is None:
         return
@@ -296,7 +299,7 @@ def _check(child: VerbProcess) -> None:
 
 
 def _shown(plan: Plan) -> str:
-    """Where results are, for people: SQLite's file, or the URL without its password."""
+    """Return where results are, for people: SQLite's file, or the URL without its password."""
     if plan.database is None:
         return str(plan.data_dir / DATABASE)
     return MasterFile(data_dir=plan.data_dir, database=plan.database).database_shown

@@ -73,7 +73,7 @@ def _wait_for_children(
 
 
 def _is_locked(file: IO[str]) -> bool:
-    """Whether the lock is ours now."""
+    """Try to take the lock; returns whether it is ours now."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -96,7 +96,7 @@ class Slave:
         self._notify.ready()
 
     def _out_of_memory(self) -> None:
-        """End after a turn that ended in the middle, and may have left something half done: give back what is held."""
+        """Give back what is held and end: a turn ended in the middle, and may have left something half done."""
         if self._has_no_memory:
             raise MemoryError
         self._has_no_memory = True

@@ -13,7 +13,7 @@ LEAVE_S = 2.0  # for the master to hear the last word
 
 
 class Drain:
-    """`begin` it once; `step` until `is_done`."""
+    """Ends a slave in order: `begin` it once, then `step` until `is_done`."""
 
     def __init__(self, work: Work, port: MasterPort, drain_s: float) -> None:
         """drain_s: seconds that what is begun may take."""
@@ -38,15 +38,15 @@ class Drain:
         self.is_done = True
 
     def joined(self) -> None:
-        """Note that a master knows us that did not hear what was said to another one."""
+        """Note that a master has let us in: it has not heard a Leave that was said to an earlier one."""
         self._has_left = False
 
     def unknown(self) -> None:
-        """Note that the master does not know us: any longer, if we have left."""
+        """Note that the master does not know us; after Leave, this is its answer."""
         self.is_done = self.is_done or self._has_left
 
     def step(self, now: float) -> None:
-        """Go on, if it has begun."""
+        """Go on with the drain, if it has begun."""
         if not self.has_begun:
             return
         work = self._work

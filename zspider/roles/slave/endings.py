@@ -62,7 +62,7 @@ class Endings:
     # --- without an outcome ---------------------------------------------------------------------
 
     def on_unloadable(self, leases: Sequence[Lease], error: str) -> None:
-        """Give back leases whose script this machine cannot load; pages of the relay, which nobody takes back, fail."""
+        """Give back leases whose script this machine cannot load. Pages of the relay cannot go back: they fail."""
         self.give_back([lease for lease in leases if lease.is_granted], CANNOT_LOAD, error)
         for lease in leases:
             if not lease.is_granted:
@@ -100,7 +100,7 @@ class Endings:
         self._held.end(lease)
 
     def drop_granted(self) -> int:
-        """Forget what was granted: it belongs to another session, or to nobody. The outcomes are kept.
+        """Forget what was granted: it belongs to another session, or to none. The outcomes are kept.
 
         Returns how many leases had no outcome yet.
         """

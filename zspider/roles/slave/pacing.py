@@ -32,7 +32,7 @@ class _ProjectQueue(Struct, eq=False):
 
 
 class Pacer:
-    """Held tasks that wait for their time; each `pop` is a start.
+    """Keeps tasks that wait for their time; each `pop` is a start.
 
     Two tasks of one message start no closer together than the master planned them, and however many
     messages a slave finds when it wakes up, a project starts no more than its burst at once and its
@@ -82,7 +82,7 @@ class Pacer:
             self._schedule(project, queue, now)
 
     def pop(self, now: float) -> int | None:
-        """The next task that starts now; None when none may."""
+        """Return the next task that starts now; None when none may."""
         while self._heap and self._heap[0][0] <= now:
             ready_at, project = heappop(self._heap)
             queue = self._queues[project]
@@ -100,7 +100,7 @@ class Pacer:
         return None
 
     def wait_s(self, now: float) -> float | None:
-        """Seconds until `pop` has something; None when nothing waits."""
+        """Return the seconds until `pop` has something; None when nothing waits."""
         while self._heap and self._heap[0][0] != self._queues[self._heap[0][1]].ready_at:
             heappop(self._heap)
         return max(0.0, self._heap[0][0] - now) if self._heap else None

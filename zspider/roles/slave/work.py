@@ -32,7 +32,7 @@ MakeProcessing = Callable[[SlaveFile, SlaveLeases, PageOwner], Processing]
 
 
 class Work:
-    """All that is under way in this slave. `step` moves everything on; the other methods are told what came.
+    """Moves on all that is under way in this slave with each `step`; the other methods are told what came.
 
     A lease is in the hands of one part at a time: `fetching` has it until its page is there, then `processing`, or
     `relaying` in a slave without processors. `endings` ends it.
@@ -140,7 +140,7 @@ class Work:
             self.endings.say_given_back(numbers, reason, error)
 
     def _refusal(self, grant: Grant, info: m.ProjectInfo | None) -> tuple[str, str] | None:
-        """Reason and error by which a grant goes back at once; None: it does not."""
+        """Return reason and error with which a grant goes back at once; None: it does not."""
         if (error := self.processing.scripts.barred.get(grant.script)) is not None:
             return CANNOT_LOAD, error
         if info is None:
@@ -264,7 +264,7 @@ class Work:
             self.fetching.drop(lease)
 
     def _look_for_breakage(self) -> None:
-        """When no processor starts, others shall have the work."""
+        """Give back the work when no processor starts: other slaves shall have it."""
         is_broken = self.processing.is_broken
         if is_broken and not self._was_broken:
             log.error("processors_do_not_start", advice="see processor_output above; until then no work is taken")

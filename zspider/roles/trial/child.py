@@ -205,7 +205,7 @@ class Child:
 
 
 def _info(loaded: LoadedScript) -> ScriptInfo:
-    """What the script declares. Raises LoadError for a crawl_config that cannot be told to a master."""
+    """Return what the script declares. Raises LoadError for a crawl_config that cannot be told to a master."""
     try:
         return loaded.info()
     except Exception as error:  # the script's own class attributes: anything
@@ -213,7 +213,7 @@ def _info(loaded: LoadedScript) -> ScriptInfo:
 
 
 def _project_beside(directory: Path, name: str) -> ProjectText:
-    """What `from projects import NAME` gives in a try: there is no master to ask, but perhaps its file."""
+    """Return what `from projects import NAME` gives in a trial: without a master to ask, perhaps a file beside."""
     file = directory / f"{name}.py"
     try:
         text = file.read_text("utf-8")
@@ -223,7 +223,7 @@ def _project_beside(directory: Path, name: str) -> ProjectText:
 
 
 def _missing(modules: list[str]) -> list[str]:
-    """Those of the modules that cannot be imported on this machine."""
+    """Return those of the modules that cannot be imported on this machine."""
     return [name for name in modules if not _is_here(name)]
 
 

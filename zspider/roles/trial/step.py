@@ -140,7 +140,7 @@ class _Process:
         return answer
 
     def output(self) -> str:
-        """The end of what was written past Python's sys.stdout: by libraries, and by processes of the script."""
+        """Return the end of what was written past Python's sys.stdout: by libraries, and by processes of the script."""
         self._read_output()
         return self._output.decode("utf-8", "replace")
 

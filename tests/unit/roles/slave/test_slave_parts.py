@@ -215,7 +215,7 @@ class TestOutputLog:
         output = OutputLog()
         assert output.feed(b"one\ntw", 0.0).lines == ["one"]
         assert output.feed(b"o\n\nthree", 0.0).lines == ["two"]
-        assert output.output_tail() == "one | two |  | three"
+        assert output.tail() == "one | two |  | three"
 
     def test_too_many_lines_are_counted_and_long_ones_cut(self):
         output = OutputLog()

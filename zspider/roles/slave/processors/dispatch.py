@@ -1,4 +1,4 @@
-"""Which page goes to which processor, and whose fault a processor's death is.
+"""Which page goes to which processor, and which page is to blame when one dies.
 
 Pure: pages are the serials of their leases, processors are numbers, times are monotonic seconds.
 """
@@ -13,7 +13,7 @@ STUCK_S = 1.0  # a page that runs longer holds up no others: they go to another 
 
 
 class DeadProcessor(NamedTuple):
-    """What a dead processor leaves behind."""
+    """What is known of a dead processor's last page."""
 
     blamed: int | None  # the page it ran, or was to run next
     is_charged: bool  # it ran it, or had no other
@@ -21,7 +21,7 @@ class DeadProcessor(NamedTuple):
 
 
 class Head(NamedTuple):
-    """A processor's current page."""
+    """The page that a processor is at."""
 
     processor: int
     page: int
@@ -39,11 +39,12 @@ class _Slot(Struct, eq=False):
     is_alone: bool = False  # has one page that may kill it, and gets no other
 
     def is_stuck(self, now: float) -> bool:
+        """Return whether its page has run for so long that no others should wait behind it."""
         return self.started is not None and now - self.since >= STUCK_S
 
 
 class Dispatch:
-    """Pages that wait for a processor, and those that processors have.
+    """Assigns pages to processors, and keeps those that wait.
 
     A page is in the queue, or assigned to one processor. A page that was taken back from a stuck
     processor may still be run by it as well; whose outcome comes first counts, which the caller sees to.
@@ -58,26 +59,26 @@ class Dispatch:
 
     @property
     def waiting(self) -> int:
-        """Pages that wait for a processor."""
+        """How many pages wait for a processor."""
         return len(self._waiting)
 
     @property
     def assigned(self) -> int:
-        """Pages that processors have."""
+        """How many pages processors have."""
         return len(self._holder)
 
     def up(self, processor: int) -> None:
-        """A new process may be given pages."""
+        """Note that a new processor may be given pages."""
         self._slots[processor] = _Slot()
 
     def put(self, page: int, *, first: bool = False, alone: bool = False) -> None:
-        """A page waits. first: before all others. alone: in a new process and with no other page."""
+        """Have a page wait. first: before all others. alone: for a new processor, and with no other page."""
         self._waiting.add(page)
         queue = self._alone if alone else self._queue
         queue.appendleft(page) if first else queue.append(page)
 
     def take(self, now: float) -> tuple[int, int] | None:
-        """The next (processor, page) to be sent; None when no page waits or no processor has room."""
+        """Return the next (processor, page) to be sent; None when no page waits or no processor has room."""
         if not self._waiting:
             return None
         if self._first(self._alone) is not None:
@@ -96,7 +97,7 @@ class Dispatch:
         return None if found is None else self._assign(found, self._slots[found], self._queue.popleft(), now)
 
     def saw(self, processor: int, page: int, now: float) -> None:
-        """A processor is seen to run this page; one that it was not given means none."""
+        """Note that a processor is seen to run this page; one that it was not given means none."""
         slot = self._slots.get(processor)
         if slot is None:
             return
@@ -105,12 +106,12 @@ class Dispatch:
             slot.started, slot.since = started, now
 
     def progress(self, processor: int, now: float) -> None:
-        """A processor shows that the page it runs gets on."""
+        """Note that the page a processor runs gets on."""
         if (slot := self._slots.get(processor)) is not None:
             slot.since = now
 
     def finished(self, processor: int, page: int, now: float) -> None:
-        """A processor is through with this page."""
+        """Note that a processor is through with this page."""
         slot = self._slots.get(processor)
         if slot is None:
             return
@@ -122,17 +123,17 @@ class Dispatch:
             del self._holder[page]
 
     def drop(self, page: int) -> None:
-        """Nobody needs this page's outcome any more, wherever it is."""
+        """Forget a page, wherever it is: its outcome is not needed any more."""
         self._waiting.discard(page)
         self._holder.pop(page, None)
 
     def is_running(self, page: int) -> bool:
-        """Whether a processor was seen to run this page."""
+        """Return whether a processor was seen to run this page."""
         holder = self._holder.get(page)
         return holder is not None and self._slots[holder].started == page
 
     def is_waiting(self, page: int) -> bool:
-        """Whether it waits for a processor."""
+        """Return whether a page waits for a processor."""
         return page in self._waiting
 
     def relieve(self, now: float) -> None:
@@ -148,7 +149,7 @@ class Dispatch:
                 self.put(page, first=True)
 
     def heads(self, now: float) -> list[Head]:
-        """The pages that processors are at, and for how long."""
+        """Return the pages that processors are at, and for how long."""
         heads = []
         for processor, slot in self._slots.items():
             page = slot.started if slot.started is not None else next(iter(slot.pages), None)
@@ -157,14 +158,14 @@ class Dispatch:
         return heads
 
     def died(self, processor: int) -> DeadProcessor:
-        """A process is gone: its pages wait again, first of all, but for the one that is to blame."""
+        """Have a dead processor's pages wait again, first of all, but for the one that is to blame."""
         slot = self._slots.pop(processor, None) or _Slot()
         blamed = slot.started if slot.started is not None else next(iter(slot.pages), None)
         is_loose = self._give_up(processor, slot, blamed)
         return DeadProcessor(blamed, slot.started is not None or slot.is_alone, is_loose)
 
     def retired(self, processor: int) -> None:
-        """A process takes no more pages: those it has not answered wait again, first of all, and none is to blame."""
+        """Have the pages wait again, first of all, that a processor does not take any more; none is to blame."""
         if (slot := self._slots.pop(processor, None)) is not None:
             self._give_up(processor, slot, None)
 

@@ -1,4 +1,4 @@
-"""The processes that run scripts: started, listened to, killed, buried and started again."""
+"""The processes that run scripts: started, listened to, killed, reaped and started again."""
 
 import math
 import os
@@ -65,16 +65,16 @@ class ProcessorPool:
 
     @property
     def running(self) -> int:
-        """How many there are."""
+        """How many processes there are."""
         return len(self._processes)
 
     @property
     def is_broken(self) -> bool:
-        """None is up, and those that were started died at once: they do not work on this machine."""
+        """Whether none is up, and those that were started died at once: they do not work on this machine."""
         return min(self._failures.values()) >= BROKEN and not any(one.is_up for one in self._processes.values())
 
     def wait_s(self, now: float) -> float | None:
-        """Seconds until `step` has something to do."""
+        """Return the seconds until `step` has something to do."""
         dues = [] if self.is_stopping else list(self._start_at.values())
         dues += [process.kill_at for process in self._processes.values() if process.kill_at < math.inf]
         dues += [self._sweep_at] if self._unswept else []
@@ -95,7 +95,7 @@ class ProcessorPool:
             self._spawn(index, now)
 
     def read(self, ready_fds: AbstractSet[int], now: float) -> None:
-        """Take in output and ends."""
+        """Take in what processes have printed, and which have ended."""
         for index, process in self._processes.items():
             if process.child.out in ready_fds:
                 self._read_output(index, process, now)
@@ -103,7 +103,7 @@ class ProcessorPool:
                 process.reap()
 
     def index_of(self, pipe: Pipe) -> int:
-        """Whose pipe this is."""
+        """Return the index of the process with this pipe."""
         return self._by_pipe[pipe]
 
     def flush(self) -> None:
@@ -113,7 +113,7 @@ class ProcessorPool:
                 process.pipe.flush()
 
     def receive(self, index: int, now: float) -> AnyMessage | None:
-        """The next message of a process; None when there is none now. One that has closed its pipe has to end."""
+        """Return the next message of a process; None: there is none now. One that has closed its pipe has to end."""
         process = self._processes[index]
         try:
             message = process.pipe.receive()
@@ -126,11 +126,11 @@ class ProcessorPool:
         return message
 
     def running_pages(self) -> Iterator[tuple[int, int]]:
-        """What each process says that it runs, or ran when it died: (index, page), page 0 for none."""
+        """Return what each process runs, or ran when it died: (index, page), page 0 for none."""
         return ((index, process.running.page) for index, process in self._processes.items())
 
     def came_up(self, index: int) -> None:
-        """It has said that it is there."""
+        """Note that a process has said that it is there."""
         self._processes[index].is_up = True
         self._failures[index] = 0
 
@@ -143,15 +143,15 @@ class ProcessorPool:
         return True
 
     def scripts_of(self, index: int) -> set[bytes]:
-        """The scripts whose text this process has. The caller adds to it."""
+        """Return the scripts whose text this process has. The caller adds to it."""
         return self._processes[index].scripts
 
     def loaded_by(self, index: int) -> set[bytes]:
-        """The scripts this process has run. The caller adds to it."""
+        """Return the scripts this process has run. The caller adds to it."""
         return self._processes[index].loaded
 
     def retire(self, index: int, now: float) -> None:
-        """It has said that it ends: see to it that it does."""
+        """See to it that a process ends which has said that it does."""
         process = self._processes[index]
         process.is_retired = True
         process.kill_at = now + STOP_S
@@ -166,7 +166,7 @@ class ProcessorPool:
         return [index for index, process in self._processes.items() if process.has_ended]
 
     def reap(self, index: int, now: float) -> Death:
-        """Close what was connected to a dead process; another one will be started in its place."""
+        """Close what was connected to a dead process; returns how it ended. Another is started in its place."""
         process = self._processes.pop(index)
         self._read_output(index, process, now)
         del self._by_pipe[process.pipe]
@@ -174,7 +174,7 @@ class ProcessorPool:
         if not process.is_swept:
             self._leave_unswept(process.mark)
         self._start_at[index] = now if process.is_up else now + self._pause_s(index, RESTART_S)
-        return Death(process.how(), process.child.peak_bytes, process.output.output_tail(), process.is_retired)
+        return Death(process.how(), process.child.peak_bytes, process.output.tail(), process.is_retired)
 
     def stop(self) -> None:
         """Tell all to end when they are through with what they run; none is started any more."""

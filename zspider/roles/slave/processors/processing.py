@@ -1,4 +1,4 @@
-"""Pages through this slave's own processors: which goes where, what comes back, and who pays for a death."""
+"""Pages on their way through this slave's own processors: what goes to them, and what comes back."""
 
 from collections.abc import Collection, Iterable
 from collections.abc import Set as AbstractSet
@@ -39,7 +39,7 @@ PAGES_EACH = 4  # of other slaves' pages, per processor: what this slave has, ot
 
 
 class Processing:
-    """Each page that is `put` is answered once through the customer, unless it is dropped before."""
+    """Has each page that is `put` processed, and answers once to its owner, unless it is dropped before."""
 
     def __init__(self, settings: SlaveFile, held: SlaveLeases, owner: PageOwner) -> None:
         self.scripts = ScriptCache()
@@ -66,7 +66,7 @@ class Processing:
 
     @property
     def is_broken(self) -> bool:
-        """Processors do not even start on this machine."""
+        """Whether processors do not even start on this machine."""
         return self._pool.is_broken
 
     @property
@@ -95,7 +95,7 @@ class Processing:
         self.scripts.want(script, now)
 
     def put(self, lease: Lease, now: float) -> None:
-        """A page is to be processed; at once when its script's text is here."""
+        """Have a page processed, as soon as its script's text is here."""
         if self.scripts.get(lease.script) is None:
             self.scripts.want(lease.script, now)
             self._no_text.setdefault(lease.script, []).append(lease.serial)
@@ -103,24 +103,24 @@ class Processing:
             self._dispatch.put(lease.serial)
 
     def drop(self, lease: Lease) -> None:
-        """Nobody needs this page's outcome any more."""
+        """Forget a page: its outcome is not needed any more."""
         self._dispatch.drop(lease.serial)
 
     def script_came(self, script: bytes, text: str) -> None:
-        """The master sent a script's text."""
+        """Take a script's text from the master."""
         self.scripts.put(script, text)
         for serial in self._no_text.pop(script, ()):
             if self._held.get(serial) is not None:
                 self._dispatch.put(serial)
 
     def project_came(self, answer: ProjectScript, now: float) -> None:
-        """The master said what it knows of a project."""
+        """Take the master's answer to an import of a project."""
         for index in self.projects.came(answer.name):
             self._pool.send(index, answer)
             self._dispatch.progress(index, now)
 
     def known(self, leases: Iterable[Lease]) -> None:
-        """What these pages have led to has rows: whoever has made their outcomes need not submit it again."""
+        """Tell processors that the follows of these pages have rows: they need not be submitted again."""
         serials: dict[int, list[int]] = {}
         for lease in leases:
             if lease.processor is not None:
