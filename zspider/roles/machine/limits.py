@@ -39,7 +39,7 @@ def die_with_parent(parent: int) -> None:
 
 def _is_signalled_with(parent: int, number: signal.Signals) -> bool:
     """Have the kernel send a signal when the parent ends; False: it ended before that."""
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, number)
+    _prctl(_PR_SET_PDEATHSIG, number)
     return os.getppid() == parent
 
 
@@ -88,7 +88,7 @@ def give_up_rights() -> None:
     There is no limit on file sizes and on processes: the former is for the script to know, and the latter counts all
     processes of the user.
     """
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    _prctl(_PR_SET_NO_NEW_PRIVS, 1)
     os.umask(UMASK)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -100,7 +100,7 @@ def hide_memory() -> None:
     """Keep other processes of our user, such as those that run scripts, out of our memory and environment, where tokens
     are; and leave no core file, which would have them in it. Root still gets in.
     """
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+    _prctl(_PR_SET_DUMPABLE, 0)
 
 
 def limit_memory(more_bytes: int) -> None:
@@ -144,3 +144,7 @@ def peak_bytes() -> int:
 def _status_bytes(name: str) -> int:
     (line,) = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(f"{name}:")]
     return int(line.split()[1]) * 1024
+
+
+def _prctl(option: int, value: int) -> None:
+    ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0)

@@ -4,7 +4,6 @@ import msgspec
 import pytest
 from zspider.broker import messages as m
 from zspider.delivery import End, Grant
-from zspider.roles.machine.systemd import Notifier
 from zspider.roles.slave.late_config import LateConfig
 from zspider.roles.slave.leases import SlaveLeases, Stage
 from zspider.roles.slave.master_session import HELLO_AGAIN_S, PROTOCOL_RETRY_S, Due, Joined, MasterSession
@@ -105,7 +104,7 @@ class TestMasterSession:
         assert session.due(1.1, is_refused=False) is None
 
 
-class TestHeldLeases:
+class TestSlaveLeases:
     def test_leases_are_named_by_what_is_done_with_them(self):
         held = SlaveLeases()
         first, second = held.take(grant(1), INFO), held.take(grant(5, "u"), INFO)
@@ -131,7 +130,7 @@ class TestHeldLeases:
         assert held.take_page(page()) is not None
 
 
-class TestRelayPages:
+class TestRelayOutbox:
     def test_an_unclaimed_page_is_sent_again_after_ten_seconds(self):
         relay = RelayOutbox()
         relay.add(1)
@@ -177,7 +176,7 @@ class TestRelayPages:
         assert relay.next(5.0 + RESEND_S) == 3
 
 
-class TestScriptsKept:
+class TestScriptCache:
     def test_a_text_is_asked_for_once_and_again_after_a_while(self):
         scripts = ScriptCache()
         scripts.want(SCRIPT, 0.0)
@@ -226,7 +225,7 @@ class TestOutputLog:
         assert output.feed(b"z" * 10_000, 2.0).lines == ["z" * LINE_CHARS_MAX]
 
 
-class TestJobs:
+class TestPages:
     def test_a_task_is_what_pyspiders_callbacks_see(self):
         track = msgspec.msgpack.encode({"save": 1})
         body = {"schedule": {"age": 5}, "fetch": {"save": 2}, "process": {"callback": "page"}}
@@ -280,33 +279,3 @@ class TestJobs:
     def test_a_tasks_own_time_limit_counts(self, own, limit):
         one = msgspec.structs.replace(page(), task={"process": {"process_time_limit": own}})
         assert time_limit_s(one, 30.0) == limit
-
-
-class TestNotifier:
-    def test_the_manager_is_told_and_the_watchdog_pinged_twice_in_its_time(self, tmp_path):
-        import socket
-
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
-            manager.bind(str(tmp_path / "notify"))
-            manager.settimeout(5)
-            notifier = Notifier({"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "10000000"})
-            notifier.ready()
-            notifier.status("two\nlines")
-            notifier.status("two lines")
-            for now in (100.0, 104.9, 105.0):
-                notifier.watchdog(now)
-            notifier.stopping()
-            notifier.close()
-            said = [manager.recv(100) for _ in range(5)]
-        assert said == [b"READY=1", b"STATUS=two lines", b"WATCHDOG=1", b"WATCHDOG=1", b"STOPPING=1"]
-
-    def test_without_a_manager_nothing_happens(self):
-        notifier = Notifier({"WATCHDOG_USEC": "1"})
-        notifier.ready()
-        notifier.watchdog(0.0)
-
-    def test_a_watchdog_for_another_process_is_none_of_ours(self, tmp_path):
-        notifier = Notifier({"NOTIFY_SOCKET": str(tmp_path / "x"), "WATCHDOG_USEC": "1", "WATCHDOG_PID": "1"})
-        notifier.watchdog(0.0)
-        notifier.close()
-        assert notifier._period_s == 0.0
