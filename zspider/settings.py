@@ -10,6 +10,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from zspider.data_dir import DATABASE
+
 CONTROL_PORT = 5570
 SYSTEM_DATA_DIR = Path("/var/lib/zspider")  # of the master that this machine runs as a service
 HOME_DATA_DIR = Path(".local", "share", "zspider")
@@ -352,7 +354,7 @@ class MasterFile(Section):
     @property
     def database_url(self) -> str:
         """The database in use, with the default filled in."""
-        return self.database or f"sqlite:///{self.data_dir / 'zspider.db'}"
+        return self.database or f"sqlite:///{self.data_dir / DATABASE}"
 
     @property
     def database_shown(self) -> str:

@@ -8,7 +8,7 @@ from zspider.broker import messages as m
 from zspider.delivery import End, Follow, Outcome
 from zspider.roles.master.commits import Commits
 from zspider.roles.processor.repeats import Repeats
-from zspider.roles.slave.daemon import Slave
+from zspider.roles.slave.delivering import Delivering
 from zspider.scheduler.leases import LeaseTable
 from zspider.scheduler.membership import Membership
 from zspider.script.known import Known
@@ -23,14 +23,14 @@ Plant = Callable[[pytest.MonkeyPatch], None]
 
 def no_outbox(patch: pytest.MonkeyPatch) -> None:
     """A slave forgets an outcome once it has sent it."""
-    real = Slave._push_outcomes
+    real = Delivering.push
 
-    def push(self: Slave, link: object, now: float) -> None:
+    def push(self: Delivering, link: object, now: float) -> None:
         real(self, link, now)  # type: ignore[arg-type]
-        sent = [item for queue in self.work.outbox._sent for item in queue]
-        self.work.acknowledge(sent, [], now)
+        sent = [item for queue in self._work.outbox._sent for item in queue]
+        self._work.acknowledge(sent, [], now)
 
-    patch.setattr(Slave, "_push_outcomes", push)
+    patch.setattr(Delivering, "push", push)
 
 
 def no_adopt_wait(patch: pytest.MonkeyPatch) -> None:

@@ -67,7 +67,7 @@ class Checks:
 
     def slave_turned(self, machine: "SlaveMachine") -> None:
         """A slave never goes back to a former master."""
-        epoch = machine.slave.membership.epoch
+        epoch = machine.slave.master_session.epoch
         if epoch < machine.epoch:
             raise Violation(f"{machine.name} went back from epoch {machine.epoch} to {epoch}")
         machine.epoch = epoch
@@ -182,7 +182,7 @@ class Checks:
             "outcomes": len(work.outbox),
             "bytes of outcomes": work.outbox.size,
             "bytes of pages": work.held.page_bytes,
-            "starts": len(work._starts),
+            "starts": len(work.fetching.pacer),
             "fetches": len(machine.pool),
             "pages in processors": len(machine.processors),
             **{f"leases counted as {stage}": work.held.count(stage) for stage in Stage},

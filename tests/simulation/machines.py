@@ -29,10 +29,10 @@ from zspider.roles.master.reader_thread import ReaderThread
 from zspider.roles.master.takeover import take_over
 from zspider.roles.processor.repeats import Repeats
 from zspider.roles.slave.daemon import Slave
-from zspider.roles.slave.leases import HeldLeases, Lease
-from zspider.roles.slave.processors.import_requests import ProjectsWanted
-from zspider.roles.slave.processors.processing import Customer
-from zspider.roles.slave.processors.script_cache import ScriptsKept
+from zspider.roles.slave.leases import Lease, SlaveLeases
+from zspider.roles.slave.processors.import_requests import ImportRequests
+from zspider.roles.slave.processors.page_owner import PageOwner
+from zspider.roles.slave.processors.script_cache import ScriptCache
 from zspider.roles.slave.work import Work
 from zspider.scheduler.rules import SchedulerRules
 from zspider.settings import (
@@ -196,14 +196,15 @@ class Processors:
     fds: Collection[int] = frozenset()
     pipes: Collection[Any] = ()
     is_broken = False
+    complaint = ""
     capacity = 8
 
-    def __init__(self, machine: "SlaveMachine", held: HeldLeases, customer: Customer) -> None:
-        self.scripts = ScriptsKept()
-        self.projects = ProjectsWanted()
+    def __init__(self, machine: "SlaveMachine", held: SlaveLeases, owner: PageOwner) -> None:
+        self.scripts = ScriptCache()
+        self.projects = ImportRequests()
         self._machine = machine
         self._held = held
-        self._customer = customer
+        self._owner = owner
         self._waiting: list[int] = []  # for their script's text
         self._running: dict[int, float] = {}
         self._repeats = Repeats()
@@ -213,6 +214,9 @@ class Processors:
 
     def wait_s(self, now: float) -> float | None:
         return max(0.0, min(self._running.values()) - now) if self._running else None
+
+    def expect(self, script: bytes, now: float) -> None:
+        self.scripts.want(script, now)
 
     def put(self, lease: Lease, now: float) -> None:
         if self.scripts.get(lease.script) is None:
@@ -225,9 +229,6 @@ class Processors:
         self._running.pop(lease.serial, None)
         if lease.serial in self._waiting:
             self._waiting.remove(lease.serial)
-
-    def is_running(self, lease: Lease) -> bool:
-        return lease.serial in self._running
 
     def die(self) -> None:
         """All processes are killed; others begin their pages anew."""
@@ -255,8 +256,8 @@ class Processors:
             assert lease.page is not None
             *parts, last = self._machine.world.site.run(lease.page)
             for part in parts:
-                self._customer.on_part(lease, part)
-            self._customer.on_outcome(lease, self._without_repeats(lease.page, last))
+                self._owner.on_part(lease, part)
+            self._owner.on_outcome(lease, self._without_repeats(lease.page, last))
 
     def _without_repeats(self, page: Page, packed: bytes) -> bytes:
         """What a script's `crawl()` would have left out is left out."""
@@ -302,8 +303,8 @@ class SlaveMachine(Machine):
             self.pool = Pool(self)
             return self.pool
 
-        def processing(_: SlaveFile, held: HeldLeases, customer: Customer) -> Any:
-            self.processors = Processors(self, held, customer)
+        def processing(_: SlaveFile, held: SlaveLeases, owner: PageOwner) -> Any:
+            self.processors = Processors(self, held, owner)
             return self.processors
 
         return Work(settings, voice, make_pool=pool, make_processing=processing)
@@ -350,12 +351,12 @@ class SlaveMachine(Machine):
         memo: dict[int, Any] = {id(one): one for one in (mine._settings, mine._address, world, world.site)}
         memo |= {id(self): twin, id(mine): its, id(self.link): twin.link, id(self.clock): twin.clock}
         memo |= {id(mine._signals): its._signals, id(mine._notify): its._notify, id(mine._tokens): its._tokens}
-        memo[id(mine.membership._chance)] = its.membership._chance  # the kernel's randomness is not copied
+        memo[id(mine.master_session._chance)] = its.master_session._chance  # the kernel's randomness is not copied
         kept = ("_signals", "_notify", "_tokens", "_link", "_clock", "_connect", "_reload")
         for attribute, value in vars(mine).items():
             if attribute not in kept:
                 setattr(its, attribute, copy.deepcopy(value, memo))
-        twin.pool, twin.processors = its.work._pool, its.work._processing  # type: ignore[assignment]
+        twin.pool, twin.processors = its.work.fetching.pool, its.work.processing  # type: ignore[assignment,union-attr]
         if self.link.has_bulk:
             twin.link.open_bulk()
         twin.clock.suspended_s, twin.epoch = self.clock.suspended_s, self.epoch

@@ -18,6 +18,7 @@ from zmq.utils import z85
 from zspider.broker.messages import Held, Took
 from zspider.broker.private_files import locked, make_private_directory, read_private, write_private
 from zspider.broker.token import KEY_BYTES, Found, Kind, Token, find_token, token_id
+from zspider.data_dir import CLUSTER_SECRET, MASTER_KEY, TOKENS, token_file_name
 from zspider.delivery import PROOF_BYTES, Outcome
 from zspider.errors import ConfigError
 
@@ -25,9 +26,6 @@ __all__ = ["Found", "Kind", "MasterKeys", "Role", "Token", "TokenEntry", "check_
 __all__ += ["is_proof", "proof"]
 
 Role = Literal["slave", "admin"]
-MASTER_KEY = "master.key"
-CLUSTER_SECRET = "cluster.secret"  # noqa: S105 - the name of a file
-TOKENS = "tokens.yaml"
 TOKENS_BYTES_MAX = 4 * 1024 * 1024  # some 30,000 tokens
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # slaves wait for their heartbeat while it reads
 ROLES: dict[Kind, Role] = {"join": "slave", "admin": "admin"}
@@ -100,7 +98,7 @@ class MasterKeys:
 
         It is made when there is none, and again when it was revoked.
         """
-        path = self._dir / f"{name}.token"
+        path = self._dir / token_file_name(name)
         if not self._admits(path):
             token, entry = _new_token(self.public, "join", name)
             with locked(self._dir):
@@ -231,7 +229,7 @@ def _first_start(directory: Path) -> None:
     entries = []
     for kind in ROLES:
         token, entry = _new_token(public, kind)
-        write_private(directory / f"{kind}.token", token.text.encode() + b"\n")
+        write_private(directory / token_file_name(kind), token.text.encode() + b"\n")
         entries.append(entry)
     _write_entries(directory, entries)
 

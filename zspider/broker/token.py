@@ -17,6 +17,7 @@ import zmq
 from zmq.utils import z85
 
 from zspider.broker.private_files import STRANGERS, read_private
+from zspider.data_dir import token_file_name
 from zspider.errors import ConfigError
 
 Kind = Literal["join", "admin"]
@@ -147,7 +148,7 @@ def _places(
     yield _VariablePlace(variable, env.get(variable, ""))
     if kind == "join":
         yield _FilePlace(etc / "join.token")
-    yield _FilePlace(data_dir / f"{kind}.token")
+    yield _FilePlace(data_dir / token_file_name(kind))
     if kind == "admin":
         yield _FilePlace(etc / "admin.token", strangers=GROUP_MAY_READ)
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 import click
 
 from zspider.cli.options import FILE, data_dir_option
+from zspider.data_dir import DATABASE, PORTS
 from zspider.errors import DeniedError
 from zspider.settings import CONTROL_PORT, default_data_dir
 
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from zspider.broker.admin import AdminClient
 
 Function = TypeVar("Function", bound=Callable[..., Any])
-PORTS = "master.ports"  # a running master writes there where it listens
 
 
 class Source(Protocol):
@@ -69,7 +69,7 @@ class Target:
 
         if self.database:
             return Offline(self.database)
-        file = self.data_dir / "zspider.db"
+        file = self.data_dir / DATABASE
         if self.master is None and running_master(self.data_dir) is None and os.access(file, os.R_OK):
             return Offline(f"sqlite:///{file.absolute()}")
         return self.connect()

@@ -11,8 +11,7 @@ from zspider.cli import logs
 from zspider.cli.config import kind_of, load
 from zspider.cli.options import FILE, config_option, data_dir_option, log_format_option, log_level_option, parent_option
 from zspider.errors import ConfigError, ZspiderError
-from zspider.roles.machine.child_process import end_with_parent
-from zspider.roles.machine.limits import hide_memory
+from zspider.roles.machine.limits import end_with_parent, hide_memory
 from zspider.settings import MasterFile, SlaveFile
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ import click
 from zspider.cli.options import parent_option
 from zspider.errors import ConfigError
 from zspider.roles.demo_site import PAGES, Site, export_site, serve
-from zspider.roles.machine.child_process import end_with_parent
+from zspider.roles.machine.limits import end_with_parent
 
 
 @click.command()

@@ -12,6 +12,7 @@ import click
 from zspider.cli.client import running_master
 from zspider.cli.options import data_dir_option
 from zspider.cli.output import json_option, moment, print_json, print_table
+from zspider.data_dir import TOKENS, token_file_name
 from zspider.errors import ConfigError
 from zspider.settings import default_data_dir
 
@@ -37,7 +38,7 @@ def show(data_dir: Path | None, admin: bool) -> None:
     directory = data_dir or default_data_dir()
     kind: Literal["join", "admin"] = "admin" if admin else "join"
     with _keys(directory):  # says what is wrong with the directory
-        found = find_token(kind, directory / f"{kind}.token", directory, {})
+        found = find_token(kind, directory / token_file_name(kind), directory, {})
     assert found is not None  # a named file is found or an error
     click.echo(found.token.text)
 
@@ -94,7 +95,7 @@ def revoke(token_id: str, data_dir: Path | None) -> None:
 @contextmanager
 def _keys(directory: Path) -> Iterator["MasterKeys"]:
     """Open the keys as their owner, so that the master can read what root writes."""
-    from zspider.broker.keys import TOKENS, MasterKeys
+    from zspider.broker.keys import MasterKeys
     from zspider.broker.private_files import as_owner
     from zspider.broker.token import is_missing
 

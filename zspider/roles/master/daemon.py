@@ -12,8 +12,9 @@ import structlog
 
 from zspider.broker.hub import Hub
 from zspider.broker.keys import MasterKeys, check_exposure
+from zspider.data_dir import PORTS
 from zspider.errors import ConfigError, ExitCode, ZspiderError
-from zspider.roles.machine import garbage
+from zspider.roles.machine import gc_tuning
 from zspider.roles.machine.clock import SYSTEM_CLOCK, Clock
 from zspider.roles.machine.signals import Signals
 from zspider.roles.machine.systemd import Notifier
@@ -41,7 +42,6 @@ from zspider.waker import Waker
 log = structlog.get_logger(__name__)
 RENEW_S = 3.0  # how often the database is told that its master lives
 TRIM_S = 60.0  # how often the database is told to forget what happened too long ago
-PORTS_FILE = "master.ports"
 
 
 class Master:
@@ -119,13 +119,13 @@ class Master:
             waits_for=len(boot.sessions),
         )
         self._notifier.ready()
-        garbage.look_seldom()
+        gc_tuning.collect_rarely()
         try:
             return self.loop(hub, keys, coordinator, writer, threads, local, signals).run()
         finally:
             if local is not None:
                 local.kill()
-            (self._settings.data_dir / PORTS_FILE).unlink(missing_ok=True)
+            (self._settings.data_dir / PORTS).unlink(missing_ok=True)
             threads.stop()
             writer.stop(FLUSH_S)
 
@@ -236,7 +236,7 @@ class Master:
 
     def _write_ports(self, hub: Hub) -> None:
         """Write where we listen, for commands on this machine. It is no secret, and of no use after a crash."""
-        path = self._settings.data_dir / PORTS_FILE
+        path = self._settings.data_dir / PORTS
         fresh = path.with_suffix(".new")
         content = {"pid": os.getpid(), "security": self._settings.master.security, **hub.ports._asdict()}
         try:

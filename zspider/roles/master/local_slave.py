@@ -13,6 +13,7 @@ import yaml
 
 from zspider.broker.keys import MasterKeys
 from zspider.broker.private_files import write_private
+from zspider.data_dir import LOCAL_SLAVE, LOCAL_SLAVE_CONFIG, LOCAL_SLAVE_LOCK
 from zspider.errors import ZspiderError
 from zspider.roles.machine.limits import daemon_environment
 from zspider.settings import MasterFile, SlaveFile
@@ -20,9 +21,6 @@ from zspider.settings import MasterFile, SlaveFile
 log = structlog.get_logger(__name__)
 RESTART_S = (1.0, 30.0)  # pause before it is started again: first and longest
 HEALTHY_S = 60.0  # one that lived for so long did not end because of how it was started
-CONFIG_FILE = "local-slave.yaml"
-LOCK_FILE = "local-slave.lock"  # held by the slave; has its process id in it
-TOKEN_NAME = "local-slave"  # noqa: S105 - the name of a token
 
 
 class LocalSlave:
@@ -53,7 +51,7 @@ class LocalSlave:
         self._started_at = 0.0
         self._is_wanted = True
         # Kept open: whether a slave lives must be known also when no descriptor is left.
-        self._lock_file = settings.data_dir / LOCK_FILE
+        self._lock_file = settings.data_dir / LOCAL_SLAVE_LOCK
         self._probe = os.open(self._lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         if settings.master.port == 0:
             self._signal(signal.SIGTERM)  # one that dials a port of before would never come back
@@ -131,7 +129,7 @@ class LocalSlave:
         if self._keys is None or self._keys.revocations == self._revocations:
             return
         try:
-            self._keys.named_token(TOKEN_NAME)
+            self._keys.named_token(LOCAL_SLAVE)
         except (OSError, ZspiderError) as exc:
             log.error("local_slave_token_not_renewed", reason=str(exc), again_in_s=RESTART_S[1])
             self._start_at = now + RESTART_S[1]
@@ -152,14 +150,14 @@ class LocalSlave:
         host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(bind, f"[{bind}]" if ":" in bind else bind)  # noqa: S104
         config = SlaveFile(
             data_dir=settings.data_dir,
-            token_file=self._keys.named_token(TOKEN_NAME).absolute() if self._keys is not None else None,
+            token_file=self._keys.named_token(LOCAL_SLAVE).absolute() if self._keys is not None else None,
             slave=settings.slave.model_copy(update={"master": f"{host}:{self._port}"}),
             fetch=settings.fetch,
             processor=settings.processor,
             limits=settings.limits,
             log=settings.log,
         )
-        path = settings.data_dir / CONFIG_FILE
+        path = settings.data_dir / LOCAL_SLAVE_CONFIG
         text = yaml.safe_dump(config.model_dump(mode="json", exclude_none=True))
         write_private(path, text.encode())  # a proxy's password may be in it
         return path

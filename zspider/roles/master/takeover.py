@@ -9,12 +9,12 @@ import structlog
 
 from zspider.activity import WindowSlot
 from zspider.broker.private_files import write_private
+from zspider.data_dir import OWNER_ID
 from zspider.errors import ConfigError
 from zspider.storage import Storage
 from zspider.task import Project
 
 log = structlog.get_logger(__name__)
-OWNER_FILE = "owner.id"
 _OWNER = re.compile(rb"[0-9a-f]{32}\n?")
 
 
@@ -43,7 +43,7 @@ def owner_id(data_dir: Path) -> str:
     A file that does not hold one (empty after a power cut, say) is replaced: then the database's last owner is watched
     before it is taken over. Raises ConfigError when the file cannot be read or written.
     """
-    path = data_dir / OWNER_FILE
+    path = data_dir / OWNER_ID
     try:
         found = path.read_bytes() if path.exists() else None
         if found is not None and _OWNER.fullmatch(found):

@@ -35,7 +35,7 @@ def cut(follows: Sequence[Follow]) -> list[list[Follow]]:
 
 
 def part_outcome(page: Page, follows: list[Follow]) -> Outcome:
-    """Some of what a page has submitted, ahead of its end."""
+    """Return an outcome with some of what a page has submitted, ahead of its end."""
     return Outcome(*_identity(page), end=End.PART, follows=follows)
 
 
@@ -58,7 +58,7 @@ def final_outcome(page: Page, ran: RunResult, follows: list[Follow]) -> Outcome:
 
 
 def info_outcome(page: Page, loaded: LoadedScript | LoadError) -> Outcome:
-    """The answer to GET_INFO: what a script declares, or why it cannot be used."""
+    """Return the answer to GET_INFO: what a script declares, or why it cannot be used."""
     if isinstance(loaded, LoadError):
         info = ScriptInfo(error=str(loaded), lacks=loaded.lacks[:NAME_CHARS])
     else:
@@ -71,7 +71,7 @@ def info_outcome(page: Page, loaded: LoadedScript | LoadError) -> Outcome:
 
 
 def failed_to_load(page: Page, error: LoadError) -> Outcome:
-    """The outcome of a task whose script cannot be loaded; its `save` stays."""
+    """Return the outcome of a task whose script cannot be loaded; its `save` stays."""
     track = page.task.get("track") or {}
     process = {
         "ok": False,

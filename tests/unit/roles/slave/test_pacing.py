@@ -1,11 +1,11 @@
-"""Starts of held tasks keep the distances the master planned."""
+"""Pacer of held tasks keep the distances the master planned."""
 
 from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from zspider.roles.slave.pacing import Starts
+from zspider.roles.slave.pacing import Pacer
 
 
 def run(starts, until, now=0.0, pause=(), step=0.01):
@@ -20,7 +20,7 @@ def run(starts, until, now=0.0, pause=(), step=0.01):
 
 
 def test_tasks_start_at_their_offsets():
-    starts = Starts()
+    starts = Pacer()
     starts.add(1, [(1, 0.0), (2, 0.5), (3, 1.0)], now=0.0)
     assert starts.pop(0.0) == 1
     assert starts.pop(0.49) is None
@@ -31,7 +31,7 @@ def test_tasks_start_at_their_offsets():
 
 
 def test_a_late_start_moves_those_that_follow_it():
-    starts = Starts()
+    starts = Pacer()
     starts.add(1, [(1, 0.0), (2, 0.5), (3, 0.6)], now=0.0)
     assert starts.pop(3.0) == 1
     assert starts.pop(3.0) is None
@@ -41,7 +41,7 @@ def test_a_late_start_moves_those_that_follow_it():
 
 
 def test_projects_do_not_wait_for_each_other():
-    starts = Starts()
+    starts = Pacer()
     starts.add(1, [(1, 5.0)], now=0.0)
     starts.add(2, [(2, 0.0)], now=0.0)
     assert starts.pop(0.0) == 2
@@ -49,7 +49,7 @@ def test_projects_do_not_wait_for_each_other():
 
 
 def test_a_slave_that_wakes_up_with_many_messages_keeps_to_the_rate():
-    starts = Starts()
+    starts = Pacer()
     starts.set_rate(1, rate=2.0, burst=3.0, now=0.0)
     for serial in range(9):  # nine messages at once: this process was stopped while they came
         starts.add(1, [(serial, 0.0)], now=10.0)
@@ -59,7 +59,7 @@ def test_a_slave_that_wakes_up_with_many_messages_keeps_to_the_rate():
 
 
 def test_a_rate_that_was_lowered_holds_from_then_on():
-    starts = Starts()
+    starts = Pacer()
     starts.set_rate(1, rate=1000.0, burst=1000.0, now=0.0)
     starts.set_rate(1, rate=1.0, burst=1.0, now=0.0)
     starts.add(1, [(1, 0.0), (2, 0.0), (3, 0.0)], now=0.0)
@@ -68,7 +68,7 @@ def test_a_rate_that_was_lowered_holds_from_then_on():
 
 
 def test_a_removed_task_does_not_start_and_frees_its_place():
-    starts = Starts()
+    starts = Pacer()
     starts.add(1, [(1, 0.0), (2, 0.0)], now=0.0)
     starts.remove(1, 0.0)
     starts.remove(1, 0.0)
@@ -78,7 +78,7 @@ def test_a_removed_task_does_not_start_and_frees_its_place():
 
 
 def test_a_removed_task_does_not_hold_up_those_behind_it():
-    starts = Starts()
+    starts = Pacer()
     starts.add(1, [(1, 60.0)], now=0.0)
     starts.add(1, [(2, 0.0)], now=1.0)
     assert starts.pop(1.0) is None  # a project's tasks start in the order of their grants
@@ -96,7 +96,7 @@ messages = st.lists(
 def test_no_two_starts_of_a_message_are_closer_than_planned_and_no_project_is_faster_than_its_rate(
     sent, pause_at, pause_s, rate, burst
 ):
-    starts = Starts()
+    starts = Pacer()
     starts.set_rate(7, rate, float(burst), now=0.0)
     planned, arrivals, serial = {}, [], 0
     at = 0.0

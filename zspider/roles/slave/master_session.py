@@ -1,4 +1,4 @@
-"""What this slave knows of its master, what it has to say to it next, and when.
+"""What a slave knows of its master, and what it has to say to it next, and when.
 
 Pure: times are arguments, in seconds of a clock that goes on while the machine is suspended
 (CLOCK_BOOTTIME), because they answer "may my leases be gone?".
@@ -43,13 +43,13 @@ class Joined(StrEnum):
     STALE = "stale"  # of a master that is not the master any more
 
 
-class Membership:
-    """One slave's session. `due` says what to do; each event method is told what happened."""
+class MasterSession:
+    """A slave's session with its master. `due` says what to do; the other methods are told what happened."""
 
     def __init__(self, now: float, chance: random.Random | None = None) -> None:
-        """chance: draws sessions, which nobody may guess; the system's own unless a test wants them repeated."""
+        """chance: draws sessions, which must not be guessed; the system's own unless a test wants them repeated."""
         self._chance = chance or secrets.SystemRandom()
-        self.session = self._chance.randbytes(SESSION_BYTES)
+        self.id = self._chance.randbytes(SESSION_BYTES)
         self.cluster: bytes | None = None
         self.epoch = 0
         self.state = State.CALLING
@@ -63,22 +63,23 @@ class Membership:
 
     @property
     def is_joined(self) -> bool:
+        """Whether the master has let us in."""
         return self.state is State.JOINED
 
     def is_quiet(self, now: float) -> bool:
-        """The leases may have run out: start nothing more of what is held."""
+        """Return whether the leases may have run out: then nothing more of what is held may be started."""
         return now - self._heard > self.quiet_s
 
     def is_heard(self, now: float) -> bool:
-        """Whether the master has taken us in and speaks, as often as it should."""
+        """Return whether the master has let us in and speaks as often as it should."""
         return self.is_joined and now - self._heard < HEARD_BEATS * self.heartbeat_s
 
     def silent_s(self, now: float) -> float:
-        """Seconds since the master was heard."""
+        """Return the seconds since the master was heard."""
         return now - self._heard
 
     def due(self, now: float, *, is_refused: bool) -> Due | None:
-        """What has to be done at this time, if anything. is_refused: the sockets will not connect by themselves."""
+        """Return what has to be done now, if anything. is_refused: the sockets will not connect by themselves."""
         if self.state is State.REFUSED:
             return Due.REBUILD if now >= max(self._due_at, self._reconnector.rebuild_at(is_refused=True)) else None
         if now >= self._reconnector.rebuild_at(is_refused=is_refused):
@@ -88,32 +89,32 @@ class Membership:
         return Due.BEAT if self.state is State.JOINED else Due.HELLO
 
     def wait_s(self, now: float, *, is_refused: bool) -> float:
-        """Seconds until something is due."""
+        """Return the seconds until something is due."""
         rebuild_at = self._reconnector.rebuild_at(is_refused=is_refused or self.state is State.REFUSED)
         if self.state is State.REFUSED:
             return max(0.0, rebuild_at - now, self._due_at - now)
         return max(0.0, (rebuild_at if is_refused else min(rebuild_at, self._due_at)) - now)
 
     def beat_soon(self, now: float) -> None:
-        """What the next heartbeat says has changed and should be known."""
+        """Make the next heartbeat due: what it says has changed."""
         if self.state is State.JOINED:
             self._due_at = now
 
     # --- what happened --------------------------------------------------------------------------
 
     def said(self, was_sent: bool, now: float) -> None:
-        """Hello or a heartbeat was said, or could not be sent."""
+        """Note that Hello or a heartbeat was sent, or could not be."""
         pause_s = self.heartbeat_s if self.state is State.JOINED else HELLO_AGAIN_S
         self._due_at = now + (pause_s if was_sent else NOT_SENT_S)
 
     def connected(self, now: float) -> None:
-        """A connection is there, and it is a new one: say Hello on it."""
+        """Note that there is a new connection: Hello is said on it."""
         if self.state is not State.REFUSED:
             self.state = State.CALLING
             self._due_at = now
 
     def heard(self, epoch: int | None, now: float) -> bool:
-        """A message came. epoch: the one in it. False: it is from a former master, to be ignored."""
+        """Note that a message came. epoch: the one in it. False: it is from a former master, to be ignored."""
         if epoch is not None and epoch < self.epoch:
             return False
         self._heard = now
@@ -121,7 +122,7 @@ class Membership:
         return True
 
     def welcomed(self, welcome: Welcome, now: float) -> Joined:
-        """The master took us in."""
+        """Take in a Welcome; returns what it means."""
         joined = Joined.AGAIN
         if self.cluster is None:
             joined = Joined.FIRST
@@ -139,38 +140,38 @@ class Membership:
         return joined
 
     def unknown(self, now: float) -> None:
-        """The master does not know the session: say Hello. Several such answers are one."""
+        """Note that the master does not know the session: Hello is said again. Several such answers count as one."""
         self.heard(None, now)
         if self.state is State.JOINED:
             self.state = State.CALLING
             self._due_at = now
 
     def new_session(self, now: float) -> None:
-        """Somebody else lives under our session: draw another, say Hello under it."""
-        self.session = self._chance.randbytes(SESSION_BYTES)
+        """Draw another session, as another slave lives under ours; Hello is said under it."""
+        self.id = self._chance.randbytes(SESSION_BYTES)
         self.heard(None, now)
         self.state = State.CALLING
         self._due_at = now
 
     def refused(self, reason: str, now: float) -> None:
-        """The master answered that it will not have us."""
+        """Note that the master does not let us in."""
         self.state = State.REFUSED
         self._due_at = now + (PROTOCOL_RETRY_S if reason == "protocol" else 0.0)
 
     def is_news(self, refusal: str) -> bool:
-        """Whether this refusal was not given before, since the last Welcome."""
+        """Return whether this refusal was not given before, since the last Welcome."""
         is_news = refusal != self._refusal
         self._refusal = refusal
         return is_news
 
     def silence_is_news(self) -> bool:
-        """Whether this is the first rebuild of this silence."""
+        """Return whether this is the first rebuild of this silence."""
         is_news = not self._was_silent
         self._was_silent = True
         return is_news
 
     def rebuilt(self, now: float) -> None:
-        """The sockets are new, or could not be made (no token): tried again later."""
+        """Note that the sockets are new, or could not be made (no token) and are tried again later."""
         self.state = State.CALLING
         self._due_at = now
         self._reconnector.rebuilt(now)

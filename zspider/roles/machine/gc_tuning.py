@@ -6,7 +6,7 @@ import gc
 _THRESHOLDS = (20_000, 20, 20)
 
 
-def look_seldom() -> None:
-    """Call it when everything is set up: what is there stays."""
+def collect_rarely() -> None:
+    """Look for garbage rarely from now on. Call it when everything is set up: what is there stays."""
     gc.freeze()
     gc.set_threshold(*_THRESHOLDS)

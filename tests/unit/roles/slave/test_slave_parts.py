@@ -1,17 +1,16 @@
-"""The slave's small pure parts: membership, held leases, relayed pages, scripts, output, task dicts."""
+"""The slave's small pure parts: the session, held leases, relayed pages, scripts, output, task dicts."""
 
 import msgspec
 import pytest
 from zspider.broker import messages as m
 from zspider.delivery import End, Grant
-from zspider.roles.machine.systemd import Notifier
 from zspider.roles.slave.late_config import LateConfig
-from zspider.roles.slave.leases import HeldLeases, Stage
-from zspider.roles.slave.membership import HELLO_AGAIN_S, PROTOCOL_RETRY_S, Due, Joined, Membership
+from zspider.roles.slave.leases import SlaveLeases, Stage
+from zspider.roles.slave.master_session import HELLO_AGAIN_S, PROTOCOL_RETRY_S, Due, Joined, MasterSession
 from zspider.roles.slave.pages import BadTask, Projects, failed, task_of, time_limit_s
 from zspider.roles.slave.processors.output_log import LINE_CHARS_MAX, LINES_PER_S, OutputLog
-from zspider.roles.slave.processors.script_cache import ASK_AGAIN_S, GIVE_UP_S, ScriptsKept
-from zspider.roles.slave.relay_outbox import RESEND_S, RelayPages
+from zspider.roles.slave.processors.script_cache import ASK_AGAIN_S, GIVE_UP_S, ScriptCache
+from zspider.roles.slave.relay_outbox import RESEND_S, RelayOutbox
 
 ODD_LIMITS = [  # a `process_time_limit` of a task, and what it comes to
     (float("inf"), 86_400.0),
@@ -40,74 +39,74 @@ def page(taskid="t"):
     return m.Page(1, 7, "demo", "RUNNING", SCRIPT, taskid, 3, 1, b"p" * 16, {}, {}, b"content")
 
 
-class TestMembership:
+class TestMasterSession:
     def test_hello_is_said_first_and_again_until_it_is_answered(self):
-        member = Membership(0.0)
-        assert member.due(0.0, is_refused=False) is Due.HELLO
-        member.said(True, 0.0)
-        assert member.due(HELLO_AGAIN_S - 0.1, is_refused=False) is None
-        assert member.due(HELLO_AGAIN_S, is_refused=False) is Due.HELLO
-        assert member.welcomed(welcome(), 3.0) is Joined.FIRST
-        assert member.due(3.0, is_refused=False) is Due.BEAT
-        member.said(True, 3.0)
-        assert member.due(4.9, is_refused=False) is None
-        assert member.wait_s(4.0, is_refused=False) == pytest.approx(1.0)
+        session = MasterSession(0.0)
+        assert session.due(0.0, is_refused=False) is Due.HELLO
+        session.said(True, 0.0)
+        assert session.due(HELLO_AGAIN_S - 0.1, is_refused=False) is None
+        assert session.due(HELLO_AGAIN_S, is_refused=False) is Due.HELLO
+        assert session.welcomed(welcome(), 3.0) is Joined.FIRST
+        assert session.due(3.0, is_refused=False) is Due.BEAT
+        session.said(True, 3.0)
+        assert session.due(4.9, is_refused=False) is None
+        assert session.wait_s(4.0, is_refused=False) == pytest.approx(1.0)
 
     def test_after_silence_the_sockets_are_rebuilt_and_after_more_it_is_quiet(self):
-        member = Membership(0.0)
-        member.welcomed(welcome(), 0.0)
-        assert member.due(9.9, is_refused=False) is not Due.REBUILD
-        assert member.due(12.1, is_refused=False) is Due.REBUILD
-        assert not member.is_quiet(20.0)
-        assert member.is_quiet(20.1)
-        member.heard(None, 21.0)
-        assert not member.is_quiet(21.0)
+        session = MasterSession(0.0)
+        session.welcomed(welcome(), 0.0)
+        assert session.due(9.9, is_refused=False) is not Due.REBUILD
+        assert session.due(12.1, is_refused=False) is Due.REBUILD
+        assert not session.is_quiet(20.0)
+        assert session.is_quiet(20.1)
+        session.heard(None, 21.0)
+        assert not session.is_quiet(21.0)
 
     def test_a_refused_client_tries_again_within_two_seconds(self):
-        member = Membership(0.0)
+        session = MasterSession(0.0)
         for at in range(0, 50, 3):
-            assert member.due(at + 2.01, is_refused=True) is Due.REBUILD
-            member.rebuilt(at + 3.0)
+            assert session.due(at + 2.01, is_refused=True) is Due.REBUILD
+            session.rebuilt(at + 3.0)
 
     def test_a_master_of_another_version_is_tried_after_ten_seconds(self):
-        member = Membership(0.0)
-        member.refused("protocol", 0.0)
-        assert member.due(PROTOCOL_RETRY_S - 0.1, is_refused=False) is None
-        assert member.due(PROTOCOL_RETRY_S, is_refused=False) is Due.REBUILD
-        assert member.is_news("protocol")
-        assert not member.is_news("protocol")
+        session = MasterSession(0.0)
+        session.refused("protocol", 0.0)
+        assert session.due(PROTOCOL_RETRY_S - 0.1, is_refused=False) is None
+        assert session.due(PROTOCOL_RETRY_S, is_refused=False) is Due.REBUILD
+        assert session.is_news("protocol")
+        assert not session.is_news("protocol")
 
     def test_words_of_a_former_master_do_not_count(self):
-        member = Membership(0.0)
-        member.welcomed(welcome(epoch=5), 0.0)
-        assert not member.heard(4, 50.0)
-        assert member.silent_s(50.0) == 50.0
-        assert member.welcomed(welcome(epoch=4), 50.0) is Joined.STALE
-        assert member.welcomed(welcome(epoch=6), 50.0) is Joined.AGAIN
-        assert member.welcomed(welcome(b"d" * 16, epoch=1), 50.0) is Joined.OTHER_CLUSTER
-        assert member.epoch == 1
+        session = MasterSession(0.0)
+        session.welcomed(welcome(epoch=5), 0.0)
+        assert not session.heard(4, 50.0)
+        assert session.silent_s(50.0) == 50.0
+        assert session.welcomed(welcome(epoch=4), 50.0) is Joined.STALE
+        assert session.welcomed(welcome(epoch=6), 50.0) is Joined.AGAIN
+        assert session.welcomed(welcome(b"d" * 16, epoch=1), 50.0) is Joined.OTHER_CLUSTER
+        assert session.epoch == 1
 
     def test_a_new_connection_or_an_unknown_session_means_hello(self):
         for event in ("connected", "unknown", "new_session"):
-            member = Membership(0.0)
-            member.welcomed(welcome(), 0.0)
-            before = member.session
-            getattr(member, event)(1.0)
-            assert member.due(1.0, is_refused=False) is Due.HELLO
-            assert (member.session != before) == (event == "new_session")
+            session = MasterSession(0.0)
+            session.welcomed(welcome(), 0.0)
+            before = session.id
+            getattr(session, event)(1.0)
+            assert session.due(1.0, is_refused=False) is Due.HELLO
+            assert (session.id != before) == (event == "new_session")
 
     def test_several_answers_that_we_are_unknown_mean_one_hello(self):
-        member = Membership(0.0)
-        member.welcomed(welcome(), 0.0)
-        member.unknown(1.0)
-        member.said(True, 1.0)
-        member.unknown(1.1)
-        assert member.due(1.1, is_refused=False) is None
+        session = MasterSession(0.0)
+        session.welcomed(welcome(), 0.0)
+        session.unknown(1.0)
+        session.said(True, 1.0)
+        session.unknown(1.1)
+        assert session.due(1.1, is_refused=False) is None
 
 
-class TestHeldLeases:
+class TestSlaveLeases:
     def test_leases_are_named_by_what_is_done_with_them(self):
-        held = HeldLeases()
+        held = SlaveLeases()
         first, second = held.take(grant(1), INFO), held.take(grant(5, "u"), INFO)
         assert held.take(grant(1), INFO) is None
         held.move(first, Stage.OUTBOX)
@@ -120,7 +119,7 @@ class TestHeldLeases:
         assert (held.count(Stage.OUTBOX), held.count(Stage.WAITING), len(held)) == (0, 1, 1)
 
     def test_pages_are_counted_while_they_are_kept(self):
-        held = HeldLeases()
+        held = SlaveLeases()
         lease = held.take_page(page())
         assert held.take_page(page()) is None
         assert held.page_bytes == len(b"content")
@@ -131,9 +130,9 @@ class TestHeldLeases:
         assert held.take_page(page()) is not None
 
 
-class TestRelayPages:
+class TestRelayOutbox:
     def test_an_unclaimed_page_is_sent_again_after_ten_seconds(self):
-        relay = RelayPages()
+        relay = RelayOutbox()
         relay.add(1)
         assert relay.next(0.0) == 1
         assert relay.next(0.0) == 1  # it could not go
@@ -143,7 +142,7 @@ class TestRelayPages:
         assert relay.next(RESEND_S) == 1
 
     def test_a_claimed_page_is_sent_again_only_when_the_master_asks(self):
-        relay = RelayPages()
+        relay = RelayOutbox()
         relay.add(1)
         relay.next(0.0)
         relay.sent(0.0)
@@ -160,7 +159,7 @@ class TestRelayPages:
         assert len(relay) == 0
 
     def test_a_claim_ends_with_the_session_in_which_the_master_told_it(self):
-        relay = RelayPages()
+        relay = RelayOutbox()
         for page in (1, 2, 3):
             relay.add(page)
         for page in (1, 2):
@@ -177,9 +176,9 @@ class TestRelayPages:
         assert relay.next(5.0 + RESEND_S) == 3
 
 
-class TestScriptsKept:
+class TestScriptCache:
     def test_a_text_is_asked_for_once_and_again_after_a_while(self):
-        scripts = ScriptsKept()
+        scripts = ScriptCache()
         scripts.want(SCRIPT, 0.0)
         scripts.want(SCRIPT, 0.1)
         assert scripts.to_ask(0.1) == [SCRIPT]
@@ -193,14 +192,14 @@ class TestScriptsKept:
         assert scripts.get(SCRIPT) == "text"
 
     def test_a_script_that_never_comes_is_given_up(self):
-        scripts = ScriptsKept()
+        scripts = ScriptCache()
         scripts.want(SCRIPT, 0.0)
         assert scripts.overdue(GIVE_UP_S - 1) == []
         assert scripts.overdue(GIVE_UP_S) == [SCRIPT]
         assert not scripts.is_waiting
 
     def test_the_text_used_longest_ago_goes_first(self):
-        scripts = ScriptsKept(chars_max=10)
+        scripts = ScriptCache(chars_max=10)
         scripts.put(b"a", "12345")
         scripts.put(b"b", "12345")
         scripts.get(b"a")
@@ -215,7 +214,7 @@ class TestOutputLog:
         output = OutputLog()
         assert output.feed(b"one\ntw", 0.0).lines == ["one"]
         assert output.feed(b"o\n\nthree", 0.0).lines == ["two"]
-        assert output.last_words() == "one | two |  | three"
+        assert output.tail() == "one | two |  | three"
 
     def test_too_many_lines_are_counted_and_long_ones_cut(self):
         output = OutputLog()
@@ -226,7 +225,7 @@ class TestOutputLog:
         assert output.feed(b"z" * 10_000, 2.0).lines == ["z" * LINE_CHARS_MAX]
 
 
-class TestJobs:
+class TestPages:
     def test_a_task_is_what_pyspiders_callbacks_see(self):
         track = msgspec.msgpack.encode({"save": 1})
         body = {"schedule": {"age": 5}, "fetch": {"save": 2}, "process": {"callback": "page"}}
@@ -269,7 +268,7 @@ class TestJobs:
         assert projects.get(7, SCRIPT) is None
 
     def test_a_reason_is_cut_and_may_hold_anything(self):
-        lease = HeldLeases().take(grant(), INFO)
+        lease = SlaveLeases().take(grant(), INFO)
         for reason in ("x" * 5000, "\ud800" * 5000):
             outcome = msgspec.msgpack.decode(failed(lease, End.FATAL, reason))
             assert outcome[:5] == [7, "t", 3, 1, b"p" * 16]
@@ -280,33 +279,3 @@ class TestJobs:
     def test_a_tasks_own_time_limit_counts(self, own, limit):
         one = msgspec.structs.replace(page(), task={"process": {"process_time_limit": own}})
         assert time_limit_s(one, 30.0) == limit
-
-
-class TestNotifier:
-    def test_the_manager_is_told_and_the_watchdog_pinged_twice_in_its_time(self, tmp_path):
-        import socket
-
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
-            manager.bind(str(tmp_path / "notify"))
-            manager.settimeout(5)
-            notifier = Notifier({"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "10000000"})
-            notifier.ready()
-            notifier.status("two\nlines")
-            notifier.status("two lines")
-            for now in (100.0, 104.9, 105.0):
-                notifier.watchdog(now)
-            notifier.stopping()
-            notifier.close()
-            said = [manager.recv(100) for _ in range(5)]
-        assert said == [b"READY=1", b"STATUS=two lines", b"WATCHDOG=1", b"WATCHDOG=1", b"STOPPING=1"]
-
-    def test_without_a_manager_nothing_happens(self):
-        notifier = Notifier({"WATCHDOG_USEC": "1"})
-        notifier.ready()
-        notifier.watchdog(0.0)
-
-    def test_a_watchdog_for_another_process_is_none_of_ours(self, tmp_path):
-        notifier = Notifier({"NOTIFY_SOCKET": str(tmp_path / "x"), "WATCHDOG_USEC": "1", "WATCHDOG_PID": "1"})
-        notifier.watchdog(0.0)
-        notifier.close()
-        assert notifier._period_s == 0.0

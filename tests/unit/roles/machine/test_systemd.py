@@ -1,4 +1,4 @@
-"""The service manager is told whatever is short."""
+"""What the service manager is told, also when descriptors are short."""
 
 import socket
 from collections.abc import Iterator
@@ -75,3 +75,31 @@ def test_no_call_raises_when_there_is_no_manager_any_more(notifier: Notifier, ma
     notifier.stopping()
     notifier.close()
     notifier.stopping()
+
+
+class TestNotifier:
+    def test_the_manager_is_told_and_the_watchdog_pinged_twice_in_its_time(self, tmp_path):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+            manager.bind(str(tmp_path / "notify"))
+            manager.settimeout(5)
+            notifier = Notifier({"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "10000000"})
+            notifier.ready()
+            notifier.status("two\nlines")
+            notifier.status("two lines")
+            for now in (100.0, 104.9, 105.0):
+                notifier.watchdog(now)
+            notifier.stopping()
+            notifier.close()
+            said = [manager.recv(100) for _ in range(5)]
+        assert said == [b"READY=1", b"STATUS=two lines", b"WATCHDOG=1", b"WATCHDOG=1", b"STOPPING=1"]
+
+    def test_without_a_manager_nothing_happens(self):
+        notifier = Notifier({"WATCHDOG_USEC": "1"})
+        notifier.ready()
+        notifier.watchdog(0.0)
+
+    def test_a_watchdog_for_another_process_is_none_of_ours(self, tmp_path):
+        notifier = Notifier({"NOTIFY_SOCKET": str(tmp_path / "x"), "WATCHDOG_USEC": "1", "WATCHDOG_PID": "1"})
+        notifier.watchdog(0.0)
+        notifier.close()
+        assert notifier._period_s == 0.0

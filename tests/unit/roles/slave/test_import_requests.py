@@ -3,11 +3,11 @@
 from hypothesis import given
 from hypothesis import strategies as st
 from zspider.roles.processor.options import IMPORT_WAIT_S
-from zspider.roles.slave.processors.import_requests import ASK_AGAIN_S, ProjectsWanted
+from zspider.roles.slave.processors.import_requests import ASK_AGAIN_S, ImportRequests
 
 
 def test_an_answer_is_for_all_who_wait_and_is_asked_for_again_until_it_comes():
-    wanted = ProjectsWanted()
+    wanted = ImportRequests()
     assert wanted.to_ask(0.0) == []
     wanted.want(1, "a", 0.0)
     wanted.want(2, "b", 0.0)
@@ -21,7 +21,7 @@ def test_an_answer_is_for_all_who_wait_and_is_asked_for_again_until_it_comes():
 
 
 def test_who_asks_later_is_not_served_with_an_earlier_question():
-    wanted = ProjectsWanted()
+    wanted = ImportRequests()
     wanted.want(1, "a", 0.0)
     assert wanted.to_ask(0.0) == ["a"]
     wanted.want(2, "a", 0.1)
@@ -29,7 +29,7 @@ def test_who_asks_later_is_not_served_with_an_earlier_question():
 
 
 def test_nobody_waits_for_ever_and_the_dead_do_not_wait():
-    wanted = ProjectsWanted()
+    wanted = ImportRequests()
     wanted.want(1, "a", 0.0)
     assert wanted.is_waiting(1, IMPORT_WAIT_S - 0.1)
     assert not wanted.is_waiting(1, IMPORT_WAIT_S)
@@ -46,7 +46,7 @@ STEPS = st.lists(st.tuples(st.integers(0, 3), st.sampled_from("abc"), st.sampled
 
 @given(STEPS)
 def test_each_who_waits_is_asked_for_within_one_pause(steps):
-    wanted, now, last = ProjectsWanted(), 0.0, {}
+    wanted, now, last = ImportRequests(), 0.0, {}
     for processor, name, pause in steps:
         wanted.want(processor, name, now)
         for asked in wanted.to_ask(now):

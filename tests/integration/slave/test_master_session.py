@@ -44,7 +44,7 @@ def test_a_slave_without_a_token_waits_and_joins_when_the_file_appears(world, tm
     world.until(lambda: time.monotonic() > end, "two more looks")
     assert names(events).count("token_missing") == 1
     shutil.copy(tmp_path / "master" / "join.token", late)
-    world.until(lambda: slave.membership.is_joined, "joined")
+    world.until(lambda: slave.master_session.is_joined, "joined")
 
 
 def test_a_malformed_token_is_the_operators_mistake(world, tmp_path):
@@ -72,7 +72,7 @@ def test_a_refused_token_is_said_once_and_a_good_one_in_its_place_is_used(world,
     (refused,) = [entry for entry in events if entry["event"] == "refused"]
     assert str(file) in refused["advice"]
     shutil.copy(tmp_path / "master" / "join.token", file)
-    world.until(lambda: slave.membership.is_joined, "joined", deadline_s=6)
+    world.until(lambda: slave.master_session.is_joined, "joined", deadline_s=6)
 
 
 def test_a_silent_master_is_said_once_and_the_sockets_are_built_anew(world, events):
@@ -80,7 +80,7 @@ def test_a_silent_master_is_said_once_and_the_sockets_are_built_anew(world, even
     slave = world.slave()
     step_until(lambda: "master_silent" in names(events), [lambda: slave.step(0.05)], "the slave notices", 10)
     step_until(lambda: slave.work.is_quiet, [lambda: slave.step(0.05)], "it is quiet", 10)
-    world.until(lambda: slave.membership.is_joined, "joined again")
+    world.until(lambda: slave.master_session.is_joined, "joined again")
     assert names(events).count("master_silent") == 1
     assert names(events)[-1] == "rejoined"
 
@@ -128,7 +128,7 @@ def test_a_restarted_master_is_told_everything_that_is_held(world):
     assert [page.pages_left for page in pages] == [2, 1, 0]
     assert sorted(held.number for page in pages for held in page.held) == list(range(1, 2501))
     assert {page.seen for page in pages} == {2500}
-    world.until(lambda: slave.membership.epoch == 2 and slave.membership.is_joined, "joined the new master")
+    world.until(lambda: slave.master_session.epoch == 2 and slave.master_session.is_joined, "joined the new master")
 
 
 def test_a_former_masters_words_are_ignored(world):
@@ -142,7 +142,7 @@ def test_a_former_masters_words_are_ignored(world):
     world.master.grant(script, world.site.url("/other"))
     world.until(world.master.ended, "an outcome")
     assert world.site.paths() == ["/other"]
-    assert slave.membership.epoch == 5
+    assert slave.master_session.epoch == 5
 
 
 def test_another_cluster_gets_nothing_of_what_was_made_for_the_first(world, events):
@@ -156,7 +156,7 @@ def test_another_cluster_gets_nothing_of_what_was_made_for_the_first(world, even
     world.master.cluster = b"d" * 16
     world.master.outcomes.clear()
     world.master.open()
-    world.until(lambda: slave.membership.cluster == b"d" * 16, "joined the other")
+    world.until(lambda: slave.master_session.cluster == b"d" * 16, "joined the other")
     assert len(slave.work.outbox) == len(slave.work.held) == 0
     (lost,) = [entry for entry in events if entry["event"] == "other_cluster"]
     assert (lost["leases"], lost["outcomes"], lost["log_level"]) == (1, 1, "warning")
@@ -204,7 +204,7 @@ def test_a_master_of_another_version_is_refused_once_and_tried_slowly(world, eve
     world.until(lambda: world.master.said(m.Hello), "Hello")
     peer_route = slave.session
     world.master.answers_hello = True
-    world.until(lambda: slave.membership.is_joined, "joined")
+    world.until(lambda: slave.master_session.is_joined, "joined")
     world.master.say(peer_route, m.Refused("protocol", "install the same version on both"))
     world.until(lambda: "refused" in names(events), "refused")
     hellos = len(world.master.said(m.Hello))
