@@ -21,7 +21,7 @@ class Window(NamedTuple):
     slots: int
 
     def slot(self, ms: int) -> int:
-        """Epoch seconds at which the slot begins that this wall-clock millisecond is in."""
+        """Return the slot that this wall-clock millisecond is in: the epoch seconds of its begin."""
         return ms // 1000 // self.step_s * self.step_s
 
     def first(self, ms: int) -> int:

@@ -46,7 +46,7 @@ class Rules(Protocol):
         ...
 
     def has_room(self, waiting: int, follow: Follow) -> bool:
-        """Return whether a URL that is NEW finds room in its project, where so many wait."""
+        """Return whether a URL that is NEW finds room in its project, where so many tasks wait."""
         ...
 
     def accept(self, stored: Stored | None, follow: Follow, now_ms: int) -> Accept:

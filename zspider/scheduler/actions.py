@@ -37,7 +37,7 @@ class RefuseClone(NamedTuple):
 
 
 class AskHello(NamedTuple):
-    """Somebody speaks for a session from another connection than the one it said Hello on: ask who it is."""
+    """Ask a slave to say Hello: it speaks for a session from another connection than the session's."""
 
     route: bytes
 
@@ -95,7 +95,7 @@ Action = Give | Welcome | Challenge | RefuseClone | AskHello | Tell | Refill | S
 
 
 def tell_holders(what: Literal["release", "recall", "resend"], leases: Iterable[Lease]) -> list[Action]:
-    """Say this to each of those that hold these leases."""
+    """Return what says this to each session that holds some of these leases."""
     numbers: dict[bytes, tuple[Session, list[int]]] = {}
     for lease in leases:
         numbers.setdefault(lease.session.id, (lease.session, []))[1].append(lease.number)

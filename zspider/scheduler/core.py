@@ -75,7 +75,7 @@ class Core:
     # --- projects -------------------------------------------------------------------------------
 
     def set_project(self, project: Project, now: float, now_ms: int) -> list[Action]:
-        """A project is new or was changed. One that is not worked on any more gets its leases recalled."""
+        """Take up a new or changed project. The leases of one that is not worked on any more are recalled."""
         self._queue.touch(project.id)
         state = self.projects.get(project.id)
         if state is None:
@@ -94,12 +94,12 @@ class Core:
         return self._recall_pages(project.id) if project.status is ProjectStatus.PAUSED else []
 
     def unpause(self, project: int) -> None:
-        """Somebody says that a project may go on: what failed before does not count any more."""
+        """End a project's auto-pause: what failed before does not count any more."""
         self.projects[project].pause.clear()
         self._queue.touch(project)
 
     def unloadable(self, project: int) -> str:
-        """Why no slave can load a project's script; "" if one may be able to, or nobody is there."""
+        """Return why no slave can load a project's script; "" if one may be able to, or there is none."""
         state = self.projects[project]
         script = (project, state.project.script)
         fetchers = [session for session in self.sessions.values() if "fetcher" in session.roles]
@@ -107,14 +107,14 @@ class Core:
         return state.load_error if is_barred else ""
 
     def remove_project(self, project: int) -> list[Action]:
-        """A project is gone with all its tasks."""
+        """Forget a project that is gone with all its tasks."""
         self.projects.pop(project, None)
         return self.slaves.release(self.leases.of_project(project))
 
     # --- outcomes -------------------------------------------------------------------------------
 
     def arrived(self, ref: Ref, run: int, answer: Answer | None, fetch_s: float, now: float) -> None:
-        """The ending outcome of a run is here and will be committed: its lease takes no more room.
+        """Note that the ending outcome of a run is here and will be committed: its lease takes no more room.
 
         answer, fetch_s: what the page's host had to say, and how long that took; None for a usual 200.
         """
@@ -128,7 +128,7 @@ class Core:
     def ended(
         self, ref: Ref, run: int, by: bytes, *, is_late: bool, is_success: bool | None = None, error: str = ""
     ) -> list[Action]:
-        """A run ended in the database, by an outcome of session `by`; whoever else holds it is told.
+        """Note that a run ended in the database, by an outcome of session `by`; another holder is told to stop.
 
         is_late: it had ended before; the task may wait for its next run already. is_success: of a page; None for
         what says nothing about the project's pages. error: why it failed.
@@ -146,12 +146,12 @@ class Core:
         return [] if lease.session.id == by else [Tell("release", lease.session, [lease.number])]
 
     def cron_ended(self, project: int, tick_s: int, error: str, now_ms: int) -> None:
-        """The @every methods of a project ran for the ticks up to this one. error: "" if all went well."""
+        """Note that a project's @every methods ran for the ticks up to this one. error: "" if all went well."""
         if (state := self.projects.get(project)) is not None:
             state.last_cron = CronRun(tick_s, now_ms, error)
 
     def void(self, refs: Iterable[Ref]) -> list[Action]:
-        """These runs were cancelled or replaced: nobody need work on them."""
+        """End the leases of runs that were cancelled or replaced, and take them out of the frontier."""
         actions: list[Action] = []
         for ref in refs:
             self._queue.touch(ref.project)
@@ -163,7 +163,7 @@ class Core:
         return actions
 
     def entered(self, tasks: Iterable[Task]) -> None:
-        """These tasks wait now, as they are committed: new, restarted, to be tried again, or charged."""
+        """Take in committed tasks that wait now: new, restarted, to be tried again, or charged."""
         for task in tasks:
             state = self.projects.get(task.ref.project)
             if state is not None and not self.leases.is_leased(task):
@@ -179,25 +179,25 @@ class Core:
         tasks: Sequence[Task],
         is_last: bool,
     ) -> None:
-        """The answer to a Refill."""
+        """Take in the answer to a Refill."""
         if (state := self.projects.get(project)) is not None:
             state.frontier.refill(kind, after, tasks, is_last, self.leases.is_leased)
             self._queue.touch(project)
 
     def swept(self, project: int, part: Range, tasks: Sequence[Task], reached: Position) -> None:
-        """The answer to a Sweep. reached: everything up to there was looked at."""
+        """Take in the answer to a Sweep. reached: everything up to there was looked at."""
         if (state := self.projects.get(project)) is not None:
             state.frontier.swept(part, tasks, reached, self.leases.is_leased)
             self._queue.touch(project)
 
     def finish_answered(self, project: int) -> None:
-        """A Finish was done; what it led to has entered."""
+        """Note that a Finish was done; what it led to has entered."""
         if (state := self.projects.get(project)) is not None:
             state.is_finish_asked = False
             self._queue.touch(project)
 
     def reload(self) -> None:
-        """What is known of the waiting tasks may be wrong: ask the database again."""
+        """Forget all waiting tasks, because memory may be wrong: the database is asked again."""
         for state in self.projects.values():
             state.frontier.reset()
             self._queue.touch(state.project.id)
@@ -218,11 +218,11 @@ class Core:
         return actions
 
     def is_adopting(self, now: float) -> bool:
-        """After a restart: waiting for the slaves of before, whose leases must not be given twice."""
+        """Return whether it waits for the slaves of before a restart, whose leases must not be granted twice."""
         return self.slaves.is_adopting(now)
 
     def wait_s(self, now: float) -> float:
-        """Seconds until `step` has something to do, if nothing happens; at most one."""
+        """Return the seconds until `step` has something to do, if nothing happens; at most one."""
         if self._granting.is_cut_short:
             return 0.0
         wait_s = self._queue.wait_s(now)

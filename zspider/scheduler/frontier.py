@@ -113,11 +113,11 @@ class Frontier:
         (self.delayed if task.due_ms else self.ready).offer(task)
 
     def get(self, ref: Ref) -> Task | None:
-        """This task, if it waits in memory."""
+        """Return this task, or None if it does not wait in memory."""
         return self.ready.tasks.get(ref) or self.delayed.tasks.get(ref) or self._due.get(ref) or self.deferred.get(ref)
 
     def take(self, ref: Ref) -> Task | None:
-        """Take out a task: it ended, was replaced or is leased already; None if it is not in memory."""
+        """Take out a task that ended, was replaced or is leased; returns it, or None if it is not in memory."""
         return (
             self.ready.tasks.discard(ref)
             or self.delayed.tasks.discard(ref)
@@ -139,25 +139,25 @@ class Frontier:
         window.refill(after, found, reached, self._is_taken(is_leased))
 
     def peek(self, now_ms: int) -> Task | None:
-        """The task to be granted next, or None when nothing is ready."""
+        """Return the task to be granted next, or None when nothing is ready."""
         task, self._source = self._first(now_ms)
         return task
 
     def pop(self) -> Task:
-        """Take out the task that `peek` has just given."""
+        """Take out the task that `peek` has just given, and return it."""
         return self._source.pop()
 
     def has_ready(self, now_ms: int) -> bool:
-        """Whether a task may be granted."""
+        """Return whether a task may be granted."""
         return self.peek(now_ms) is not None
 
     def next_due_ms(self) -> int | None:
-        """When the first delayed task in memory is due; None when there is none."""
+        """Return when the first delayed task in memory is due; None when there is none."""
         first = self.delayed.tasks.peek()
         return None if first is None else first.due_ms
 
     def wants(self) -> list[tuple[Kind, Window]]:
-        """The windows that run low while the database may have more."""
+        """Return the windows that run low while the database may have more."""
         low: list[tuple[Kind, Window]] = []
         if len(self.ready.tasks) <= self._low:
             low.append(("ready", self.ready))
@@ -180,7 +180,7 @@ class Frontier:
     # --- hosts that may not be asked
 
     def defer(self, *, may_skip: bool = True) -> bool:
-        """The host of the task that `peek` has just given may not be asked now: let others go first.
+        """Let others go before the task that `peek` has just given: its host may not be asked now.
 
         may_skip: what its queue has no room for may be left to the database. False: it stays the first, because it
         may not, or because too many hosts wait already. `open` tells when the host may be asked.
@@ -203,15 +203,15 @@ class Frontier:
         return bool(len(self.deferred)) or self.deferred.has_skipped
 
     def open(self, host: int) -> None:
-        """Tasks of this host that were deferred stand in the order again."""
+        """Put the deferred tasks of this host into the order again."""
         self.deferred.open(host)
 
     def next_range(self) -> Range | None:
-        """What is to be read for hosts that have nothing in memory any more; None: nothing, or not now."""
+        """Return what is to be read for hosts that have nothing in memory any more; None: nothing, or not now."""
         return self.deferred.next_range()
 
     def range_beyond(self) -> Range | None:
-        """A refill of the ready order without the hosts that have skipped tasks; None: there are none."""
+        """Return a refill of the ready order without the hosts that have skipped tasks; None: there are none."""
         hosts = self.deferred.skipped["ready"].latest()
         return Range("ready", self.ready.after, END, hosts, True, self._size) if hosts else None
 

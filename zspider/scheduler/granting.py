@@ -40,10 +40,10 @@ class Granting:
         self._grants = 0  # counts; the order in which projects had their turns
 
     def step(self, now: float, now_ms: int) -> list[Action]:
-        """Grant tasks, one of each project after the other, to whoever has the least to do."""
+        """Grant tasks, one of each project after the other, to the slave that has the least to do."""
         actions: list[Action] = []
         given: dict[bytes, tuple[Session, list[tuple[Lease, int]]]] = {}
-        unable: list[ProjectState] = []  # nobody who has room can load their scripts
+        unable: list[ProjectState] = []  # no slave with room can load their scripts
         until = self._grants + GRANTS_PER_TURN
         self.choice.begin()
         while self._grants < until and (session := self.turns.first()) is not None:

@@ -45,21 +45,21 @@ class SkippedSpans:
         return host in self._spans
 
     def covers(self, host: int, position: Position) -> bool:
-        """Whether a task of this host there may be in the database only."""
+        """Return whether a task of this host at this position may be in the database only."""
         first, last = self._spans.get(host, (position, BEGIN))
         return first <= position <= last
 
     def add(self, host: int, first: Position, last: Position) -> None:
-        """Tasks of this host from `first` to `last` are not in memory."""
+        """Note that tasks of this host from `first` to `last` are not in memory."""
         span = self._spans.pop(host, (first, last))
         self._spans[host] = (min(first, span[0]), max(last, span[1]))
 
     def latest(self) -> frozenset[int]:
-        """Those skipped last; all, if they are not too many for a query."""
+        """Return the hosts whose tasks were skipped last; all, if they are not too many for a query."""
         return frozenset(islice(reversed(self._spans), HOSTS_PER_RANGE))
 
     def next_range(self, hosts: Iterable[int]) -> tuple[Position, Position, frozenset[int]] | None:
-        """After which position to read, up to which, and for which of these hosts; None when none has a span."""
+        """Return after which position to read, up to which, and for which of these hosts; None: none has a span."""
         spans = [(*self._spans[host], host) for host in hosts if host in self._spans]
         ahead = [span for span in spans if span[0] > self._cursor]
         if not ahead:
@@ -71,7 +71,7 @@ class SkippedSpans:
         return (first, seq - 1), max(last for _, last, _ in chosen), frozenset(host for _, _, host in chosen)
 
     def was_read(self, hosts: Iterable[int], after: Position, reached: Position) -> None:
-        """All tasks of these hosts behind `after`, up to and with `reached`, are in memory or leased now."""
+        """Note that all tasks of these hosts behind `after`, up to and with `reached`, are in memory or leased."""
         self._cursor = reached
         behind = (reached[0], reached[1] + 1)
         for host in hosts:
@@ -84,7 +84,7 @@ class SkippedSpans:
                 self._spans[host] = (max(first, behind), last)
 
     def clear(self) -> None:
-        """Nothing is skipped."""
+        """Forget all spans."""
         self._spans.clear()
         self._cursor = BEGIN
 
@@ -127,12 +127,12 @@ class HostQueues:
         return self._queues.keys()
 
     def get(self, ref: Ref) -> Task | None:
-        """This task, if it is here."""
+        """Return this task, or None if it is not here."""
         host = self._hosts.get(ref)
         return None if host is None else self._queues[host].get(ref)
 
     def discard(self, ref: Ref) -> Task | None:
-        """Take out this task; None if it is not here."""
+        """Take out this task and return it; None if it is not here."""
         host = self._hosts.pop(ref, None)
         if host is None:
             return None
@@ -141,7 +141,7 @@ class HostQueues:
         return task
 
     def peek(self) -> Task | None:
-        """The first task of all open hosts, or None."""
+        """Return the first task of all open hosts, or None."""
         while self._order:
             position, host = self._order[0]
             task = self._queues[host].peek() if host in self._open else None
@@ -154,7 +154,7 @@ class HostQueues:
         return None
 
     def pop(self) -> Task:
-        """Take out the first task; only after `peek` gave it. Its host stays open."""
+        """Take out the first task and return it; only after `peek` gave it. Its host stays open."""
         host = self._order[0][1]
         task = self._queues[host].pop()
         del self._hosts[task.ref]
@@ -162,11 +162,11 @@ class HostQueues:
         return task
 
     def close(self, host: int) -> None:
-        """This host may not be asked: its tasks wait until `open`."""
+        """Close a host that may not be asked: its tasks wait until `open`."""
         self._open.discard(host)
 
     def open(self, host: int) -> None:
-        """The tasks of this host take part in the order."""
+        """Let the tasks of this host take part in the order."""
         queue = self._queues.get(host)
         if queue is None or host in self._open or (task := queue.peek()) is None:
             return
@@ -194,14 +194,14 @@ class HostQueues:
         return True
 
     def skip_beyond(self, part: Range, reached: Position) -> None:
-        """The tasks of these hosts were left out of a refill that went so far."""
+        """Note that the tasks of these hosts were left out of a refill that went so far."""
         first, seq = part.after or BEGIN
         for host in part.hosts:
             self.skipped[part.kind].add(host, (first, seq + 1), reached)
             self._judge(host)
 
     def next_range(self) -> Range | None:
-        """What is to be read for the hungry hosts; `swept` answers it, before that there is no other."""
+        """Return what is to be read for the hungry hosts, or None; there is no other before `swept` answers it."""
         if self._is_sweeping or not self._hungry:
             return None
         room = self._size - len(self._hosts)

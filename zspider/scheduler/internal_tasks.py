@@ -13,23 +13,23 @@ PRIORITY = 9  # of on_start and on_finished
 
 
 def info_run(script: bytes) -> int:
-    """The run of the info task of this script version: an answer about another version is told by it."""
+    """Return the run of a script version's info task: an answer about another version is told by it."""
     return int.from_bytes(script[:3], "big")
 
 
 def info_task(project: int, script: bytes, attempt: int) -> Task:
-    """Ask the script for its crawl_config, retry_delay and smallest tick."""
+    """Return the task that asks a script for its crawl_config, retry_delay and smallest tick."""
     save = ["min_tick", "retry_delay", "crawl_config"]
     return _task(project, GET_INFO, run=info_run(script), attempt=attempt, save=save)
 
 
 def cron_task(project: int, tick_s: int, since_s: int, attempt: int = 0) -> Task:
-    """Run each @every method that has a tick in (since_s, tick_s], once (missed ticks are made up for by one run)."""
+    """Return the task that runs each @every method with ticks in (since_s, tick_s]: once, however many it missed."""
     return _task(project, CRONJOB, run=tick_s, attempt=attempt, save={"tick": tick_s, "since": since_s})
 
 
 def entry_follow(name: str) -> Follow:
-    """on_start or on_finished, whether it ran before or not."""
+    """Return on_start or on_finished as a URL to submit, whether it ran before or not."""
     schedule = {"age": 0, "priority": PRIORITY, "force_update": True}
     body = {"schedule": schedule, "fetch": {}, "process": {"callback": name}}
     return Follow(name, f"data:,{name}", msgpack.packb(body), priority=PRIORITY, age_ms=0, force_update=True)

@@ -32,11 +32,11 @@ class ProjectQueue:
         return self._touched
 
     def touch(self, project: int) -> None:
-        """Something happened to it: look at it in the next step."""
+        """Have a project looked at in the next step: something happened to it."""
         self._touched.add(project)
 
     def wake(self, projects: Mapping[int, ProjectState], now: float) -> None:
-        """A step begins: those that were touched, and those whose time has come, may have a task to give."""
+        """Begin a step: those that were touched, and those whose time has come, may have a task to give."""
         if now >= self._all_at:
             self._all_at = now + ALL_S
             self._touched.update(projects)
@@ -55,21 +55,21 @@ class ProjectQueue:
         return heappop(self._row)[1] if self._row else None
 
     def stay(self, project: int, turn: int) -> None:
-        """It was served, or cannot be: back into the row."""
+        """Put a project back into the row: it was served, or cannot be now."""
         heappush(self._row, (turn, project))
 
     def sleep(self, project: int, until: float, now: float) -> None:
-        """It has no task to give before this time (inf: before something happens)."""
+        """Leave a project out that has no task to give before this time (inf: before something happens)."""
         self._awake.discard(project)
         if until < min(now + SOON_S, self._at.get(project, inf)):
             self._at[project] = until
             heappush(self._times, (until, project))
 
     def looked_at(self) -> set[int]:
-        """A step ends: the projects that were touched before or in it."""
+        """End a step and return the projects that were touched before or in it."""
         touched, self._touched = self._touched, set()
         return touched
 
     def wait_s(self, now: float) -> float:
-        """Seconds until the time of a project comes; at most one."""
+        """Return the seconds until the time of a project comes; at most one."""
         return min(1.0, max(0.001, self._times[0][0] - now)) if self._times else 1.0

@@ -44,7 +44,7 @@ TRANSITIONS: dict[Verb, dict[ProjectStatus, ProjectStatus]] = {
 
 
 def status_after(project: Project, verb: Verb) -> ProjectStatus:
-    """The status that a verb gives a project. Raises ConfigError, in one line, when the verb is not for this status."""
+    """Return the status that a verb gives a project; raises ConfigError, in one line, when it is not for its status."""
     statuses = TRANSITIONS[verb]
     if project.status not in statuses:
         allowed = ", ".join(statuses)
@@ -53,17 +53,17 @@ def status_after(project: Project, verb: Verb) -> ProjectStatus:
 
 
 def group_words(group: str) -> frozenset[str]:
-    """The words of a group, in lower case; `delete` and `lock` mean something (docs/pyspider-behaviour.md 4.3)."""
+    """Return a group's words, in lower case; `delete` and `lock` mean something (docs/pyspider-behaviour.md 4.3)."""
     return frozenset(word for word in re.split(r"\W+", group.lower()) if word)
 
 
 def is_locked(project: Project) -> bool:
-    """Whether only those who may administer may change it."""
+    """Return whether only those who may administer may change it."""
     return "lock" in group_words(project.group)
 
 
 def is_to_be_deleted(project: Project, now_ms: int, delete_s: float) -> bool:
-    """Whether it is stopped, its group says `delete`, and nobody has changed it for so long.
+    """Return whether it is stopped, its group says `delete`, and it was not changed for so long.
 
     Source: docs/pyspider-behaviour.md 4.3.
     """

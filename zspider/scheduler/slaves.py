@@ -1,4 +1,4 @@
-"""The slaves of a master: who comes, speaks, falls silent and goes, and what becomes of the leases that each holds.
+"""The slaves of a master: how they come, speak, fall silent and go, and what becomes of the leases that each holds.
 
 It knows what a lease is for (a project's state takes back what was not done); which task is granted next, it does not.
 """
@@ -60,7 +60,7 @@ class Slaves:
         return self._members.sessions
 
     def hello(self, greeting: Greeting, held: Sequence[HeldLease], is_last: bool, now: float) -> list[Action]:
-        """A slave joins, or joins again; its leases come in pages, and it is in after the last."""
+        """Let a slave join, or join again; its leases come in pages, and it is in after the last."""
         match self._members.hello(greeting, held, is_last, now):
             case Arrival() as arrival:
                 return self._admit(arrival, now)
@@ -70,7 +70,7 @@ class Slaves:
                 return []
 
     def route_is_gone(self, session_id: bytes, now: float) -> list[Action]:
-        """The challenged route does not exist any more: the newer one is the same slave, reconnected."""
+        """Let the newer claimant in: the challenged route is gone, so it is the same slave, reconnected."""
         claim = self._members.end_claim(session_id)
         return [] if claim is None else self._admit(claim, now)
 
@@ -85,7 +85,7 @@ class Slaves:
         condition: Condition = WELL,
         unfinished: Sequence[int] = (),
     ) -> list[Action]:
-        """A slave says that it lives and what it has. What it should have and has not is given again.
+        """Note that a slave lives and what it has. What it should have and has not is granted again.
 
         unfinished: those of `named` whose outcome is not made.
 
@@ -109,13 +109,13 @@ class Slaves:
         return [*actions, *self._release_lapsed(session, unfinished)]
 
     def heard(self, session: Session, now: float) -> None:
-        """Any word of a slave shows that it lives."""
+        """Note that a slave lives: any message of it shows that."""
         if session.is_silent:
             self._leases.changed.add(session)
         self._members.heard(session, now)
 
     def leave(self, session_id: bytes) -> list[Action]:
-        """A slave ends; what it did not give back waits for somebody else."""
+        """Let a slave go; what it did not give back waits for another one."""
         session = self._members.remove(session_id)
         if session is None:
             return []
@@ -125,7 +125,7 @@ class Slaves:
         return [Gone(session), *self._resend_taken(session_id)]
 
     def give_back(self, session_id: bytes, numbers: Iterable[int], *, bar: bool, error: str = "") -> None:
-        """A slave did not start these; `bar`: because it cannot load their script, and `error` says why."""
+        """Take back what a slave did not start. bar: it cannot load the script, and `error` says why."""
         session = self.sessions[session_id]
         for number in numbers:
             lease = session.leases.get(number)
@@ -139,7 +139,7 @@ class Slaves:
             self._put_back(lease, GIVEN_BACK, error)
 
     def took(self, session_id: bytes, ref: Ref, run: int) -> list[Action]:
-        """A processing slave has a relayed page: its fetcher need not send it again."""
+        """Note that a processing slave has a relayed page: its fetcher need not send it again."""
         lease = self._leases.get(ref)
         if lease is None or lease.task.run != run:
             return []
@@ -148,7 +148,7 @@ class Slaves:
         return [Tell("taken", lease.session, [lease.number])]
 
     def release(self, leases: Sequence[Lease]) -> list[Action]:
-        """End leases whose runs are over, cancelled or replaced; those who hold them need not work on."""
+        """End leases whose runs are over, cancelled or replaced, and tell their holders to stop."""
         for lease in leases:
             self._leases.end(lease)
         return tell_holders("release", leases)
@@ -167,7 +167,7 @@ class Slaves:
         return [*actions, *(Gone(session) for session in self._members.missing(now))]
 
     def is_adopting(self, now: float) -> bool:
-        """Whether it waits for the slaves of before a restart, whose leases must not be granted twice."""
+        """Return whether it waits for the slaves of before a restart, whose leases must not be granted twice."""
         return self._members.is_adopting(now)
 
     # --- inside
@@ -223,7 +223,7 @@ class Slaves:
         return [*([Charge(charged)] if charged else []), *self._resend_taken(session.id)]
 
     def _release_lapsed(self, session: Session, unfinished: Sequence[int]) -> list[Action]:
-        """Have it forget what it holds without a lease. (Outcomes that are made may come yet, and the first counts.)"""
+        """Tell it to forget what it holds without a lease. (Outcomes that are made may still come, and count.)"""
         if not session.has_lapsed:
             return []
         without = [number for number in unfinished if number not in session.leases]

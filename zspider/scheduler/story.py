@@ -1,4 +1,4 @@
-"""What happened to tasks lately, for whoever asks about one: a short memory of the core's steps."""
+"""What happened to tasks lately: a short memory of the core's steps."""
 
 from collections import deque
 from typing import NamedTuple
@@ -25,7 +25,7 @@ VOID = "void"  # cancelled, restarted or deleted while it waited or was leased
 
 
 def end_of(is_success: bool | None, *, is_late: bool) -> str:
-    """Return the word for the end of a run. is_success: of a page; None for what is none."""
+    """Return the word for the end of a run. is_success: of a page; None for what is no page."""
     if is_late:
         return LATE
     if is_success is None:

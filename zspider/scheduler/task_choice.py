@@ -39,11 +39,11 @@ class TaskChoice:
         return self._deferred > DEFERRED_PER_TURN
 
     def begin(self) -> None:
-        """A turn begins."""
+        """Begin a turn."""
         self._deferred = 0
 
     def next(self, state: ProjectState, now: float, now_ms: int) -> Wanted | None:
-        """The task that the project wants done next; None if it has to wait."""
+        """Return the task that the project wants done next; None if it has to wait."""
         state.is_limited = False
         for task in state.internal_tasks(now_ms):
             if self._leases.get(task.ref) is None:
@@ -71,7 +71,7 @@ class TaskChoice:
         return ceil(1000 * max(state.bucket.reserve(now, AHEAD_S) or 0.0, wanted.host_s))
 
     def asleep_until(self, state: ProjectState, now: float, now_ms: int) -> float:
-        """When a project without a task may have one, if nothing happens to it; inf: never."""
+        """Return when a project without a task may have one, if nothing happens to it; inf: never."""
         until = state.pause.until if state.pause.phase is Phase.PAUSED else inf
         if state.is_limited and (token_s := state.bucket.wait_s(now)) is not None:
             until = now + RATE_TURN_S + max(0.0, token_s - AHEAD_S)
@@ -101,10 +101,10 @@ class TaskChoice:
 
 
 def has_row(task: Task) -> bool:
-    """Whether the database has it: it waits in a frontier before it is granted."""
+    """Return whether the database has it: it waits in a frontier before it is granted."""
     return task.taskid not in INTERNAL
 
 
 def takes_token(task: Task) -> bool:
-    """Whether it is under its project's rate: messages go past it (docs/pyspider-behaviour.md 3.6)."""
+    """Return whether it is under its project's rate: messages go past it (docs/pyspider-behaviour.md 3.6)."""
     return has_row(task) and not is_message(task.taskid)

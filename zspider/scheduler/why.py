@@ -35,7 +35,7 @@ class Waiting(NamedTuple):
 
 
 def why_project(core: Core, state: ProjectState, now: float, now_ms: int) -> list[Wait]:
-    """What holds a project back, the first obstacle first; never empty.
+    """Return what holds a project back, the first obstacle first; never empty.
 
     What stops all its pages hides what would hold them back otherwise.
     """
@@ -50,7 +50,7 @@ def why_project(core: Core, state: ProjectState, now: float, now_ms: int) -> lis
 
 
 def why_task(core: Core, state: ProjectState, task: Waiting, now: float, now_ms: int) -> list[Wait]:
-    """What a task waits for that is to be done; never empty."""
+    """Return what a task waits for that is to be done; never empty."""
     lease = core.leases.get(task.ref)
     if lease is not None:
         where = "its outcome is being committed" if lease.has_arrived else f"a slave on {lease.session.host} has it"
@@ -72,7 +72,7 @@ def why_task(core: Core, state: ProjectState, task: Waiting, now: float, now_ms:
 
 
 def why_finished(status: Status, reason: str) -> list[Wait]:
-    """The answer for a task that is not to be done."""
+    """Return the answer for a task that is not to be done."""
     return [Wait("nothing", f"already {status.word}" + (f": {reason}" if reason else ""))]
 
 

@@ -30,7 +30,7 @@ class ArrivalNumbers:
         self.last = 0
 
     def next(self, now_ms: int) -> int:
-        """A number above all before; it tells the millisecond, when the clock did not go back."""
+        """Return a number above all before; it tells the millisecond, when the clock did not go back."""
         self.last = max(self.last + 1, now_ms * SEQ_PER_MS)
         return self.last
 
@@ -87,7 +87,7 @@ class Batch:
         return bool(outcome.follows)
 
     def charge(self, ref: Ref, run: int, attempt: int) -> TaskRow | None:
-        """Count a delivery that came to nothing; the row if it waits again."""
+        """Count a delivery that came to nothing; returns the row if it waits again."""
         row = self.rows.get(ref)
         if row is None or row.stored.status is not Status.ACTIVE or row.stored.run != run:
             return None
@@ -189,7 +189,7 @@ class Batch:
         self._follows += self.messages.delivered(projects)
 
     def undecided(self) -> set[Ref]:
-        """Submitted tasks whose rows are not in `rows` yet."""
+        """Return the submitted tasks whose rows are not in `rows` yet."""
         return {ref for ref, _ in self._follows if ref not in self.rows}
 
     def accept(self) -> None:
@@ -261,43 +261,43 @@ class Batch:
     # --- what is to be written
 
     def settled(self) -> list[TaskRow]:
-        """Tasks with an ended, replaced or cancelled run; to be written after `placed`, which knows only waiting."""
+        """Return tasks with an ended, replaced or cancelled run; to be written after those that are `placed`."""
         return [row for row in self.rows.values() if row.is_settled and not row.is_spent]
 
     def spent(self) -> list[TaskRow]:
-        """Messages that were heard, and what was removed; to be deleted."""
+        """Return messages that were heard, and what was removed; to be deleted."""
         return [row for row in self.rows.values() if row.is_spent]
 
     def results(self) -> list[ResultRow]:
-        """What is to be stored, each row once."""
+        """Return the results to be stored, each row once."""
         return [row for rows in self._results.values() for row in rows]
 
     def linkable(self) -> Iterator[Ref]:
-        """Tasks that a script may submit again and whose rows stay: all but messages."""
+        """Return tasks that a script may submit again and whose rows stay: all but messages."""
         return (ref for ref, row in self.rows.items() if not row.is_message)
 
     def placed(self) -> list[TaskRow]:
-        """New and restarted tasks."""
+        """Return new and restarted tasks."""
         return [row for row in self.rows.values() if row.is_placed]
 
     def waiting(self) -> list[TaskRow]:
-        """Tasks that this batch made wait, or wait again."""
+        """Return tasks that this batch made wait, or wait again."""
         changed = (row for row in self.rows.values() if row.is_settled or row.is_placed)
         return [row for row in changed if row.stored.status is Status.ACTIVE]
 
 
 def cron_projects(outcomes: Sequence[Outcome]) -> set[int]:
-    """Projects whose @every tasks have ended."""
+    """Return the projects whose @every tasks have ended."""
     return {outcome.project for outcome in outcomes if outcome.taskid == CRONJOB}
 
 
 def refs_of(outcomes: Sequence[Outcome]) -> Iterator[Ref]:
-    """The tasks of outcomes that have a row."""
+    """Return the tasks of outcomes that have a row."""
     return (Ref(outcome.project, task_key(outcome.taskid)) for outcome in outcomes if outcome.taskid not in INTERNAL)
 
 
 def storable(text: str) -> str:
-    """A reason cut to the column's length, without what UTF-8 cannot say."""
+    """Return a reason cut to the column's length, without what UTF-8 cannot say."""
     return text[:REASON_CHARS_MAX].encode("utf-8", "replace").decode()
 
 

@@ -24,7 +24,7 @@ class Change(StrEnum):
     """What is done to a task."""
 
     RESTART = "restart"  # it waits for a new run, with all its tries
-    REMOVE = "remove"  # its row goes: nobody knows its URL any more
+    REMOVE = "remove"  # its row goes: its URL is new when it is found again
 
 
 class Step(NamedTuple):
@@ -103,7 +103,7 @@ class Bulk:
 
     def _change(self, tx: Transaction, batch: Batch, change: Change, rows: list[TaskRow], now_ms: int) -> None:
         batch.rows = {row.ref: row for row in rows}
-        self._row_cache.take(batch.rows)  # they are written here: whoever needs one asks the database
+        self._row_cache.take(batch.rows)  # they are written here, and read from the database next
         for row in rows:
             if change is Change.RESTART:
                 batch.restart(row)

@@ -75,7 +75,7 @@ class Committer:
     def submit_with(
         self, project: int, follows: Sequence[Follow], now_ms: int, change: Callable[[Transaction], T]
     ) -> tuple[Committed, T]:
-        """The same together with another change in the same transaction; also returns what that gave."""
+        """Accept URLs together with another change in the same transaction; also returns what that gave."""
         batch = self.batch(now_ms)
         with self._db.transaction() as tx:
             self._fence.enter(tx)
@@ -107,7 +107,7 @@ class Committer:
         return self._done(batch)
 
     def batch(self, now_ms: int) -> Batch:
-        """An empty one, for one transaction."""
+        """Return an empty batch, for one transaction."""
         return Batch(self._rules, self._seen, self._numbers, now_ms, self._projects)
 
     def _commit(self, outcomes: Sequence[Outcome], first: int, now_ms: int, report: Committed) -> None:

@@ -13,7 +13,7 @@ DROPPED = "dropped:"  # ... and why: follows and messages not accepted
 MESSAGES = "messages"  # done, since the project was made
 CRON_RUNS = "cron"  # of the @every methods, since the project was made
 CRON_FAILED = "cron_failed"  # those that an error came out of
-# Names that begin with "_" are for ourselves: nobody is shown them.
+# Names that begin with "_" are for ourselves, and not shown.
 CRON_TICK = "_cron_tick"  # run of the last @every task that was counted
 # Of new tasks: above every run of a task that was deleted, so that nothing of it is heard. Grows with every deletion.
 FIRST_RUN = "_first_run"

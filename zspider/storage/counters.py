@@ -1,4 +1,4 @@
-"""Numbers per project, kept with the rows they count: nobody ever counts a table."""
+"""Numbers per project, kept with the rows they count, so that no table is ever counted."""
 
 from collections.abc import Mapping
 
@@ -29,13 +29,13 @@ class CounterTable:
 
     @classmethod
     def value(cls, tx: Transaction, project: int, name: str) -> int:
-        """One counter."""
+        """Return one counter."""
         row = tx.one(cls._VALUE, {"project": project, "name": name})
         return 0 if row is None else int(row.value)
 
     @classmethod
     def read(cls, tx: Transaction) -> dict[int, dict[str, int]]:
-        """All counters, by project."""
+        """Return all counters, by project."""
         found: dict[int, dict[str, int]] = {}
         for project, name, value in tx.rows(cls._READ):
             found.setdefault(project, {})[name] = value

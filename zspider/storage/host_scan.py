@@ -84,7 +84,7 @@ class HostScan:
         limit: int,
         entries: int,
     ) -> Scanned:
-        """As Storage.tasks_of_hosts."""
+        """Return what Storage.tasks_of_hosts says."""
         walk = WALKS[kind]
         first, seq = after or walk.begin
         params: dict[str, Any] = {"project": project, "first": first, "seq": min(seq, _SEQ_MAX), "until": until[0]}

@@ -31,7 +31,7 @@ class OwnedDatabase:
         self._projects = ProjectTable(db.engine)
 
     def take_over(self, owner: str, now_ms: int, *, watch_s: float = WATCH_S) -> Ownership:
-        """Become the owner: the epoch grows, whoever had it before can write no more.
+        """Become the owner: the epoch grows, and the owner of before can write no more.
 
         owner: names this data directory; the same one re-enters at once. Another one that did not stop cleanly is
         watched for up to `watch_s`; OwnedElsewhere when it lives.
@@ -51,7 +51,7 @@ class OwnedDatabase:
         return ownership
 
     def renew(self) -> None:
-        """Show others that we live, every few seconds; OwnedElsewhere when the database is not ours any more."""
+        """Show others that this master lives; OwnedElsewhere when the database is not ours any more."""
         self._fence.renew(self._numbers.last)
 
     def release(self) -> None:

@@ -27,7 +27,7 @@ class ProjectStorage(OwnedDatabase):
     # --- projects
 
     def projects(self) -> list[Project]:
-        """All projects, by name, with their counters."""
+        """Return all projects, by name, with their counters."""
         with self._db.transaction() as tx:
             return self._projects.all(tx)
 
@@ -102,13 +102,13 @@ class ProjectStorage(OwnedDatabase):
         return left
 
     def project(self, name: str) -> Project | None:
-        """One project with its counters, by its name; None when there is none."""
+        """Return one project with its counters, by its name; None when there is none."""
         with self._db.transaction() as tx:
             found = self._projects.find(tx, name)
             return None if found is None else self._projects.one(tx, found)
 
     def script(self, digest: bytes) -> str:
-        """A script's text by its hash."""
+        """Return a script's text by its hash."""
         with self._db.transaction() as tx:
             return self._projects.script(tx, digest)
 
@@ -120,7 +120,7 @@ class ProjectStorage(OwnedDatabase):
     # --- activity
 
     def windows(self, now_ms: int) -> list[WindowSlot]:
-        """What happened in each project in the slots of time that are in a window now, oldest first."""
+        """Return what happened in each project in the slots of time that are in a window now, oldest first."""
         with self._db.transaction() as tx:
             return self._windows.newest(tx, now_ms)
 
@@ -132,7 +132,7 @@ class ProjectStorage(OwnedDatabase):
     # --- sessions
 
     def sessions(self) -> list[bytes]:
-        """Slaves that may still hold leases."""
+        """Return the slaves that may still hold leases."""
         with self._db.transaction() as tx:
             return self._sessions.all(tx)
 

@@ -88,7 +88,7 @@ class ResultTable:
         return delta
 
     def cut_task(self, tx: Transaction, ref: Ref) -> int:
-        """Delete a task's results; how many there were."""
+        """Delete a task's results; returns how many there were."""
         return tx.change(self._CUT, {"project": ref.project, "row": ref.key, "first": 0})
 
     def cut(
@@ -108,7 +108,7 @@ class ResultTable:
         return tx.change(self._CUT_OLDER, {**stretch, "before_ms": before_ms}), keys[-1].key
 
     def page(self, tx: Transaction, project: int, after: bytes, limit: int) -> list[StoredResult]:
-        """The results of the next tasks by key, at least one task's; a task's results are never cut in two.
+        """Return the results of the next tasks by key, at least one task's; a task's results are never cut in two.
 
         Fewer than `limit` when they are large; [] only when there are no more.
         """

@@ -36,10 +36,12 @@ class TaskRow(Struct):
 
     @property
     def is_message(self) -> bool:
+        """Whether it is a message to its project."""
         return self.taskid.startswith(_MESSAGE)
 
     @property
     def is_ready(self) -> bool:
+        """Whether it waits and is due."""
         return self.stored.status is Status.ACTIVE and self.stored.due_ms == 0
 
     def place(self, follow: Follow, seq: int, now_ms: int) -> None:
@@ -63,7 +65,7 @@ class TaskRow(Struct):
         self.is_placed = True
 
     def as_task(self, body: bytes, track: bytes | None) -> Task:
-        """The row as the frontier holds it."""
+        """Return the row as the frontier holds it."""
         stored = self.stored
         return Task(
             ref=self.ref,
@@ -118,7 +120,7 @@ def result_rows(row: TaskRow, results: Sequence[bytes], now_ms: int) -> list[Res
 
 
 def with_schedule(body: bytes, schedule: bytes) -> bytes:
-    """The packed options of a task with another packed schedule; options that nobody can read stay as they are."""
+    """Return a task's packed options with another packed schedule; options that cannot be read stay as they are."""
     try:
         return _encode_parts(_decode_parts(body) | {"schedule": Raw(schedule)})
     except (MsgspecError, ValueError):

@@ -6,7 +6,7 @@ from zspider.task import Ref
 
 
 def packed(project: int) -> bytes:
-    """What stands before a task's key in `SeenKeys`. One flat bytes object per key: half the memory of a Ref."""
+    """Return what stands before a task's key in `SeenKeys`. One flat bytes object costs half of what a Ref does."""
     return project.to_bytes(4, "big")
 
 

@@ -80,12 +80,12 @@ class Storage(ProjectStorage):
         return self._committer.charge(deliveries, now_ms)
 
     def ready(self, project: int, after: tuple[int, int] | None, limit: int) -> list[Task]:
-        """Tasks that may be granted now, by (-priority, seq), strictly after `after`."""
+        """Return tasks that may be granted now, by (-priority, seq), strictly after `after`."""
         with self._db.transaction() as tx:
             return self._keep(self._tasks.ready(tx, project, after, limit))
 
     def delayed(self, project: int, after: tuple[int, int] | None, limit: int) -> list[Task]:
-        """Tasks that wait for their due_ms (it may have come), by (due_ms, seq), strictly after `after`."""
+        """Return tasks that wait for their due_ms (it may have come), by (due_ms, seq), strictly after `after`."""
         with self._db.transaction() as tx:
             return self._keep(self._tasks.delayed(tx, project, after, limit))
 
@@ -101,7 +101,7 @@ class Storage(ProjectStorage):
         limit: int,
         entries: int = SCAN_ENTRIES,
     ) -> Scanned:
-        """The first waiting tasks of these hosts (task.host_hash), or of all but these, behind `after` up to `until`.
+        """Return the first waiting tasks of these hosts, or of all but these, behind `after` up to `until`.
 
         hosts: not empty, some 1,000 at most. At most `limit` tasks are returned and some 2 * `entries` entries of the
         index looked at; `reached` tells how far that led: it is `until` when it led to the end.
@@ -145,7 +145,7 @@ class Storage(ProjectStorage):
         return self._bulk.remove_one(project, taskid, now_ms, keep_results=keep_results)
 
     def clear_results(self, project: int, after: bytes = b"", rows: int = BULK_ROWS) -> tuple[Committed, bytes | None]:
-        """Delete the results of the next tasks by key; also the last key, None when there are no more."""
+        """Delete the results of the next tasks by key; also returns the last key, None when there are no more."""
         self._check_writable(project)
         report = Committed()
         with self._write() as tx:

@@ -156,7 +156,7 @@ class TaskTable:
     # --- within a commit
 
     def find(self, tx: Transaction, refs: Iterable[Ref]) -> dict[Ref, TaskRow]:
-        """The rows of those tasks that exist."""
+        """Return the rows of those tasks that exist."""
         found: dict[Ref, TaskRow] = {}
         for project, keys in _chunks(refs):
             for row in tx.rows(self._DECIDE, {"project": project, "keys": keys}):
@@ -196,7 +196,7 @@ class TaskTable:
             tx.change(self._DELETE, {"project": project, "keys": keys})
 
     def as_tasks(self, tx: Transaction, rows: Sequence[TaskRow]) -> list[Task]:
-        """The rows as tasks, in order of `seq`; call it after they are written."""
+        """Return the rows as tasks, in order of `seq`; call it after they are written."""
         unread = [row.ref for row in rows if row.is_settled or row.body is None]  # the others are new: no track yet
         content = {
             Ref(project, key): (body, track)
@@ -212,15 +212,15 @@ class TaskTable:
     # --- for the frontier
 
     def ready(self, tx: Transaction, project: int, after: tuple[int, int] | None, limit: int) -> list[Waiting]:
-        """Tasks that may be granted now, by (-priority, seq)."""
+        """Return tasks that may be granted now, by (-priority, seq)."""
         return _page(tx, self._READY_SAME, self._READY_NEXT, project, after or (-(1 << 40), 0), limit)
 
     def delayed(self, tx: Transaction, project: int, after: tuple[int, int] | None, limit: int) -> list[Waiting]:
-        """Tasks that wait for their time (it may have come since), by (due_ms, seq)."""
+        """Return tasks that wait for their time (it may have come since), by (due_ms, seq)."""
         return _page(tx, self._LATER_SAME, self._LATER_NEXT, project, after or (0, 1 << 62), limit)
 
     def of_keys(self, tx: Transaction, project: int, keys: Sequence[bytes]) -> dict[bytes, Waiting]:
-        """Tasks by their keys; all of them wait."""
+        """Return tasks by their keys; all of them wait."""
         found: dict[bytes, Waiting] = {}
         for _, some in _chunks(Ref(project, key) for key in keys):
             rows = tx.rows(self._OF_FRONTIER, {"project": project, "keys": some, "limit": len(some)})
@@ -230,12 +230,12 @@ class TaskTable:
     # --- for readers
 
     def detail(self, tx: Transaction, ref: Ref) -> TaskDetail | None:
-        """One task, or None."""
+        """Return one task, or None."""
         row = tx.one(self._ONE, {"project": ref.project, "row": ref.key})
         return row and _detail(row)
 
     def page(self, tx: Transaction, project: int, status: Status | None, after: bytes, limit: int) -> list[TaskDetail]:
-        """The next tasks by key, of one status or of all."""
+        """Return the next tasks by key, of one status or of all."""
         params: dict[str, Any] = {"project": project, "after": after, "limit": limit}
         if status is None:
             rows = tx.rows(self._BY_KEY, params)

@@ -77,7 +77,7 @@ class Walk:
         self._tasks = TaskTable(engine)
 
     def page(self, tx: Transaction, project: int, selection: Selection, cursor: Cursor, limit: int) -> Page:
-        """The next rows, of at most `limit` looked at; each task is met once, unless it moves behind the cursor."""
+        """Return the next rows of at most `limit` looked at; each task is met once, if it stays where it is."""
         stretches = _stretches(selection)
         if cursor.stretch >= len(stretches):
             return Page([], 0, None)
