@@ -15,9 +15,9 @@ from lxml.html import HTMLParser, fromstring
 from parsel import Selector
 from pyquery import PyQuery
 from zspider.roles.demo_site import PAGES, Site
-from zspider.script.response import Response
-from zspider.script.tree import xpath
-from zspider.script.urls import Joiner
+from zspider.script.crawl.urls import Joiner
+from zspider.script.page.response import Response
+from zspider.script.page.tree import xpath
 
 MANUAL = Path("/usr/share/doc/sqlite3")
 MANUAL_BYTES = range(25_000, 60_000)  # pages of about 40 KB

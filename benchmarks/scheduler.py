@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tests.support.core_simulation import Figures, Plan, Simulation
-from zspider.roles.machine import garbage
+from zspider.roles.machine import gc_tuning
 
 RESULTS = Path(__file__).resolve().parent / "results"
 SHARE_OFF = 0.05  # how far a slave's or project's share may be from the mean
@@ -160,7 +160,7 @@ def main() -> int:
     arguments.add_argument("--seconds", type=float, default=3600, help="simulated, of the first cluster")
     arguments.add_argument("--name", default=time.strftime("scheduler-%Y-%m-%d"), help="of the file in results/")
     given = arguments.parse_args()
-    garbage.look_seldom()  # as a master does
+    gc_tuning.collect_rarely()  # as a master does
 
     print(HEAD)
     runs = []

@@ -17,7 +17,7 @@ with atheris.instrument_imports(include=["zspider"]):
     from zmq.utils import z85
     from zspider.broker import codec
     from zspider.broker import messages as m
-    from zspider.broker.offenders import Seldom
+    from zspider.broker.log_limit import LogLimit
     from zspider.broker.token import Token
     from zspider.broker.zap import Zap
     from zspider.delivery import Grant, Outcome
@@ -34,7 +34,7 @@ def _authenticator() -> Zap:
     """One without its thread: only its answers are wanted."""
     zap = Zap.__new__(Zap)
     zap._admits = lambda user: user == z85.encode(KEY)
-    zap._seldom = Seldom(float("inf"))
+    zap._log_limit = LogLimit(float("inf"))
     return zap
 
 

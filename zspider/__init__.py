@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from zspider.script.decorators import catch_status_code_error, config, every, not_send_status
     from zspider.script.handler import BaseHandler
-    from zspider.script.response import Response
+    from zspider.script.page.response import Response
 
 __version__ = "0.1.0"
 __all__ = [
@@ -24,7 +24,7 @@ __all__ = [
 
 _HOMES = {
     "BaseHandler": "zspider.script.handler",
-    "Response": "zspider.script.response",
+    "Response": "zspider.script.page.response",
     "catch_status_code_error": "zspider.script.decorators",
     "config": "zspider.script.decorators",
     "every": "zspider.script.decorators",

@@ -21,11 +21,11 @@ class Window(NamedTuple):
     slots: int
 
     def slot(self, ms: int) -> int:
-        """Epoch seconds at which the slot begins that this wall-clock millisecond is in."""
+        """Return the slot that this wall-clock millisecond is in: the epoch seconds of its begin."""
         return ms // 1000 // self.step_s * self.step_s
 
     def first(self, ms: int) -> int:
-        """The oldest slot of the window that ends with this millisecond's."""
+        """Return the oldest slot of the window that ends with this millisecond's."""
         return self.slot(ms) - (self.slots - 1) * self.step_s
 
 
@@ -45,12 +45,12 @@ Activity = Sequence[int]  # in the order of ACTIVITY
 
 
 def activity_of(counts: Mapping[str, int]) -> Activity:
-    """The activity in some counters, or in what was added to them."""
+    """Return the activity in some counters, or in what was added to them."""
     return [counts.get(name, 0) for name in ACTIVITY.values()]
 
 
 class WindowSlot(NamedTuple):
-    """What happened in a project in one slot of a window."""
+    """The activity of a project in one slot of a window."""
 
     step_s: int
     slot: int

@@ -9,7 +9,7 @@ from zspider.task import Status, Stored
 
 
 class Finish(NamedTuple):
-    """What becomes of a task when a run of it ended."""
+    """What a task becomes when a run of it has ended."""
 
     status: Status
     due_ms: int  # ACTIVE only; 0: ready now
@@ -30,6 +30,7 @@ class Accept(StrEnum):
 
     @property
     def is_drop(self) -> bool:
+        """Whether the submission changes nothing."""
         return self not in _ACCEPTED
 
 
@@ -45,7 +46,7 @@ class Rules(Protocol):
         ...
 
     def has_room(self, waiting: int, follow: Follow) -> bool:
-        """Whether a URL that is NEW finds room in its project, where so many wait."""
+        """Return whether a URL that is NEW finds room in its project, where so many tasks wait."""
         ...
 
     def accept(self, stored: Stored | None, follow: Follow, now_ms: int) -> Accept:
@@ -57,5 +58,5 @@ class Rules(Protocol):
         ...
 
     def is_finished(self, counts: Mapping[str, int]) -> bool:
-        """Whether it is time for on_finished, by a project's counters."""
+        """Return whether it is time for on_finished, by a project's counters."""
         ...

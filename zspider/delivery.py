@@ -1,4 +1,4 @@
-"""What travels for a task: the grant to a slave, the page's follows and messages, the outcome that comes back.
+"""What is sent for a task: the grant to a slave, the page's follows and messages, the outcome that comes back.
 
 The structs are arrays on the wire, in field order: a new field goes to the end, with a default, or the protocol
 number grows.
@@ -15,6 +15,7 @@ BODY_BYTES_MAX = 4 * 1024 * 1024  # a task's packed schedule, fetch and process 
 SCHEDULE_BYTES_MAX = 64 * 1024  # of one that a callback changed
 RESULT_BYTES_MAX = 4 * 1024 * 1024  # half of MariaDB's default max_allowed_packet, with room for escaping
 TRACK_BYTES_MAX = 1024 * 1024
+REASON_CHARS_MAX = 2000  # of one line that says why a task failed
 FOLLOWS_MAX = 20_000  # of one Outcome; what is more travels as PARTs
 RESULTS_MAX = 20_000
 MESSAGES_MAX = 20_000  # of one Outcome
@@ -68,7 +69,7 @@ class Message(Struct, frozen=True, array_like=True):
     body: Annotated[bytes, Meta(max_length=MESSAGE_BYTES_MAX)]  # msgpack of `message_options`
 
     def as_follow(self, taskid: str) -> Follow:
-        """The task that it is for its receiver."""
+        """Return the task that it is for its receiver."""
         return Follow(taskid, self.url, self.body, priority=MESSAGE_PRIORITY)
 
 
@@ -111,7 +112,7 @@ class Outcome(Struct, frozen=True, array_like=True):
     results: Annotated[list[Annotated[bytes, Meta(max_length=RESULT_BYTES_MAX)]], Meta(max_length=RESULTS_MAX)] = []
     # msgpack of docs/pyspider-behaviour.md 3.5 `track`
     track: Annotated[bytes, Meta(max_length=TRACK_BYTES_MAX)] | None = None
-    reason: Annotated[str, Meta(max_length=2000)] = ""  # why it failed, one line
+    reason: Annotated[str, Meta(max_length=REASON_CHARS_MAX)] = ""  # why it failed, one line
     fetch_ms: Count = 0
     process_ms: Count = 0
     info: Annotated[bytes, Meta(max_length=256 * 1024)] | None = None  # GET_INFO only: msgpack of ScriptInfo

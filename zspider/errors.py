@@ -46,7 +46,7 @@ class ProtocolError(ZspiderError):
 
 
 class InternalError(ZspiderError):
-    """Something that nobody foresaw; the log has its traceback."""
+    """An unforeseen error; the log has its traceback."""
 
 
 class MasterUnavailable(ZspiderError):
@@ -82,7 +82,7 @@ class FetchError(ZspiderError):
 
 
 class ScriptError(ZspiderError):
-    """The user's script raised or cannot be loaded; theirs to read, never ours to hide."""
+    """The user's script raised or cannot be loaded; its text is for the user."""
 
 
 class CompilerUnavailable(ZspiderError):
@@ -92,7 +92,7 @@ class CompilerUnavailable(ZspiderError):
 
 
 def is_shortage(error: BaseException) -> bool:
-    """Whether descriptors, processes, memory or disk space ran out, so that the same call may succeed later.
+    """Return whether descriptors, processes, memory or disk space ran out, so that the same call may succeed later.
 
     error: an OSError, or another one with an `errno` (ZeroMQ's); MemoryError; and the RuntimeError of a thread that
     could not be started.
@@ -105,5 +105,5 @@ def is_shortage(error: BaseException) -> bool:
 
 
 def reason_of(error: BaseException) -> str:
-    """What to say of an error of the system: its text, or its kind if it has none."""
+    """Return what to say of an error of the system: its text, or its kind if it has none."""
     return str(error) or type(error).__name__

@@ -1,4 +1,4 @@
-"""Whose page a URL is: the name that politeness is owed to, and a number for it."""
+"""The host of a URL, as politeness counts it: its name, and a number for it."""
 
 import re
 from functools import lru_cache
@@ -10,7 +10,7 @@ _SCHEME_PORTS = {"http": "80", "https": "443"}
 
 
 def host_of(url: str) -> str:
-    """Whose page it is: the host in lower case, with `:port` unless that is the scheme's; "" for other than http(s).
+    """Return a URL's host in lower case, with `:port` unless that is the scheme's; "" for other than http(s).
 
     Politeness is owed to this name. An IPv6 address stands in its brackets. "" also for what is no URL.
     """
@@ -31,7 +31,7 @@ _host_of_origin = lru_cache(16_384)(_read_host)  # what all pages of a site begi
 
 
 def _odd_host(url: str) -> str:
-    """With a user's name, an IPv6 address, letters beyond ASCII, or no host at all."""
+    """Read the host of an odd URL: with a user's name, an IPv6 address, letters beyond ASCII, or no host at all."""
     try:
         parts = urlsplit(url.strip(" \t"))
         host, port = parts.hostname or "", str(parts.port or "")
@@ -45,7 +45,7 @@ def _odd_host(url: str) -> str:
 
 @lru_cache(65_536)
 def host_hash(host: str) -> int:
-    """32 bits of a host's name, signed: what the frontier and its index know hosts by; 0 for none.
+    """Return 32 bits of a host's name, signed, by which the frontier and its index know hosts; 0 for none.
 
     Two hosts in some billions share one: they may wait for each other in the frontier, their limits stay their own.
     """

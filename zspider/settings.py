@@ -10,13 +10,15 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from zspider.data_dir import DATABASE
+
 CONTROL_PORT = 5570
 SYSTEM_DATA_DIR = Path("/var/lib/zspider")  # of the master that this machine runs as a service
 HOME_DATA_DIR = Path(".local", "share", "zspider")
 
 
 def default_data_dir() -> Path:
-    """What systemd says; /var/lib/zspider for root and for whoever may write there, as the service's user may; else
+    """Return systemd's; /var/lib/zspider for root and users who may write there, as the service's user may; else
     ~/.local/share/zspider. A user without a home gets /var/lib/zspider, and is told what is wrong with it on use.
     """
     if state := os.environ.get("STATE_DIRECTORY"):  # systemd's StateDirectory=
@@ -38,7 +40,7 @@ class Section(BaseModel):
 class LogSettings(Section):
     """`log`: what the daemon says about itself, on standard error."""
 
-    level: Literal["debug", "info", "warning", "error"] = Field("info", description="the least level that is written")
+    level: Literal["debug", "info", "warning", "error"] = Field("info", description="lowest level to log")
     format: Literal["auto", "console", "json"] = Field(
         "auto", description="auto: console on a terminal, plain lines in a pipe"
     )
@@ -57,7 +59,7 @@ class LimitSettings(Section):
         16 * 1024 * 1024,
         ge=1024,
         le=40 * 1024 * 1024,
-        description="most bytes one outcome may have; above it the task fails",
+        description="most bytes of one outcome; above it the task fails",
     )
 
 
@@ -78,10 +80,12 @@ class FetchSettings(Section):
     user_agent: str = Field(
         "zspider/0.1 (+https://github.com/zspider/zspider)",
         min_length=1,
-        description="User-Agent of requests that name none",
+        description="default User-Agent of requests",
     )
-    timeout_s: float = Field(120.0, gt=0, le=3600, description="whole fetch with its redirects (pyspider's default)")
-    connect_timeout_s: float = Field(20.0, gt=0, le=600, description="DNS, TCP and TLS")
+    timeout_s: float = Field(
+        120.0, gt=0, le=3600, description="most seconds for a whole fetch, redirects included (pyspider's default)"
+    )
+    connect_timeout_s: float = Field(20.0, gt=0, le=600, description="most seconds for DNS, TCP and TLS")
     proxy: str | None = Field(None, description="HTTP proxy for all fetches, [user:password@]host[:port]")
     body_bytes_max: int = Field(
         32 * 1024 * 1024,
@@ -94,7 +98,7 @@ class FetchSettings(Section):
     )
     private_networks: Literal["allow", "deny"] = Field(
         "deny",
-        description="deny: no redirect or link from a public page leads to loopback, link-local or private addresses",
+        description="deny: refuse redirects and links from public pages to loopback, link-local or private addresses",
     )
 
 
@@ -134,26 +138,26 @@ class MasterSettings(Section):
         le=65532,
         description="control port; the next three are used too; 0 picks free ones",
     )
-    security: Literal["curve", "none"] = Field("curve", description="none is for loopback only")
+    security: Literal["curve", "none"] = Field("curve", description="none is allowed on loopback only")
     i_know_this_is_open: bool = Field(
         False,
-        description="allows security: none beyond loopback. Anybody who reaches the port owns the crawl",
+        description="allow security: none beyond loopback; then anyone who reaches the port controls the crawl",
     )
-    local_slave: bool = Field(True, description="start a slave on this machine beside the master")
-    heartbeat_s: float = Field(2.0, gt=0, le=60, description="how often master and slaves say they live")
+    local_slave: bool = Field(True, description="start a slave on the master's machine, too")
+    heartbeat_s: float = Field(2.0, gt=0, le=60, description="how often master and slaves send heartbeats")
     suspect_s: float = Field(6.0, gt=0, le=600, description="a slave silent for longer gets no new tasks")
     lease_s: float = Field(30.0, gt=0, le=3600, description="a lease not renewed for longer goes back to the frontier")
     quiet_s: float = Field(
         20.0,
         gt=0,
         le=3600,
-        description="a slave that has not heard its master for longer starts nothing more; below lease_s",
+        description="a slave that has not heard from its master for longer starts no new task; below lease_s",
     )
     rebuild_s: float = Field(
         10.0,
         gt=0,
         le=600,
-        description="a slave that has not heard its master for longer builds its sockets anew",
+        description="a slave that has not heard from its master for longer reopens its sockets",
     )
     adopt_s: float = Field(
         15.0,
@@ -161,7 +165,7 @@ class MasterSettings(Section):
         le=600,
         description="how long a restarted master waits for its slaves to come back before it grants",
     )
-    slaves_max: int = Field(2000, ge=1, le=20_000, description="more slaves are told that the master is busy")
+    slaves_max: int = Field(2000, ge=1, le=20_000, description="most slaves; others are told that the master is busy")
 
 
 class SlaveSettings(Section):
@@ -173,7 +177,7 @@ class SlaveSettings(Section):
         min_length=1,
         description="what this slave does; a slave with one role works through the master's page relay",
     )
-    fetch_concurrency: int = Field(100, ge=1, le=5000, description="requests in flight at most")
+    fetch_concurrency: int = Field(100, ge=1, le=5000, description="most requests in flight")
     processors: int = Field(0, ge=0, le=256, description="processes that run scripts; 0: one per core")
     window: int = Field(0, ge=0, le=10_000, description="most leases held; 0: three times fetch_concurrency")
     outbox_items: int = Field(
@@ -189,7 +193,7 @@ class SlaveSettings(Section):
 class StorageSettings(Section):
     """`storage`: how the master writes."""
 
-    commit_rows: int = Field(200, ge=1, le=10_000, description="a transaction that has so many outcomes takes no more")
+    commit_rows: int = Field(200, ge=1, le=10_000, description="most outcomes in one transaction")
     commit_ms: int = Field(20, ge=0, le=1000, description="how long a transaction waits for more outcomes")
 
 
@@ -217,15 +221,15 @@ class RetentionSettings(Section):
         0.0,
         ge=0,
         le=36500,
-        description="finished tasks lose what was noted of their last fetch: headers, log, self.save; 0: never",
+        description="delete the record of finished tasks (headers, log, self.save) after so long; 0: never",
     )
     forget_tasks_days: float = Field(
         0.0,
         ge=0,
         le=36500,
-        description="finished tasks are deleted, and their URLs are new when they are found again; 0: never",
+        description="delete finished tasks after so long; their URLs are new when they are found again; 0: never",
     )
-    results_days: float = Field(0.0, ge=0, le=36500, description="results are deleted; 0: never")
+    results_days: float = Field(0.0, ge=0, le=36500, description="delete results after so long; 0: never")
 
     @property
     def is_wanted(self) -> bool:
@@ -242,18 +246,26 @@ class SchedulerSettings(Section):
         le=1_000_000,
         description="a project is paused after so many failed pages in a row; 0: never",
     )
-    pause_s: float = Field(300.0, gt=0, le=7 * 86400, description="how long; then it is tried with a few pages")
+    pause_s: float = Field(
+        300.0, gt=0, le=7 * 86400, description="how long the pause lasts; then a few pages are tried"
+    )
     unpause_check_num: int = Field(
         3,
         ge=1,
         le=1_000_000,
-        description="how many pages these are; one success ends the pause, else it begins again",
+        description="how many pages are tried; one success ends the pause, else it begins again",
     )
     delete_s: float = Field(
         86400.0,
         ge=0,
         le=10 * 365 * 86400,
-        description="a stopped project with `delete` in its group is deleted when nobody has changed it for so long",
+        description="a stopped project with `delete` in its group is deleted when it has not been changed for so long",
+    )
+    check_s: float = Field(
+        0.0,
+        ge=0,
+        le=86400,
+        description="for debugging: how often the master checks its memory; a contradiction ends it; 0: never",
     )
 
 
@@ -276,13 +288,13 @@ class PolitenessSettings(Section):
         0,
         ge=0,
         le=1_000_000,
-        description="most requests at once to a host that no rule is for; 0: no limit, as pyspider",
+        description="most requests at once to a host without a rule; 0: no limit, as in pyspider",
     )
     delay_s: float = Field(
         0.0,
         ge=0,
         le=86400,
-        description="least seconds between the starts of two requests to a host that no rule is for",
+        description="least seconds between the starts of two requests to a host without a rule",
     )
     rules: tuple[HostRule, ...] = Field(
         (),
@@ -294,7 +306,7 @@ class PolitenessSettings(Section):
         60.0,
         gt=0,
         le=86400,
-        description="longest such pause of a host that does not say how long: 1 s, doubled each time",
+        description="longest such pause if the host gives no time: 1 s, doubled each time",
     )
     retry_after_max_s: float = Field(
         3600.0,
@@ -306,12 +318,12 @@ class PolitenessSettings(Section):
         0.125,
         gt=0,
         le=1,
-        description="most of what all slaves can have at once that a host may take while it does not answer; 1: all",
+        description="share of all slaves' requests that a host may take while it does not answer; 1: all",
     )
     adaptive: bool = Field(False, description="space requests by how long the host takes to answer")
-    adaptive_max_s: float = Field(60.0, gt=0, le=86400, description="longest such space")
+    adaptive_max_s: float = Field(60.0, gt=0, le=86400, description="longest such spacing")
     adaptive_concurrency: float = Field(
-        1.0, gt=0, le=1000, description="requests that a host is to work on at once, on average, when adaptive"
+        1.0, gt=0, le=1000, description="average number of requests at once to a host when adaptive"
     )
 
 
@@ -320,7 +332,7 @@ class MasterFile(Section):
 
     data_dir: Path = Field(
         default_factory=default_data_dir,
-        description="keys, tokens, SQLite database; /var/lib/zspider for systemd, root and who may write there, "
+        description="keys, tokens, SQLite database; /var/lib/zspider for systemd, root and users who may write there, "
         "else ~/.local/share/zspider",
     )
     database: str = Field(
@@ -342,7 +354,7 @@ class MasterFile(Section):
     @property
     def database_url(self) -> str:
         """The database in use, with the default filled in."""
-        return self.database or f"sqlite:///{self.data_dir / 'zspider.db'}"
+        return self.database or f"sqlite:///{self.data_dir / DATABASE}"
 
     @property
     def database_shown(self) -> str:
@@ -356,7 +368,7 @@ class SlaveFile(Section):
 
     data_dir: Path = Field(
         default_factory=default_data_dir,
-        description="where this machine's master keeps its tokens, if there is one",
+        description="where a master on this machine keeps its tokens",
     )
     token_file: Path | None = Field(
         None,

@@ -7,7 +7,7 @@ Nothing here decides or does anything. Wall-clock times are integer milliseconds
 from enum import IntEnum, StrEnum
 from functools import lru_cache
 from hashlib import md5, sha256
-from typing import Annotated, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 from msgspec import Meta, Struct
 
@@ -62,6 +62,9 @@ _STATUS_WORDS = {
 }
 
 
+Kind = Literal["ready", "delayed"]  # of an ACTIVE task: due now, or later; the frontier has an order for each
+
+
 class ProjectStatus(StrEnum):
     """What a project may do, as people set it; the core may pause one on its own, too.
 
@@ -93,23 +96,23 @@ class Ref(NamedTuple):
 
 @lru_cache(16_384)  # asked for several times in the short life of an outcome
 def task_key(taskid: str) -> bytes:
-    """The first 16 bytes of SHA-256(taskid): short, fixed, and spread evenly over the index."""
+    """Return the first 16 bytes of SHA-256(taskid): short, fixed, and spread evenly over the index."""
     return sha256(taskid.encode("utf-8", "surrogatepass")).digest()[:16]
 
 
 def is_message(taskid: str) -> bool:
-    """Whether this task is a message to its project: not fetched, not counted against the rate, gone when done."""
+    """Return whether this task is a message to its project: not fetched, free of the rate, deleted when done."""
     return taskid.startswith(MESSAGE_PREFIX)
 
 
 def message_taskid(project: int, taskid: str, run: int, index: int) -> str:
-    """The identity of the message that this run of this sender sent as its `index`-th."""
+    """Return the identity of the message that this run of this sender sent as its `index`-th."""
     sender = f"{project} {run} {index} {taskid}".encode("utf-8", "surrogatepass")
     return MESSAGE_PREFIX + sha256(sender).hexdigest()[:32]
 
 
 def usual_taskid(url: str) -> str:
-    """The taskid of a URL, unless its script decides otherwise (docs/pyspider-behaviour.md 2.7).
+    """Return the taskid of a URL, unless its script decides otherwise (docs/pyspider-behaviour.md 2.7).
 
     A message's script sees it as its task's, and its result is stored under it.
     """
@@ -117,7 +120,10 @@ def usual_taskid(url: str) -> str:
 
 
 def message_options(sender: str, msg: object, *, guarded: bool = False) -> dict[str, object]:
-    """The options of a message's task, to be packed as its `body`. sender: a project's name, or `__command__`."""
+    """Return the options of a message's task, to be packed as its `body`.
+
+    sender: a project's name, or `__command__`.
+    """
     options = {"schedule": {}, "fetch": {"save": [sender, msg]}, "process": {"callback": ON_MESSAGE}}
     return options | {GUARDED: True} if guarded else options
 

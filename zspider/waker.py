@@ -7,7 +7,7 @@ import threading
 
 
 def wait_ms(wait_s: float) -> int:
-    """Seconds as a poll takes them: never shorter than asked, so that a deadline is over when it returns."""
+    """Return seconds as milliseconds for poll: never fewer than asked, so that a deadline is over when it returns."""
     return max(0, math.ceil(wait_s * 1000))
 
 
@@ -34,7 +34,7 @@ class Waker:
             pass  # nobody rang
 
     def wait(self, wait_s: float) -> bool:
-        """Sleep until somebody rings, and clear it. False: nobody did in time."""
+        """Sleep until the waker is rung, and clear it. Returns False if it was not rung in time."""
         poller = select.poll()
         poller.register(self.fd, select.POLLIN)
         is_rung = bool(poller.poll(wait_ms(wait_s)))

@@ -11,7 +11,7 @@ from tests.support.storage import Crawl, follow, outcome
 from zspider.activity import SINCE_FINISHED
 from zspider.delivery import End, Message
 from zspider.errors import StorageError
-from zspider.scheduler.internal import entry_follow
+from zspider.scheduler.internal_tasks import entry_follow
 from zspider.storage import Change, Committed, Cursor, Cutoffs, Place, Selection, Step
 from zspider.task import ON_FINISHED, Ref, Status, Task, task_key
 
@@ -135,7 +135,7 @@ def test_runs_go_on_above_those_of_deleted_tasks_whatever_restarts(crawl: Crawl,
         case "forget":
             crawl.submit(follow("page", force_update=True, cancel=True))
             cutoffs = Cutoffs(0, crawl.now_ms + 1, 0)
-            assert crawl.storage.sweep(crawl.project.id, Place(), cutoffs).forgotten == 1
+            assert crawl.storage.retention_step(crawl.project.id, Place(), cutoffs).forgotten == 1
     assert not crawl.knows("page")
     crawl.close()
     crawl.open()

@@ -3,7 +3,7 @@
 import threading
 
 from tests.support.storage import Crawl, follow, outcome
-from zspider.roles.master.writer_thread import Delivery, Writer
+from zspider.roles.master.writer_thread import ReceivedOutcome, WriterThread
 from zspider.settings import StorageSettings
 from zspider.storage import Change, Committed, Cursor, Selection, Step
 from zspider.task import Status, Task
@@ -21,9 +21,7 @@ class Race:
         self.changed = 0
         self.is_over = False
         self._woken = threading.Event()
-        self._writer = Writer(
-            lambda: crawl.storage, StorageSettings(commit_ms=0), self._committed, lambda: None, self._woken.set
-        )
+        self._writer = WriterThread(lambda: crawl.storage, StorageSettings(commit_ms=0), self._woken.set)
         self._deliver(page)
         self._ask(None)
 
@@ -37,7 +35,7 @@ class Race:
         assert self._writer.stop(DEADLINE_S)
 
     def _deliver(self, page: Task) -> None:
-        self._writer.deliver([Delivery(b"", 1, outcome(page))])
+        self._writer.commit([ReceivedOutcome(b"", 1, outcome(page))], self._committed)
 
     def _committed(self, deliveries: object, report: Committed) -> None:
         self.events.append("commit")

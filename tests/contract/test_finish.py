@@ -3,7 +3,7 @@
 from tests.support.storage import Crawl, follow, outcome
 from zspider.activity import SINCE_FINISHED
 from zspider.delivery import End, Message
-from zspider.scheduler.internal import entry_follow
+from zspider.scheduler.internal_tasks import entry_follow
 from zspider.storage import Committed
 from zspider.task import ON_FINISHED, Status
 

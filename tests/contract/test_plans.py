@@ -172,18 +172,18 @@ def test_a_verb_on_many_tasks_finds_them_by_the_frontier_and_reads_them_by_their
 
 
 def test_retention_goes_along_the_keys(filled: Filled) -> None:
-    def sweep() -> None:
+    def pass_along() -> None:
         for place in (Place(after=b"\x40"), Place(Table.RESULTS, b"\x40")):
-            filled.crawl.storage.sweep(filled.crawl.project.id, place, Cutoffs(filled.crawl.now_ms + 1, 1, 1))
+            filled.crawl.storage.retention_step(filled.crawl.project.id, place, Cutoffs(filled.crawl.now_ms + 1, 1, 1))
 
     def forget() -> None:
-        filled.crawl.storage.sweep(
+        filled.crawl.storage.retention_step(
             filled.crawl.project.id, Place(after=b"\xf0"), Cutoffs(0, filled.crawl.now_ms + 1, 0)
         )
 
     crawl = filled.crawl
     crawl.commit(*(outcome(filled.task(), track=b"\x80") for _ in range(50)))
-    for work, table in ((sweep, "tasks"), (forget, "tasks"), (sweep, "results")):
+    for work, table in ((pass_along, "tasks"), (forget, "tasks"), (pass_along, "results")):
         for sent in filled.sent(work, table, "SELECT", "UPDATE", "DELETE"):
             for step in filled.planner.steps(sent):
                 assert step == (table, "PRIMARY", False, False), sent.sql

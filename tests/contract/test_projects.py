@@ -5,7 +5,7 @@ from tests.support.storage import START_MS, Crawl, follow, outcome
 from zspider.delivery import End, Follow, Outcome
 from zspider.errors import ConfigError, StorageError
 from zspider.storage import Reader, open_storage
-from zspider.storage.accept import Batch
+from zspider.storage.batch import Batch
 from zspider.task import ProjectStatus, ScriptInfo, Status
 
 

@@ -4,7 +4,7 @@ from tests.support.storage import Crawl, follow, outcome
 from zspider.delivery import End, Follow, Outcome
 from zspider.scheduler.rules import SchedulerRules
 from zspider.storage import Change, Cutoffs, Place, Selection
-from zspider.storage.counters import FIRST_RUN
+from zspider.storage.counter_names import FIRST_RUN
 from zspider.task import CRONJOB, Status
 
 LONG_URL = "http://example.org/" + "é" * 8000  # the database refuses it
@@ -85,7 +85,7 @@ def test_every_deletion_of_tasks_begins_another_generation(crawl: Crawl) -> None
     report = crawl.storage.remove_task(project, "z", crawl.now_ms)
     assert has_grown()
     assert report.counts[project][FIRST_RUN] == seen[-1] - seen[-2]  # the master hears of it
-    crawl.storage.sweep(project, Place(), Cutoffs(0, crawl.now_ms + 1, 0), 2)
+    crawl.storage.retention_step(project, Place(), Cutoffs(0, crawl.now_ms + 1, 0), 2)
     assert has_grown()
     crawl.storage.change_tasks(
         Change.RESTART, project, Selection((Status.SUCCESS,)), None, now_ms=crawl.now_ms, rows=10, most=None

@@ -2,24 +2,28 @@
 
 from tests.support.storage import Crawl, follow, outcome
 from zspider.delivery import End
-from zspider.storage import Cutoffs, Place, Swept
+from zspider.storage import Cutoffs, Place, RetentionStep
 from zspider.task import Status
 
 TRACK = b"\x80"
 
 
-def sweep(crawl: Crawl, *, content_ms: int = 0, tasks_ms: int = 0, results_ms: int = 0, rows: int = 3) -> list[Swept]:
-    """All steps of one sweep."""
+def whole_pass(
+    crawl: Crawl, *, content_ms: int = 0, tasks_ms: int = 0, results_ms: int = 0, rows: int = 3
+) -> list[RetentionStep]:
+    """All steps of one pass."""
     place: Place | None = Place()
-    found: list[Swept] = []
+    found: list[RetentionStep] = []
     while place is not None:
-        found.append(crawl.storage.sweep(crawl.project.id, place, Cutoffs(content_ms, tasks_ms, results_ms), rows))
+        found.append(
+            crawl.storage.retention_step(crawl.project.id, place, Cutoffs(content_ms, tasks_ms, results_ms), rows)
+        )
         place = found[-1].next
         assert crawl.gauges() == crawl.recounted()
     return found
 
 
-def totals(found: list[Swept]) -> tuple[int, int, int]:
+def totals(found: list[RetentionStep]) -> tuple[int, int, int]:
     return sum(one.trimmed for one in found), sum(one.forgotten for one in found), sum(one.results for one in found)
 
 
@@ -41,17 +45,17 @@ def a_year_of_tasks(crawl: Crawl) -> int:
 def test_the_content_of_old_finished_tasks_is_trimmed_and_they_stay_known(crawl: Crawl) -> None:
     between = a_year_of_tasks(crawl)
     before = crawl.row("old7")
-    assert totals(sweep(crawl, content_ms=between)) == (10, 0, 0)
+    assert totals(whole_pass(crawl, content_ms=between)) == (10, 0, 0)
     assert crawl.row("old7") == before._replace(track=None)
     assert crawl.row("new7").track == crawl.row("old-later").track == TRACK
     assert crawl.submit(follow("old1")).dropped == {"known": 1}
-    assert totals(sweep(crawl, content_ms=between)) == (0, 0, 0)
+    assert totals(whole_pass(crawl, content_ms=between)) == (0, 0, 0)
 
 
 def test_a_trimmed_task_can_be_crawled_again(crawl: Crawl) -> None:
     between = a_year_of_tasks(crawl)
     body = crawl.row("old1").body
-    sweep(crawl, content_ms=between)
+    whole_pass(crawl, content_ms=between)
     (task,) = crawl.storage.restart_task(crawl.project.id, "old1", crawl.now_ms).entered
     assert (task.url, task.body, task.track) == ("http://example.org/old1", body, None)
     crawl.commit(outcome(task, track=b"\x81\x01\x02"))
@@ -60,7 +64,11 @@ def test_a_trimmed_task_can_be_crawled_again(crawl: Crawl) -> None:
 
 def test_old_finished_tasks_are_forgotten_with_what_is_cached_of_them(crawl: Crawl) -> None:
     between = a_year_of_tasks(crawl)
-    assert totals(sweep(crawl, content_ms=between + 1_000_000, tasks_ms=between)) == (10, 10, 0)  # the new ones trimmed
+    assert totals(whole_pass(crawl, content_ms=between + 1_000_000, tasks_ms=between)) == (
+        10,
+        10,
+        0,
+    )  # the new ones trimmed
     assert not crawl.knows("old1")
     assert crawl.row("old-waits").status is crawl.row("old-later").status is Status.ACTIVE
     assert crawl.counts()["results"] == 40  # they have days of their own
@@ -70,18 +78,18 @@ def test_old_finished_tasks_are_forgotten_with_what_is_cached_of_them(crawl: Cra
 
 def test_old_results_go(crawl: Crawl) -> None:
     between = a_year_of_tasks(crawl)
-    assert totals(sweep(crawl, results_ms=between)) == (0, 0, 20)
+    assert totals(whole_pass(crawl, results_ms=between)) == (0, 0, 20)
     assert set(crawl.results()) == {f"new{number}" for number in range(10)}
-    assert totals(sweep(crawl, results_ms=between)) == (0, 0, 0)
+    assert totals(whole_pass(crawl, results_ms=between)) == (0, 0, 0)
 
 
 def test_nothing_goes_unless_somebody_wants_it(crawl: Crawl) -> None:
     a_year_of_tasks(crawl)
-    (tasks, results) = sweep(crawl)
+    (tasks, results) = whole_pass(crawl)
     assert totals([tasks, results]) == (0, 0, 0)
 
 
 def test_a_project_that_is_gone_is_not_swept(crawl: Crawl) -> None:
     between = a_year_of_tasks(crawl)
     crawl.storage.remove("shop", 1)
-    assert totals([crawl.storage.sweep(crawl.project.id, Place(), Cutoffs(0, between, between))]) == (0, 0, 0)
+    assert totals([crawl.storage.retention_step(crawl.project.id, Place(), Cutoffs(0, between, between))]) == (0, 0, 0)

@@ -3,7 +3,7 @@
 import pytest
 from tests.support.storage import Crawl, follow, outcome
 from zspider.delivery import End, Message
-from zspider.scheduler.internal import entry_follow
+from zspider.scheduler.internal_tasks import entry_follow
 from zspider.scheduler.rules import SchedulerRules
 from zspider.task import ON_FINISHED, ON_START, Status
 

@@ -10,7 +10,7 @@ from zspider.activity import ACTIVITY, WINDOWS, activity_of
 from zspider.delivery import End, Message, Outcome
 from zspider.scheduler.windows import Windows
 from zspider.storage import Committed
-from zspider.storage.storage import TRIM_ROWS
+from zspider.storage.project_storage import TRIM_ROWS
 from zspider.task import CRONJOB, GET_INFO
 
 NAMES = [window.name for window in WINDOWS]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from tests.support.cluster import ZSPIDERD, Cluster
 from tests.support.process import Process, eventually, run
-from zspider.roles.machine.stop_signal import StopSignal
+from zspider.roles.machine.signals import CommandSignals
 
 SCRIPT = """\
 from zspider import BaseHandler
@@ -117,12 +117,12 @@ def test_a_slave_refuses_settings_that_it_cannot_read_again(tmp_path: Path, text
 def test_a_run_ends_cleanly_when_its_terminal_is_gone() -> None:
     leader, follower = os.openpty()
     code = (
-        "import os, signal, sys\nfrom zspider.roles.machine.stop_signal import StopSignal\n"
-        "with StopSignal() as stop:\n"
+        "import os, signal, sys\nfrom zspider.roles.machine.signals import CommandSignals\n"
+        "with CommandSignals() as stop:\n"
         "    os.kill(os.getpid(), signal.SIGHUP)\n"
-        "    assert not stop.is_set\n"
+        "    assert not stop.stops\n"
         "    os.write(3, b'r')\n"
-        "    assert stop.wait(30) and stop.number == signal.SIGHUP\n"
+        "    assert stop.wait(30) and stop.stop_number == signal.SIGHUP\n"
         "    print('the summary', flush=True)\n"
         "os.write(3, b'e')\n"
     )
@@ -152,7 +152,7 @@ def test_a_run_ends_cleanly_when_its_terminal_is_gone() -> None:
 
 
 def test_a_hangup_with_a_terminal_or_without_one_means_nothing() -> None:
-    with StopSignal() as stop:
+    with CommandSignals() as stop:
         os.kill(os.getpid(), signal.SIGHUP)
         assert not stop.wait(0)
 

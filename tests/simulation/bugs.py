@@ -6,14 +6,14 @@ import msgspec
 import pytest
 from zspider.broker import messages as m
 from zspider.delivery import End, Follow, Outcome
-from zspider.roles.master.coordinator import Desk
+from zspider.roles.master.commits import Commits
 from zspider.roles.processor.repeats import Repeats
-from zspider.roles.slave.daemon import Slave
+from zspider.roles.slave.delivering import Delivering
 from zspider.scheduler.leases import LeaseTable
 from zspider.scheduler.membership import Membership
 from zspider.script.known import Known
-from zspider.storage.accept import Batch, refs_of
-from zspider.storage.commit import Writer
+from zspider.storage.batch import Batch, refs_of
+from zspider.storage.commit import Committer
 from zspider.storage.ownership import Fence
 from zspider.storage.report import Committed
 from zspider.task import Ref, Status, task_key
@@ -23,14 +23,14 @@ Plant = Callable[[pytest.MonkeyPatch], None]
 
 def no_outbox(patch: pytest.MonkeyPatch) -> None:
     """A slave forgets an outcome once it has sent it."""
-    real = Slave._push_outcomes
+    real = Delivering.push
 
-    def push(self: Slave, link: object, now: float) -> None:
+    def push(self: Delivering, link: object, now: float) -> None:
         real(self, link, now)  # type: ignore[arg-type]
-        sent = [item for queue in self.work.outbox._sent for item in queue]
-        self.work.acknowledge(sent, [], now)
+        sent = [item for queue in self._work.outbox._sent for item in queue]
+        self._work.acknowledge(sent, [], now)
 
-    patch.setattr(Slave, "_push_outcomes", push)
+    patch.setattr(Delivering, "push", push)
 
 
 def no_adopt_wait(patch: pytest.MonkeyPatch) -> None:
@@ -40,9 +40,9 @@ def no_adopt_wait(patch: pytest.MonkeyPatch) -> None:
 
 def split_commit(patch: pytest.MonkeyPatch) -> None:
     """That a run has ended is committed apart from what it led to."""
-    real = Writer._write
+    real = Committer._write
 
-    def write(self: Writer, outcomes: Sequence[Outcome], first: int, now_ms: int) -> Committed:
+    def write(self: Committer, outcomes: Sequence[Outcome], first: int, now_ms: int) -> Committed:
         bare = [msgspec.structs.replace(one, follows=[]) for one in outcomes]
         report = real(self, bare, first, now_ms)
         late = {(end.ref, end.run) for end in report.ended if end.late}
@@ -52,7 +52,7 @@ def split_commit(patch: pytest.MonkeyPatch) -> None:
                 report.add(self.submit(one.project, one.follows, now_ms))
         return report
 
-    patch.setattr(Writer, "_write", write)
+    patch.setattr(Committer, "_write", write)
 
 
 def no_idempotence_check(patch: pytest.MonkeyPatch) -> None:
@@ -71,14 +71,14 @@ def no_idempotence_check(patch: pytest.MonkeyPatch) -> None:
 
 def ack_before_commit(patch: pytest.MonkeyPatch) -> None:
     """Outcomes are acknowledged when they arrive."""
-    real = Desk._on_outcomes
+    real = Commits.receive
 
-    def arrive(self: Desk, peer: object, message: m.Outcomes, now: float) -> None:
+    def arrive(self: Commits, peer: object, message: m.Outcomes, now: float) -> None:
         real(self, peer, message, now)  # type: ignore[arg-type]
-        if (session := self.core.sessions.get(message.session)) is not None:
-            self._hub.send(session.route, m.Ack(self.epoch, [item.id for item in message.items]))
+        if (session := self._core.sessions.get(message.session)) is not None:
+            self._hub.send(session.route, m.Ack(self._coordinator.epoch, [item.id for item in message.items]))
 
-    patch.setattr(Desk, "_on_outcomes", arrive)
+    patch.setattr(Commits, "receive", arrive)
 
 
 def no_epoch_check(patch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,6 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from tests.simulation.site import FIRST, RETRIES, Page
-from tests.support.scheduler_world import assert_invariants
 from zspider.activity import SINCE_FINISHED
 from zspider.broker import messages as m
 from zspider.broker.codec import decode_outcome
@@ -62,13 +61,13 @@ class Checks:
 
     def granted(self, master: "MasterMachine", session: bytes) -> None:
         """Nobody gets more than he wants."""
-        found = master.desk.core.sessions[session]
+        found = master.coordinator.core.sessions[session]
         if len(found.leases) - found.arrived > found.window:
             raise Violation(f"{len(found.leases)} leases, {found.arrived} arrived, in a window of {found.window}")
 
     def slave_turned(self, machine: "SlaveMachine") -> None:
         """A slave never goes back to a former master."""
-        epoch = machine.slave.membership.epoch
+        epoch = machine.slave.master_session.epoch
         if epoch < machine.epoch:
             raise Violation(f"{machine.name} went back from epoch {machine.epoch} to {epoch}")
         machine.epoch = epoch
@@ -156,8 +155,8 @@ class Checks:
         world = self._world
         master = world.serving()
         assert master is not None
-        core = master.desk.core
-        assert_invariants(core, master.settings.frontier.window)
+        core = master.coordinator.core
+        core.assert_invariants()
         if len(core.leases):
             raise Violation(f"{len(core.leases)} leases without a task")
         for session in core.sessions.values():
@@ -183,7 +182,7 @@ class Checks:
             "outcomes": len(work.outbox),
             "bytes of outcomes": work.outbox.size,
             "bytes of pages": work.held.page_bytes,
-            "starts": len(work._starts),
+            "starts": len(work.fetching.pacer),
             "fetches": len(machine.pool),
             "pages in processors": len(machine.processors),
             **{f"leases counted as {stage}": work.held.count(stage) for stage in Stage},

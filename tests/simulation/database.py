@@ -17,7 +17,7 @@ from sqlalchemy.pool import NullPool
 from tests.simulation.site import PROJECT, SCRIPT
 from tests.simulation.timeline import START_MS
 from zspider.errors import StorageUnavailable
-from zspider.scheduler.internal import entry_follow
+from zspider.scheduler.internal_tasks import entry_follow
 from zspider.scheduler.rules import SchedulerRules
 from zspider.storage import Storage
 from zspider.storage.database import Database, Transaction

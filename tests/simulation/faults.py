@@ -265,7 +265,7 @@ def slave_clone(world: "World") -> str | None:
 @_fault
 def slave_drain(world: "World") -> str | None:
     """SIGTERM."""
-    if (slave := _slave(world)) is None or slave.slave._drain is not None:
+    if (slave := _slave(world)) is None or slave.slave._drain.has_begun:
         return None
     slave.drain()
     return slave.name

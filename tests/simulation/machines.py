@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+from tests.simulation.checks import Violation
 from tests.simulation.database import KNOWN, FaultyDatabase, MasterKilled, Plan
 from tests.simulation.network import Hub, Link
 from tests.simulation.timeline import Machine
@@ -18,16 +19,20 @@ from zspider.broker.keys import MasterKeys
 from zspider.broker.messages import Page
 from zspider.errors import OwnedElsewhere
 from zspider.fetch import Fetched
-from zspider.roles.master.admin.request import compilers
-from zspider.roles.master.coordinator import Desk
-from zspider.roles.master.daemon import Master, _boot, _Helpers, _Loop, _reraise
+from zspider.roles.machine.signals import Signals
+from zspider.roles.master.admin.threads import AdminThreads, compilers
+from zspider.roles.master.consequences import reraise
+from zspider.roles.master.coordinator import Coordinator
+from zspider.roles.master.daemon import Master
+from zspider.roles.master.loop import Loop
 from zspider.roles.master.reader_thread import ReaderThread
+from zspider.roles.master.takeover import take_over
 from zspider.roles.processor.repeats import Repeats
 from zspider.roles.slave.daemon import Slave
-from zspider.roles.slave.leases import HeldLeases, Lease
-from zspider.roles.slave.processors.import_requests import ProjectsWanted
-from zspider.roles.slave.processors.processing import Customer
-from zspider.roles.slave.processors.script_cache import ScriptsKept
+from zspider.roles.slave.leases import Lease, SlaveLeases
+from zspider.roles.slave.processors.import_requests import ImportRequests
+from zspider.roles.slave.processors.page_owner import PageOwner
+from zspider.roles.slave.processors.script_cache import ScriptCache
 from zspider.roles.slave.work import Work
 from zspider.scheduler.rules import SchedulerRules
 from zspider.settings import (
@@ -54,6 +59,12 @@ def _keys() -> MasterKeys:
         return MasterKeys(Path(directory) / "keys")
 
 
+@functools.cache
+def _signals() -> Signals:
+    """No signal comes to the masters of histories."""
+    return Signals()
+
+
 class MasterMachine(Machine):
     """One start of a master, from its first look at the database to its end."""
 
@@ -66,8 +77,8 @@ class MasterMachine(Machine):
         self.is_up = True
         self.hub = Hub(world.network, self, lambda route, message: world.told_by_master(self, route, message))
         self._rules = SchedulerRules()
-        self.desk = Desk(self.hub, _keys(), self._rules, self.clock)
-        self.loop: _Loop | None = None
+        self.coordinator: Coordinator | None = None
+        self.loop: Loop | None = None
         self.storage: Storage | None = None
         self._master = Master(settings, clock=self.clock)
         self.writer = SimulatedWriter(
@@ -76,12 +87,10 @@ class MasterMachine(Machine):
             self.kill,
             self._open,
             settings.storage,
-            self.desk.committed,
-            self.desk.reload_frontier,
             self.hub.wake,
             self.clock,
         )
-        self.writer.call(lambda storage: _boot(storage, name, self.clock.wall_ms()), self._booted, _reraise)
+        self.writer.call(lambda storage: take_over(storage, name, self.clock.wall_ms()), self._booted, reraise)
 
     def _open(self) -> Storage:
         database = FaultyDatabase(self.world.server, self.plan, self._wrote)
@@ -93,10 +102,10 @@ class MasterMachine(Machine):
         self.world.checks.wrote(self.name, self.storage._fence._epoch)
 
     def _booted(self, boot: Any) -> None:
-        self._master.open_desk(self.desk, self.writer, boot)
+        self.coordinator = self._master.coordinator(self.hub, _keys(), self._rules, self.writer, boot)
         reader = ReaderThread(lambda: None, self.hub.wake)  # type: ignore[arg-type,return-value]
-        helpers = _Helpers(reader, compilers(self.hub.wake))
-        self.loop = self._master.loop(self.hub, self.desk, self.writer, helpers, None)  # type: ignore[arg-type]
+        threads = AdminThreads(self.coordinator, self.writer, reader, compilers(self.hub.wake))
+        self.loop = self._master.loop(self.hub, _keys(), self.coordinator, self.writer, threads, None, _signals())
         self.world.say(f"{self.name} serves in epoch {boot.epoch}, waits for {len(boot.sessions)} sessions")
 
     def turn(self) -> float:
@@ -111,6 +120,8 @@ class MasterMachine(Machine):
         except OwnedElsewhere:
             self.world.say(f"{self.name} finds another owner and ends")
             self.end(0.0)
+        except AssertionError as exc:  # its memory contradicts itself
+            raise exc if isinstance(exc, Violation) else Violation(f"{self.name}: {exc}") from exc
         return TURN_MAX_S
 
     def sent_ack(self) -> None:
@@ -185,14 +196,15 @@ class Processors:
     fds: Collection[int] = frozenset()
     pipes: Collection[Any] = ()
     is_broken = False
+    complaint = ""
     capacity = 8
 
-    def __init__(self, machine: "SlaveMachine", held: HeldLeases, customer: Customer) -> None:
-        self.scripts = ScriptsKept()
-        self.projects = ProjectsWanted()
+    def __init__(self, machine: "SlaveMachine", held: SlaveLeases, owner: PageOwner) -> None:
+        self.scripts = ScriptCache()
+        self.projects = ImportRequests()
         self._machine = machine
         self._held = held
-        self._customer = customer
+        self._owner = owner
         self._waiting: list[int] = []  # for their script's text
         self._running: dict[int, float] = {}
         self._repeats = Repeats()
@@ -202,6 +214,9 @@ class Processors:
 
     def wait_s(self, now: float) -> float | None:
         return max(0.0, min(self._running.values()) - now) if self._running else None
+
+    def expect(self, script: bytes, now: float) -> None:
+        self.scripts.want(script, now)
 
     def put(self, lease: Lease, now: float) -> None:
         if self.scripts.get(lease.script) is None:
@@ -214,9 +229,6 @@ class Processors:
         self._running.pop(lease.serial, None)
         if lease.serial in self._waiting:
             self._waiting.remove(lease.serial)
-
-    def is_running(self, lease: Lease) -> bool:
-        return lease.serial in self._running
 
     def die(self) -> None:
         """All processes are killed; others begin their pages anew."""
@@ -244,8 +256,8 @@ class Processors:
             assert lease.page is not None
             *parts, last = self._machine.world.site.run(lease.page)
             for part in parts:
-                self._customer.on_part(lease, part)
-            self._customer.on_outcome(lease, self._without_repeats(lease.page, last))
+                self._owner.on_part(lease, part)
+            self._owner.on_outcome(lease, self._without_repeats(lease.page, last))
 
     def _without_repeats(self, page: Page, packed: bytes) -> bytes:
         """What a script's `crawl()` would have left out is left out."""
@@ -291,8 +303,8 @@ class SlaveMachine(Machine):
             self.pool = Pool(self)
             return self.pool
 
-        def processing(_: SlaveFile, held: HeldLeases, customer: Customer) -> Any:
-            self.processors = Processors(self, held, customer)
+        def processing(_: SlaveFile, held: SlaveLeases, owner: PageOwner) -> Any:
+            self.processors = Processors(self, held, owner)
             return self.processors
 
         return Work(settings, voice, make_pool=pool, make_processing=processing)
@@ -339,12 +351,12 @@ class SlaveMachine(Machine):
         memo: dict[int, Any] = {id(one): one for one in (mine._settings, mine._address, world, world.site)}
         memo |= {id(self): twin, id(mine): its, id(self.link): twin.link, id(self.clock): twin.clock}
         memo |= {id(mine._signals): its._signals, id(mine._notify): its._notify, id(mine._tokens): its._tokens}
-        memo[id(mine.membership._chance)] = its.membership._chance  # the kernel's randomness is not copied
+        memo[id(mine.master_session._chance)] = its.master_session._chance  # the kernel's randomness is not copied
         kept = ("_signals", "_notify", "_tokens", "_link", "_clock", "_connect", "_reload")
         for attribute, value in vars(mine).items():
             if attribute not in kept:
                 setattr(its, attribute, copy.deepcopy(value, memo))
-        twin.pool, twin.processors = its.work._pool, its.work._processing  # type: ignore[assignment]
+        twin.pool, twin.processors = its.work.fetching.pool, its.work.processing  # type: ignore[assignment,union-attr]
         if self.link.has_bulk:
             twin.link.open_bulk()
         twin.clock.suspended_s, twin.epoch = self.clock.suspended_s, self.epoch
@@ -365,7 +377,7 @@ def master_settings(chance: random.Random) -> MasterFile:
         data_dir=Path("/nowhere"),
         master=MasterSettings(security="none", **(short if chance.random() < 0.9 else {})),
         frontier=FrontierSettings(window=100, known=KNOWN),
-        scheduler=SchedulerSettings(fail_pause_num=0),
+        scheduler=SchedulerSettings(fail_pause_num=0, check_s=0.5),
         storage=StorageSettings(commit_ms=chance.choice([20, 200, 500])),
     )
 

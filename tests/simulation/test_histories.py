@@ -11,6 +11,7 @@ from tests.simulation.checks import Violation
 from tests.simulation.faults import FAULTS, MODES
 from tests.simulation.run import Summary, histories
 from tests.simulation.world import World
+from zspider.scheduler.leases import LeaseTable
 
 EACH = 20  # histories of each mode; `python -m tests.simulation` runs as many as one likes
 BUG_HISTORIES = 60  # in which each bug must be found
@@ -46,6 +47,13 @@ def test_a_planted_bug_is_found(bug: str, monkeypatch: pytest.MonkeyPatch) -> No
             print(f"{bug}: found in history {seed + 1}: {violation}")
             return
     pytest.fail(f"{BUG_HISTORIES} histories did not find it")
+
+
+def test_a_master_whose_memory_contradicts_itself_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its settings say that it looks twice a second."""
+    monkeypatch.setattr(LeaseTable, "arrive", lambda self, lease: setattr(lease, "has_arrived", True))
+    with pytest.raises(Violation, match=r"master1: session .* outcomes counted"):
+        World(1, "calm").run()
 
 
 def test_a_seed_gives_the_same_history_in_another_process() -> None:

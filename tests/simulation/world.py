@@ -127,7 +127,7 @@ class World:
         master = self.serving()
         if master is None or master.loop is None:
             return "no master serves"
-        if master.desk.core.is_adopting(master.clock.monotonic()):
+        if master.coordinator.core.is_adopting(master.clock.monotonic()):
             return "the master waits for slaves of before"
         waiting = self.server.rows("SELECT count(*) FROM tasks WHERE status = ?", int(Status.ACTIVE))[0][0]
         if waiting:
@@ -139,8 +139,8 @@ class World:
         if busy := [slave.name for slave in self.slaves if slave.is_up and not slave.is_idle]:
             return f"{', '.join(busy)} hold something"
         live = {slave.slave.session for slave in self.live_slaves()}
-        if master.desk.core.sessions.keys() != live:
-            return f"the master knows {len(master.desk.core.sessions)} slaves, {len(live)} live"
+        if master.coordinator.core.sessions.keys() != live:
+            return f"the master knows {len(master.coordinator.core.sessions)} slaves, {len(live)} live"
         since = self.server.rows("SELECT value FROM counters WHERE name = ?", SINCE_FINISHED)
         return "on_finished is to come" if self.site.has_on_finished and since and since[0][0] else ""
 
@@ -222,7 +222,7 @@ class World:
         self.network.sent[type(message).__name__] += 1
         if not isinstance(message, m.Grants | m.Ack):
             return
-        session = next(one for one in machine.desk.core.sessions.values() if one.route == route)
+        session = next(one for one in machine.coordinator.core.sessions.values() if one.route == route)
         if isinstance(message, m.Ack):
             self.checks.acknowledged(session.id, message.ids)
             machine.sent_ack()
@@ -237,7 +237,7 @@ class World:
         taskids = {lease.taskid for lease in machine.slave.work.held}
         for master in self.masters:
             if master.is_up and master.loop is not None:
-                session = master.desk.core.sessions.get(machine.slave.session)
+                session = master.coordinator.core.sessions.get(machine.slave.session)
                 taskids |= {lease.task.taskid for lease in session.leases.values()} if session is not None else set()
         self.touched.update(taskids)
         machine.suffers_until = max(machine.suffers_until, self.timeline.now + suffers_s)
@@ -274,9 +274,11 @@ class World:
         master = self.serving()
         if master is not None and master.loop is not None:
             self.say(f"somebody asks for {wanted.url} again")
-            (project,) = master.desk.core.projects
+            (project,) = master.coordinator.core.projects
             clock = master.clock
-            master.writer.call(lambda storage: storage.submit(project, [wanted], clock.wall_ms()), master.desk.apply)
+            master.writer.call(
+                lambda storage: storage.submit(project, [wanted], clock.wall_ms()), master.coordinator.apply
+            )
         self.timeline.after(ASK_AGAIN_S, lambda: self._submit(wanted))
 
     def _has_heard(self, taskid: str) -> bool:

@@ -8,15 +8,16 @@ from typing import Any
 from tests.simulation.database import MasterKilled, Server
 from tests.simulation.timeline import Machine
 from zspider.errors import StorageUnavailable
-from zspider.roles.master.writer_thread import RETRY_S, Delivery, Writer
+from zspider.roles.master.consequences import reraise
+from zspider.roles.master.writer_thread import RETRY_S, WriterThread
 from zspider.roles.master.writer_thread import _Call as Call
-from zspider.roles.master.writer_thread import _raise as reraise
+from zspider.roles.master.writer_thread import _Group as Group
 
 COMMIT_S = (0.001, 0.03)  # what a job takes
 
 
 class _Jobs(deque):
-    """The queue that `deliver` and `call` put into."""
+    """The queue that `commit` and `call` put into."""
 
     def __init__(self, given: Callable[[], None]) -> None:
         super().__init__()
@@ -27,8 +28,8 @@ class _Jobs(deque):
         self._given()
 
 
-class SimulatedWriter(Writer):
-    """`deliver`, `call`, `finished` and what a job does are the real ones. A job waits while the database is away."""
+class SimulatedWriter(WriterThread):
+    """`commit`, `call`, `finished` and what a job does are the real ones. A job waits while the database is away."""
 
     def __init__(self, machine: Machine, server: Server, killed: Callable[[], None], *args: Any) -> None:
         super().__init__(*args)
@@ -36,7 +37,7 @@ class SimulatedWriter(Writer):
         self._server = server
         self._killed = killed
         self._jobs: Any = _Jobs(self._come_soon)
-        self._group_: list[Delivery] = []
+        self._group: Group | None = None
         self._storage: Any = None
         self._is_coming = False
         self._pause_s = RETRY_S[0]
@@ -47,7 +48,7 @@ class SimulatedWriter(Writer):
     @property
     def is_idle(self) -> bool:
         """Everything is written and heard of."""
-        return not (self._jobs or self._group_ or self._posted or self._finished or self._is_coming)
+        return not (self._jobs or self._group or self._posted or self._consequences or self._is_coming)
 
     def turn(self) -> None:
         """Do one job, as the thread would; what it led to is posted when the time has passed."""
@@ -73,7 +74,7 @@ class SimulatedWriter(Writer):
             self._post(partial(reraise, exc))
             return
         self._pause_s = RETRY_S[0]
-        if self._jobs or self._group_:
+        if self._jobs or self._group:
             self._come(0.0)
 
     def end(self) -> None:
@@ -87,19 +88,20 @@ class SimulatedWriter(Writer):
         if self._storage is None:
             self._storage = self._patiently(self._open)
         self._collect()
-        if self._group_:
-            self._commit(self._storage, self._group_)
-            self._group_ = []
+        if self._group:
+            self._commit(self._storage, self._group)
+            self._group = None
         elif self._jobs:
             self._run_call(self._storage, self._jobs[0])
             self._jobs.popleft()
 
     def _collect(self) -> None:
         """The next group of outcomes, if it is their turn; one that could not be written stays what it was."""
-        while not self._group_ or len(self._group_) < self._settings.commit_rows:
-            if not self._jobs or isinstance(self._jobs[0], Call) or (self._group_ and self.is_away):
+        while self._group is None or len(self._group.received) < self._settings.commit_rows:
+            if not self._jobs or isinstance(self._jobs[0], Call) or (self._group is not None and self.is_away):
                 return
-            self._group_ = [*self._group_, *self._jobs.popleft()]
+            job = self._jobs.popleft()
+            self._group = job if self._group is None else Group([*self._group.received, *job.received], job.then)
 
     def _patiently(self, work: Callable[[], Any]) -> Any:
         try:
@@ -113,8 +115,7 @@ class SimulatedWriter(Writer):
 
     def _tell(self, consequence: Callable[[], None]) -> None:
         self._posted -= 1
-        self._finished.append(consequence)
-        self._wake()
+        self._consequences.post(consequence)
 
     def _come_soon(self) -> None:
         self._come(0.002 if isinstance(self._jobs[-1], Call) else self._settings.commit_ms / 1000)

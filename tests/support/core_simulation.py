@@ -12,7 +12,7 @@ from heapq import heappop, heappush
 from itertools import count, islice
 from math import inf
 from random import Random
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from msgspec import Struct, field
 from msgspec.structs import replace
@@ -21,7 +21,7 @@ from tests.support.scheduler_world import FETCHER, make_project
 from zspider.scheduler.actions import Action, Charge, Give, Gone, Refill, Tell, Welcome
 from zspider.scheduler.core import Core, Greeting, Timing
 from zspider.scheduler.leases import Lease
-from zspider.task import ProjectStatus, Ref, Task
+from zspider.task import Kind, ProjectStatus, Ref, Task
 
 TURN_S = 0.002  # the least time between two turns of the master's loop
 BEAT_S = 2.0
@@ -218,13 +218,13 @@ class Simulation:
         slave = Slave(next(self._serial).to_bytes(16, "big"), is_steady=is_steady)
         self.slaves[slave.session] = slave
         greeting = Greeting(slave.session, slave.session, FETCHER, "host", self.plan.window, 0)
-        self._tell(self.core.hello, greeting, [], True, self.now)
+        self._tell(self.core.slaves.hello, greeting, [], True, self.now)
         self._at(self.random.uniform(0, BEAT_S), self._beat, slave)
 
     def _beat(self, slave: Slave) -> None:
         if slave.is_up:
             session, named = slave.session, list(slave.held)
-            self._tell(self.core.beat, session, session, slave.seen, named, self.plan.window, self.now)
+            self._tell(self.core.slaves.beat, session, session, slave.seen, named, self.plan.window, self.now)
             self._at(BEAT_S, self._beat, slave)
 
     def _churn(self) -> None:
@@ -234,7 +234,7 @@ class Simulation:
         slave.is_up = False
         if self.random.random() < 0.5:
             self._give_back(slave, list(slave.early))
-            self._tell(self.core.leave, slave.session)
+            self._tell(self.core.slaves.leave, slave.session)
         self._running -= {lease.task.ref for lease in slave.held.values()}
         self._join(is_steady=False)
         self._at(self.plan.churn_s, self._churn)
@@ -250,7 +250,7 @@ class Simulation:
 
     def _core_give_back(self, session: bytes, numbers: list[int]) -> None:
         if session in self.core.sessions:
-            self.core.give_back(session, numbers, bar=False)
+            self.core.slaves.give_back(session, numbers, bar=False)
 
     def _may_start(self, slave: Slave, lease: Lease) -> None:
         if slave.early.pop(lease.number, None) is not None:
@@ -330,7 +330,7 @@ class Simulation:
             entered.append(rows.add(replace(tasks[ref], attempt=attempt)))
         self._tell(self.core.entered, entered)
 
-    def _refill(self, project: int, kind: Literal["ready", "delayed"], after: tuple[int, int] | None) -> None:
+    def _refill(self, project: int, kind: Kind, after: tuple[int, int] | None) -> None:
         found = self.rows[project].read(kind, after)
         self._tell(self.core.refilled, project, kind, after, found, len(found) < REFILL_ROWS)
 

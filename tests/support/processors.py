@@ -27,7 +27,7 @@ from zspider.broker.messages import (
 )
 from zspider.broker.pipe import Pipe
 from zspider.delivery import Outcome
-from zspider.roles.processor.current_page import Running
+from zspider.roles.processor.current_page import CurrentPage
 
 DEADLINE_S = 30.0
 _PAGE_FIELDS = ("group", "rate", "burst", "updated_ms", "generation")
@@ -37,7 +37,7 @@ ROOT = Path(__file__).parent.parent.parent
 class ProcessorAtWork:
     """Sends pages, reads answers; every wait ends loudly after DEADLINE_S."""
 
-    def __init__(self, pipe: Pipe, running: Running, process: subprocess.Popen[bytes], log: Path) -> None:
+    def __init__(self, pipe: Pipe, running: CurrentPage, process: subprocess.Popen[bytes], log: Path) -> None:
         self.pipe = pipe
         self.running = running
         self.process = process
@@ -152,7 +152,7 @@ class ProcessorAtWork:
 def processor(**options: Any) -> Iterator[ProcessorAtWork]:
     """Start a processor with these ProcessorOptions that has said that it is there; it is gone afterwards."""
     pipe, theirs = Pipe.pair()
-    running, running_fd = Running.pair()
+    running, running_fd = CurrentPage.pair()
     arguments = ["--pipe", str(theirs.fileno()), "--running", str(running_fd)]
     arguments += ["--index", "0", "--options", msgspec.json.encode(options).decode()]
     handle, name = tempfile.mkstemp(prefix="zspider-processor-")

@@ -4,7 +4,7 @@ It does what the master's loop and its writer do, without sockets and threads: e
 test says so, which is how reads come late, messages cross each other and outcomes arrive twice.
 """
 
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from itertools import count
 from typing import Any
@@ -28,7 +28,7 @@ from zspider.scheduler.actions import (
     Welcome,
 )
 from zspider.scheduler.core import Core, Greeting, HeldLease, Timing
-from zspider.scheduler.host_queues import Stretch
+from zspider.scheduler.host_queues import Range
 from zspider.scheduler.membership import WELL
 from zspider.scheduler.order import delayed_position, ready_position
 from zspider.scheduler.pause import NEVER, Pausing, Phase
@@ -343,7 +343,7 @@ class World:
             if (session := self.core.sessions.get(sender)) is None:
                 continue
             assert outcome.attempt <= self.attempts[outcome.ref, outcome.run]  # it has a proof
-            self.core.heard(session, self.now)
+            self.core.slaves.heard(session, self.now)
             self.core.arrived(outcome.ref, outcome.run, outcome.answer, outcome.fetch_s, self.now)
             self.writer.append(lambda sender=sender, outcome=outcome: self._commit(sender, outcome))
 
@@ -408,8 +408,8 @@ class World:
                     self.send(session.route, what, list(numbers))
                 case Refill(project, kind, after):
                     self.writer.append(lambda x=(project, kind, after): self._read(*x))
-                case Sweep(project, stretch):
-                    self.writer.append(lambda x=(project, stretch): self._sift(*x))
+                case Sweep(project, part):
+                    self.writer.append(lambda x=(project, part): self._scan_hosts(*x))
                 case Charge(lost):
                     self.writer.append(lambda lost=lost: self._charge(lost))
                 case Finish(project):
@@ -420,7 +420,7 @@ class World:
                     self.send(session.route, "welcome")
                 case Challenge(session):
                     if not self.send(session.route, "ping"):
-                        self.perform(self.core.route_is_gone(session.id, self.now))
+                        self.perform(self.core.slaves.route_is_gone(session.id, self.now))
                 case RefuseClone(route, session_id):
                     self.send(route, "newsession", session_id)
                 case AskHello(route):
@@ -448,7 +448,7 @@ class World:
                 self.starts.setdefault(task.ref.project, []).append(start)
         assert len(session.leases) - session.arrived <= session.window
         if not self.send(session.route, "grants", batch):
-            self.core.give_back(session.id, [x.number for x in batch], bar=False)
+            self.core.slaves.give_back(session.id, [x.number for x in batch], bar=False)
             session.is_silent = True
 
     def _on_word(self, route: bytes, what: str, *said: Any) -> None:
@@ -459,20 +459,20 @@ class World:
             self.send(route, "unknown")
         elif what == "beat":
             *state, condition, unfinished = said
-            self.perform(self.core.beat(*state, self.now, condition, unfinished))
+            self.perform(self.core.slaves.beat(*state, self.now, condition, unfinished))
         elif what == "give_back":
             session_id, numbers, bar, error = said
-            self.core.give_back(session_id, numbers, bar=bar, error=error)
+            self.core.slaves.give_back(session_id, numbers, bar=bar, error=error)
         elif what == "took":
-            self.perform(self.core.took(*said))
+            self.perform(self.core.slaves.took(*said))
         else:
-            self.perform(self.core.leave(said[0]))
+            self.perform(self.core.slaves.leave(said[0]))
 
     # --- the database: each call does its work and returns what the loop does when it hears of it
 
     def _add_session(self, greeting: Greeting, held: list[HeldLease]) -> Callable[[], None]:
         self.persisted.add(greeting.session)
-        return lambda: self.perform(self.core.hello(greeting, held, True, self.now))
+        return lambda: self.perform(self.core.slaves.hello(greeting, held, True, self.now))
 
     def _drop_session(self, session_id: bytes) -> Callable[[], None]:
         self.persisted.discard(session_id)
@@ -491,27 +491,27 @@ class World:
         is_last = len(found) < self.limit
         return lambda: self.core.refilled(project, kind, after, found, is_last)
 
-    def _sift(self, project: int, stretch: Stretch) -> Callable[[], None]:
-        """As storage.sift does it: a few entries of the index are looked at, in order, and the fitting ones taken."""
+    def _scan_hosts(self, project: int, part: Range) -> Callable[[], None]:
+        """As Storage.tasks_of_hosts: look at a few entries of the index, in order, and take those that fit."""
         rows = [
             row
             for row in self.rows.values()
             if row.ref.project == project
             and row.status is Status.ACTIVE
-            and bool(row.due_ms) == (stretch.kind == "delayed")
-            and (stretch.after is None or row.position > stretch.after)
-            and row.position <= stretch.until
+            and bool(row.due_ms) == (part.kind == "delayed")
+            and (part.after is None or row.position > part.after)
+            and row.position <= part.until
         ]
         rows.sort(key=lambda row: row.position)
         looked = rows[: self.entries]
-        reached = looked[-1].position if len(rows) > self.entries else stretch.until
-        fitting = [row for row in looked if (host_hash(host_of(row.url)) in stretch.hosts) != stretch.is_others]
-        limit = min(self.limit, stretch.limit)
+        reached = looked[-1].position if len(rows) > self.entries else part.until
+        fitting = [row for row in looked if (host_hash(host_of(row.url)) in part.hosts) != part.is_others]
+        limit = min(self.limit, part.limit)
         if len(fitting) > limit:
             fitting = fitting[:limit]
             reached = fitting[-1].position
         found = [row.task() for row in fitting]
-        return lambda: self.core.swept(project, stretch, found, reached)
+        return lambda: self.core.swept(project, part, found, reached)
 
     def _charge(self, lost: Any) -> Callable[[], None]:
         ended, again = [], []
@@ -609,7 +609,11 @@ class World:
 
     def assert_invariants(self) -> None:
         """The core is consistent; and when it has heard all that the database did, it forgot no waiting task."""
-        assert_invariants(self.core, self.window)
+        self.core.assert_invariants()
+        for lease in self.core.leases:
+            state = self.core.projects.get(lease.task.ref.project)
+            task = None if state is None else state.frontier.get(lease.task.ref)
+            assert task is None or lease.task.run < task.run
         if not self.writer and not self.finished:
             self._assert_nothing_is_forgotten()
 
@@ -643,11 +647,11 @@ class World:
 
     def _assert_nobody_oversleeps(self) -> None:
         """Each project that has a task for a slave with room is looked at in the next step."""
-        agenda = self.core._agenda
-        now = {id for id, at in agenda._at.items() if at <= self.now + 1e-6}  # sums of seconds are rounded
+        queue = self.core._queue
+        now = {id for id, at in queue._at.items() if at <= self.now + 1e-6}  # sums of seconds are rounded
         for id, state in self.core.projects.items():
-            if state.is_active and id not in agenda._awake | agenda._touched | now and not state.is_limited:
-                assert self.core._choice.next(state, self.now, self.now_ms) is None, id
+            if state.is_active and id not in queue._awake | queue._touched | now and not state.is_limited:
+                assert self.core._granting.choice.next(state, self.now, self.now_ms) is None, id
 
     def _assert_nothing_is_forgotten(self) -> None:
         for row in self.waiting:
@@ -661,63 +665,8 @@ class World:
                 assert task.attempt <= row.attempt  # a read may have been under way while the row was charged
             else:
                 window = state.frontier.delayed if row.due_ms else state.frontier.ready
-                passed = state.frontier.aside.passed["delayed" if row.due_ms else "ready"]
-                assert row.position > window.edge or passed.covers(host_hash(host_of(row.url)), row.position), row
-
-
-def assert_invariants(core: Core, size: int) -> None:
-    """What is true of a core after each event. size: of its windows."""
-    _assert_turns(core)
-    leases = list(core.leases)
-    assert len({lease.task.ref for lease in leases}) == len(leases)
-    for lease in leases:
-        assert core.leases.get(lease.task.ref) is lease
-        assert lease.session.leases[lease.number] is lease
-        assert core.sessions.get(lease.session.id) is lease.session or lease.has_arrived
-        assert lease.taken_by is None or lease in core.leases._taken[lease.taken_by]
-    for id, session in core.sessions.items():
-        assert session.id == id
-        assert session.arrived == sum(lease.has_arrived for lease in session.leases.values())
-        for number, lease in session.leases.items():
-            assert lease.number == number < session.next_number
-            assert core.leases.get(lease.task.ref) is lease
-    for id in {lease.task.ref.project for lease in leases} | set(core.projects):
-        assert core.leases.count(id) == sum(lease.task.ref.project == id for lease in leases)
-    for state in core.projects.values():
-        _assert_frontier(core, state, size)
-    _assert_hosts(core, leases)
-
-
-def _assert_hosts(core: Core, leases: Iterable[Any]) -> None:
-    """Each host's count is that of its leases, and somebody will open what is closed."""
-    counted = Counter(lease.host for lease in leases if lease.host)
-    for name in {*counted, *core.hosts.names()}:
-        figures = core.hosts.figures(name)
-        assert figures is not None
-        assert figures.leased == counted[name]
-    awaited = {host_hash(name) for name in core.hosts._waited}
-    for state in core.projects.values():
-        aside = state.frontier.aside
-        assert set(aside.hosts) - aside._open <= awaited
-
-
-def _assert_turns(core: Core) -> None:
-    """Whoever has room stands in the row, or will before the next is looked for."""
-    row = {id(entry) for entry in core._turns._heap}
-    for session in core.sessions.values():
-        assert session.room <= 0 or session in core.leases.changed or id(session.turn) in row
-
-
-def _assert_frontier(core: Core, state: Any, size: int) -> None:
-    heaps = [state.frontier.ready.tasks, state.frontier.delayed.tasks, state.frontier._due]
-    refs = [ref for heap in heaps for ref in heap._tasks]
-    refs += state.frontier.aside._hosts
-    assert len(state.frontier.aside) <= size
-    assert len(set(refs)) == len(refs)
-    assert all(len(heap) <= 2 * size for heap in heaps)
-    for ref in refs:
-        lease = core.leases.get(ref)
-        assert lease is None or lease.task.run < state.frontier.get(ref).run
+                skipped = state.frontier.deferred.skipped["delayed" if row.due_ms else "ready"]
+                assert row.position > window.edge or skipped.covers(host_hash(host_of(row.url)), row.position), row
 
 
 # --- words that stories are told in

@@ -5,9 +5,9 @@ from typing import Any
 
 import msgspec
 from zspider.delivery import Follow
-from zspider.script import shim
 from zspider.script.loader import LoadedScript, load
-from zspider.script.runner import Ran, run
+from zspider.script.pyspider import shim
+from zspider.script.runner import RunResult, run
 
 STAR = "from pyspider.libs.base_handler import *\n"
 
@@ -44,7 +44,7 @@ def page(
     )
 
 
-def ran(body: str, callback: str | None = "page", content: bytes = b"", **result: Any) -> Ran:
+def ran(body: str, callback: str | None = "page", content: bytes = b"", **result: Any) -> RunResult:
     """Run one callback of a handler with this class body."""
     return run(handler_of(body), *page(callback, content, **result))
 
@@ -63,7 +63,7 @@ def opened(follow: Follow) -> dict[str, Any]:
     return fields | msgspec.msgpack.decode(fields.pop("body"))
 
 
-def track_of(outcome: Ran) -> dict[str, Any]:
+def track_of(outcome: RunResult) -> dict[str, Any]:
     """The unpacked track of a run."""
     assert outcome.track is not None
     return msgspec.msgpack.decode(outcome.track)  # type: ignore[no-any-return]

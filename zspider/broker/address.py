@@ -1,4 +1,4 @@
-"""Where a master is: what people write behind `--master`."""
+"""The address of a master, as people write it behind `--master`."""
 
 import ipaddress
 import re
@@ -42,15 +42,15 @@ class Address:
 
     @property
     def is_name(self) -> bool:
-        """Whether somebody has to look it up first."""
+        """Whether the host is a name that has to be looked up first."""
         return not _is_ip(self.host)
 
     def endpoint(self, port: int | None = None) -> str:
-        """For ZeroMQ; `port` is another port of the same master."""
+        """Return the address for ZeroMQ; `port` is another port of the same master."""
         return f"tcp://{bracketed(self.host)}:{port or self.port}"
 
     def is_ipv6(self) -> bool:
-        """Whether only an IPv6 socket gets there. Looks names up, which may take seconds."""
+        """Return whether only an IPv6 socket gets there. Looks names up, which may take seconds."""
         if not self.is_name:
             return ":" in self.host
         try:

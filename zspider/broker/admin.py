@@ -38,7 +38,7 @@ class AdminClient:
 
     @classmethod
     def local(cls, data_dir: Path, port: int, timeout_s: float = TIMEOUT_S) -> Self:
-        """The master on this machine whose data directory this is. Raises ConfigError when it has no admin token."""
+        """Return a client of the master with this data directory. Raises ConfigError when it has no admin token."""
         found = find_token("admin", None, data_dir, {})
         if found is None:
             raise ConfigError(f"{data_dir} has no admin.token; was a master started there?")
@@ -51,7 +51,7 @@ class AdminClient:
         self.close()
 
     def call(self, verb: str, **args: Any) -> Any:
-        """Say a verb and wait for its value.
+        """Send a verb and return its answer.
 
         Raises MasterUnavailable when no answer comes in time, DeniedError when the token is refused, and
         ZspiderError with the master's text and exit code when the verb fails. Whether the verb was done
@@ -68,7 +68,7 @@ class AdminClient:
                 return _value(reply)
 
     def pages(self, verb: str, **args: Any) -> Iterator[list[Any]]:
-        """Say a verb that answers {"rows": [...], "next": cursor or None}, until there is no more; yields the rows
+        """Send a verb that answers {"rows": [...], "next": cursor or None}, until there is no more; yields the rows
         of each answer.
         """
         while True:
@@ -105,7 +105,7 @@ class AdminClient:
                 return decode(incoming.frames)
 
     def _wait(self, event: int, deadline: float) -> None:
-        """Until the socket may be ready; raises when the deadline is over or the master refused us."""
+        """Wait until the socket may be ready; raises when the deadline is over or the master refused us."""
         self._poller.register(self._channel.socket, event)
         left_s = deadline - time.monotonic()
         if left_s <= 0 or not self._poller.poll(wait_ms(left_s)):
@@ -123,13 +123,15 @@ class AdminClient:
 
 
 class Caller(Protocol):
-    """What says verbs, such as an AdminClient."""
+    """Anything that sends verbs, such as an AdminClient."""
 
-    def call(self, verb: str, **args: Any) -> Any: ...
+    def call(self, verb: str, **args: Any) -> Any:
+        """Send a verb and return its answer."""
+        ...
 
 
 def remove_project(admin: Caller, name: str, *, keep_results: bool) -> None:
-    """Have a project removed and wait until it is. From the first answer on the master goes on with it alone."""
+    """Remove a project, and wait until it is gone. After the first answer the master finishes it even without us."""
     is_again = False
     while admin.call("project.rm", name=name, keep_results=keep_results, again=is_again)["left"]:
         is_again = True

@@ -66,7 +66,10 @@ class Channel:
             self._on_event(*_EVENT.unpack(frames[0]))
 
     def unanswered_s(self, port: int) -> float:
-        """For how long the other end's kernel, at this port, has not answered; 0.0 while it does, or nothing is up."""
+        """Return for how long the other end's kernel has not answered.
+
+        0.0 while it does, or if nothing is connected.
+        """
         return tcp.unanswered_s(self._fd, port) if self.is_connected else 0.0
 
     def _on_event(self, event: int, value: int) -> None:
@@ -95,7 +98,7 @@ class Channel:
         self._is_shaking = False
 
     def close(self) -> None:
-        """Give everything back; nothing is waited for. Safe to repeat."""
+        """Close the socket and its monitor, without waiting. Safe to repeat."""
         if not self.socket.closed:
             self.socket.disable_monitor()
             self.socket.close()

@@ -95,18 +95,24 @@ def decode_outcome(packed: bytes) -> Outcome:
 
 
 def pack(value: object) -> bytes:
-    """Pack a value of no declared type: an admin verb's arguments, or its answer."""
+    """Pack a value of no declared type: an admin verb's arguments."""
     packed: bytes = msgpack.packb(value)
     return packed
 
 
+def pack_answer(value: object) -> bytes:
+    """Pack an admin verb's answer; what msgpack does not know (a status, a time) travels as text."""
+    packed: bytes = msgpack.packb(value, default=str)
+    return packed
+
+
 def unpack(packed: bytes) -> Any:
-    """Turn what `pack` made into the value, or raise ProtocolError."""
+    """Return the value that `pack` or `pack_answer` packed. Raises ProtocolError."""
     return _guarded(_unpack_value, packed)
 
 
 def unpack_to_show(packed: bytes) -> dict[str, Any]:
-    """A task's packed options or track, to be shown; what a slave has damaged says so instead."""
+    """Return a task's packed options or track, to be shown; damaged ones as {"unreadable": why}."""
     try:
         value = unpack(packed)
     except ProtocolError as exc:

@@ -1,4 +1,4 @@
-"""Who listens at a port: the first bytes that ZeroMQ's peers exchange (ZMTP 3, greeting) tell it apart from others."""
+"""Whether a ZeroMQ peer listens at a port: told by the first bytes that such peers exchange (ZMTP 3, greeting)."""
 
 import socket
 import threading
@@ -54,5 +54,5 @@ def ask(host: str, port: int, wait_s: float = WAIT_S) -> Verdict:
 
 
 def _may_be(said: bytes) -> bool:
-    """Whether this can be the beginning of a greeting."""
+    """Return whether this can be the beginning of a greeting."""
     return said[:1] in (b"", b"\xff") and (len(said) < 10 or said[9] & 1 == 1) and (len(said) < 11 or said[10] >= 3)

@@ -1,4 +1,4 @@
-"""The master's sockets: what arrives, from whom, and whether he may say it."""
+"""The master's sockets: what arrives, from which peer, and whether that peer may send it."""
 
 import errno
 import time
@@ -18,8 +18,9 @@ from zspider.broker.codec import (
     encode,
 )
 from zspider.broker.keys import MasterKeys
+from zspider.broker.log_limit import LogLimit
 from zspider.broker.messages import AdminReply, AdminRequest, AnyMessage, Outcomes, Refused, ToMaster
-from zspider.broker.offenders import Offenders, Seldom
+from zspider.broker.offenders import Offenders
 from zspider.broker.receive import Incoming, receive
 from zspider.broker.relay import Relay, RelayPorts
 from zspider.broker.sockets import (
@@ -65,7 +66,7 @@ class Ports(NamedTuple):
 
 
 class Peer(NamedTuple):
-    """Who sent a message."""
+    """The sender of a message."""
 
     route: bytes  # for Hub.send; lives as long as the connection; b"" on the outcomes socket
     user: bytes  # public key of the token, in Z85; b"" without encryption
@@ -91,10 +92,12 @@ class Hub:
         *,
         control_hwm: int = CONTROL.hwm,
         outcomes_hwm: int = BULK.hwm,
+        waker: Waker | None = None,
     ) -> None:
         """Listen on `port` (control) and the three after it; 0 picks four free ports.
 
-        keys None: no encryption, everybody is let in (`check_exposure` says when that may be).
+        keys None: no encryption, every peer is admitted (`check_exposure` says when that is allowed).
+        waker: wakes `poll`, too, and is closed with this; None: one of its own.
         Raises ConfigError when it cannot listen there, and ZspiderError when the authenticator fails its
         test: a stranger's key must be refused on each port.
         """
@@ -102,8 +105,8 @@ class Hub:
         self._keys = keys
         self._revocations = keys.revocations if keys is not None else 0
         self._offenders = Offenders()
-        self._seldom = Seldom()
-        self._waker = Waker()
+        self._log_limit = LogLimit()
+        self._waker = waker if waker is not None else Waker()
         self._sockets: list[Socket] = []
         self._relay: Relay | None = None
         self._context = new_context(io_threads=2)
@@ -131,10 +134,10 @@ class Hub:
         return self.dropped["malformed"] + self.dropped["oversized"]
 
     def poll(self, wait_s: float) -> list[Received]:
-        """What arrived, control first; waits if nothing is there, and may return early with nothing.
+        """Return what arrived, control first; waits if nothing is there, and may return early with nothing.
 
-        Takes a bounded number of messages: call it again. Whoever may not say what he said is answered
-        here and not seen by the caller.
+        Takes a bounded number of messages: call it again. A peer that may not send its message is answered
+        here, and the caller does not see it.
         """
         self._guard()
         ready = dict(self._poller.poll(wait_ms(min(wait_s, GUARD_S))))
@@ -206,7 +209,7 @@ class Hub:
                 probe(f"tcp://{host}:{port}", self._keys.public, kind)
 
     def _guard(self) -> None:
-        """Revive what died; cut the relay's connections when a token was revoked, as nothing checks them later."""
+        """Restart dead threads; cut the relay's connections when a token was revoked, as nothing checks them later."""
         if self._zap is not None:
             self._zap.ensure()
         if self._relay is None:
@@ -233,7 +236,7 @@ class Hub:
                 return
 
     def _control_message(self, route: bytes, incoming: Incoming) -> Received | None:
-        """Only this connection is ignored when it sends garbage: its token is its neighbours' token, too."""
+        """Take a message from control. If it is garbage, only its connection is ignored: others share the token."""
         if self._is_ignored(route):
             return None
         peer = self._peer(route, incoming)
@@ -250,7 +253,7 @@ class Hub:
         return Received(peer, message) if self._may_say(peer, message, incoming) else None
 
     def _may_say(self, peer: Peer, message: ToMaster, incoming: Incoming) -> bool:
-        """Join tokens work, admin tokens administer; who tries the other thing is told."""
+        """Return whether the sender may send this: join tokens work, admin tokens administer. It is told if not."""
         is_request = isinstance(message, AdminRequest)
         if peer.role == "any" or is_request == (peer.role == "admin"):
             return True
@@ -275,7 +278,7 @@ class Hub:
                 return
 
     def _outcomes_message(self, incoming: Incoming) -> Received | None:
-        """PULL does not tell connections apart: who is ignored is a token at an address."""
+        """Take outcomes. PULL does not tell connections apart, so a token at an address is what is ignored."""
         source = incoming.user + incoming.address.encode()
         if self._is_ignored(source):
             return None
@@ -291,7 +294,7 @@ class Hub:
             return None
 
     def _peer(self, route: bytes, incoming: Incoming) -> Peer | None:
-        """Who it is; None: his token is valid no longer."""
+        """Return the sender; None if its token is not valid any longer."""
         if self._keys is None:
             return Peer(route, b"", "any", incoming.address)
         user = incoming.user
@@ -316,7 +319,7 @@ class Hub:
 
     def _drop(self, kind: str, incoming: Incoming, reason: str) -> None:
         self.dropped[kind] += 1
-        held_back = self._seldom.may_log(kind, time.monotonic())
+        held_back = self._log_limit.may_log(kind, time.monotonic())
         if held_back is not None:
             log.warning("message_dropped", kind=kind, reason=reason, address=incoming.address, more=held_back)
 

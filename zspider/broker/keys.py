@@ -16,8 +16,9 @@ import zmq
 from zmq.utils import z85
 
 from zspider.broker.messages import Held, Took
-from zspider.broker.private import locked, make_private_directory, read_private, write_private
+from zspider.broker.private_files import locked, make_private_directory, read_private, write_private
 from zspider.broker.token import KEY_BYTES, Found, Kind, Token, find_token, token_id
+from zspider.data_dir import CLUSTER_SECRET, MASTER_KEY, TOKENS, token_file_name
 from zspider.delivery import PROOF_BYTES, Outcome
 from zspider.errors import ConfigError
 
@@ -25,9 +26,6 @@ __all__ = ["Found", "Kind", "MasterKeys", "Role", "Token", "TokenEntry", "check_
 __all__ += ["is_proof", "proof"]
 
 Role = Literal["slave", "admin"]
-MASTER_KEY = "master.key"
-CLUSTER_SECRET = "cluster.secret"  # noqa: S105 - the name of a file
-TOKENS = "tokens.yaml"
 TOKENS_BYTES_MAX = 4 * 1024 * 1024  # some 30,000 tokens
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # slaves wait for their heartbeat while it reads
 ROLES: dict[Kind, Role] = {"join": "slave", "admin": "admin"}
@@ -46,7 +44,7 @@ class TokenEntry(msgspec.Struct, frozen=True):
 
 
 class MasterKeys:
-    """All secrets of a master, in files of its data directory that nobody else can read.
+    """All secrets of a master, in files of its data directory that only their owner can read.
 
     `role_of` and the attributes may be used from any thread; the rest from one.
     """
@@ -79,15 +77,15 @@ class MasterKeys:
         return self._key
 
     def is_proven(self, one: Held | Took | Outcome) -> bool:
-        """Whether this cluster's master granted the delivery that somebody says he has."""
+        """Return whether this cluster's master granted the delivery that a peer claims to have."""
         return is_proof(self.secret, one.project, one.taskid, one.run, one.attempt, one.proof)
 
     def role_of(self, user: bytes) -> Role | None:
-        """What the holder of this public key (Z85) may do; None: nothing, it is unknown or revoked."""
+        """Return the role of the holder of this public key (Z85); None if it is unknown or revoked."""
         return self._roles.get(user)
 
     def add_token(self, kind: Kind) -> Token:
-        """Make a token that is valid from now on. Its secret is nowhere but in what is returned."""
+        """Make a token that is valid from now on. Its secret is only in what is returned."""
         if kind not in ROLES:
             raise ConfigError(f"no such kind of token: {kind!r}; there are {', '.join(ROLES)}")
         token, entry = _new_token(self.public, kind)
@@ -96,10 +94,11 @@ class MasterKeys:
         return token
 
     def named_token(self, name: str) -> Path:
-        """The file of a valid join token that this master keeps for a part of itself; made when there is none, and anew
-        when it was revoked.
+        """Return the file of a valid join token that this master keeps for a part of itself.
+
+        It is made when there is none, and again when it was revoked.
         """
-        path = self._dir / f"{name}.token"
+        path = self._dir / token_file_name(name)
         if not self._admits(path):
             token, entry = _new_token(self.public, "join", name)
             with locked(self._dir):
@@ -108,7 +107,7 @@ class MasterKeys:
         return path
 
     def _admits(self, path: Path) -> bool:
-        """Whether a slave could join with what is in this file."""
+        """Return whether a slave could join with what is in this file."""
         try:
             token = Token.parse(read_private(path).decode("ascii", "replace"))
         except (FileNotFoundError, ConfigError):
@@ -116,7 +115,7 @@ class MasterKeys:
         return token.server == self.public and self.role_of(token.public) == "slave"
 
     def list_tokens(self) -> list[TokenEntry]:
-        """All tokens ever made, revoked ones too, in order of age."""
+        """Return all tokens ever made, revoked ones too, in order of age."""
         return list(self._entries)
 
     def revoke(self, id_: str) -> TokenEntry:
@@ -147,7 +146,7 @@ class MasterKeys:
         self._roles = valid  # replaced, never changed: other threads read it
 
     def _read(self, name: str) -> bytes:
-        """One key in Z85."""
+        """Return one key in Z85."""
         path = self._dir / name
         try:
             key = read_private(path).strip()
@@ -184,7 +183,7 @@ class MasterKeys:
 
 
 def _is_key(text: bytes) -> bool:
-    """Whether this is a key in Z85."""
+    """Return whether this is a key in Z85."""
     try:
         return len(z85.decode(text)) == KEY_BYTES
     except (ValueError, KeyError, struct.error):
@@ -192,7 +191,7 @@ def _is_key(text: bytes) -> bool:
 
 
 def proof(secret: bytes, project: int, taskid: str, run: int, attempt: int) -> bytes:
-    """What only the master that has `secret` can have said about this delivery: 16 bytes.
+    """Return the proof of this delivery, which only a master with `secret` can make: 16 bytes.
 
     secret: at most 64 bytes. BLAKE2b with a key is a MAC (RFC 7693 section 2.9), four times as fast as HMAC here.
     """
@@ -201,12 +200,12 @@ def proof(secret: bytes, project: int, taskid: str, run: int, attempt: int) -> b
 
 
 def is_proof(secret: bytes, project: int, taskid: str, run: int, attempt: int, claimed: bytes) -> bool:
-    """Whether `claimed` is this delivery's proof; the time it takes tells nothing about it."""
+    """Return whether `claimed` is this delivery's proof; the time it takes tells nothing about it."""
     return hmac.compare_digest(proof(secret, project, taskid, run, attempt), claimed)
 
 
 def check_exposure(bind: str, security: str, i_know_this_is_open: bool) -> None:
-    """Raise ConfigError when anybody on the network could walk in."""
+    """Raise ConfigError when the ports would be open to the network without encryption."""
     if security == "curve" or i_know_this_is_open or _is_loopback(bind):
         return
     raise ConfigError(
@@ -230,7 +229,7 @@ def _first_start(directory: Path) -> None:
     entries = []
     for kind in ROLES:
         token, entry = _new_token(public, kind)
-        write_private(directory / f"{kind}.token", token.text.encode() + b"\n")
+        write_private(directory / token_file_name(kind), token.text.encode() + b"\n")
         entries.append(entry)
     _write_entries(directory, entries)
 

@@ -1,4 +1,4 @@
-"""A slave's sockets: one loop waits here for its master, its processors and whatever else has a descriptor."""
+"""A slave's sockets: its loop waits here for the master, for processors and for other descriptors."""
 
 from collections.abc import Collection
 from typing import Literal, NamedTuple
@@ -12,7 +12,7 @@ from zspider.broker.codec import FRAMES_MAX, MESSAGE_BYTES_MAX, decode, encode
 from zspider.broker.greeting import Asking, Verdict
 from zspider.broker.messages import AnyMessage, Page, Welcome
 from zspider.broker.pipe import Pipe
-from zspider.broker.receive import receive
+from zspider.broker.receive import Incoming, receive
 from zspider.broker.sockets import BULK, CONTROL, ONE_BY_ONE, Socket, Tuning, new_context, send_now
 from zspider.broker.token import Token
 from zspider.errors import ProtocolError, ShortageError, is_shortage
@@ -41,7 +41,7 @@ WayName = Literal["outcomes", "pages-in", "pages-out"]
 
 
 class Way(NamedTuple):
-    """What one of the bulk connections looks like now."""
+    """The state of one of the bulk connections."""
 
     name: WayName
     port: int  # of the master
@@ -129,11 +129,11 @@ class Link:
             wanted[pipe.fileno()] = READABLE | WRITABLE if pipe.has_unsent else READABLE
         self._watch(wanted)
         ready = dict(self._poller.poll(wait_ms(wait_s)))
-        is_control_up = self._came_up(self._control, ready)
+        is_control_up = _came_up(self._control, ready)
         outcomes, pages_in, pages_out = map(self._bulk.get, _KINDS)
-        is_bulk_up = self._came_up(outcomes, ready) | self._has_room(outcomes, ready)
-        can_push_page = self._came_up(pages_in, ready) | self._has_room(pages_in, ready)
-        self._came_up(pages_out, ready)
+        is_bulk_up = _came_up(outcomes, ready) | self._has_room(outcomes, ready)
+        can_push_page = _came_up(pages_in, ready) | self._has_room(pages_in, ready)
+        _came_up(pages_out, ready)
         return Polled(
             messages=self._take(self._control, ready, CONTROL_BATCH),
             pages=[page for page in self._take(pages_out, ready, PAGES_BATCH) if isinstance(page, Page)],
@@ -146,7 +146,7 @@ class Link:
 
     def send(self, message: AnyMessage) -> bool:
         """Send on control without waiting. False: not connected, or the master does not read."""
-        return self._send(self._control, message)
+        return send_now(self._control.socket, encode(message))
 
     def push(self, message: AnyMessage) -> bool:
         """Send outcomes without waiting. False: not now; `poll` will say `is_bulk_up`."""
@@ -163,7 +163,7 @@ class Link:
             self._poller.modify(pages_out.socket, 0 if is_paused else zmq.POLLIN)
 
     def take_pages(self, are_wanted: bool) -> None:
-        """Have no connection for pages while none are wanted: one that is not read swallows some. Safe to repeat."""
+        """Open or close the connection for pages: one that is not read would swallow some. Safe to repeat."""
         if are_wanted == self._takes_pages:
             return
         self._takes_pages = are_wanted
@@ -209,7 +209,7 @@ class Link:
         ]
 
     def reopen(self, name: WayName) -> None:
-        """Throw one bulk connection away and begin a new one; what was under way on it may be lost.
+        """Close one bulk connection and open a new one; what was under way on it may be lost.
 
         When no socket can be had, everything stays as it is.
         """
@@ -223,7 +223,7 @@ class Link:
             self._drop(old)
 
     def rebuild(self, token: Token | None) -> None:
-        """Throw all connections away and begin anew: a client that was refused never tries again by itself.
+        """Close all connections and reopen them: a client that was refused never tries again by itself.
 
         A host name is tried as IPv4 and IPv6 in turn. Bulk connections wait for the next Welcome. When no socket can
         be had, as when no descriptor is left, everything stays as it is.
@@ -241,7 +241,7 @@ class Link:
         self._control, self._asking = control, None
 
     def close(self) -> None:
-        """Nothing is waited for. Safe to repeat."""
+        """Close all connections, without waiting. Safe to repeat."""
         self._close_bulk()
         self._drop(self._control)
         self._context.term()
@@ -285,15 +285,8 @@ class Link:
 
     # --- one turn ---------------------------------------------------------------------------------
 
-    def _came_up(self, channel: Channel | None, ready: dict[int | Socket, int]) -> bool:
-        if channel is None or channel.monitor not in ready:
-            return False
-        before = channel.connections
-        channel.read_events()
-        return channel.connections > before
-
     def _has_room(self, channel: Channel | None, ready: dict[int | Socket, int]) -> bool:
-        """Whether a channel that was full is not; it is not waited for any longer then."""
+        """Return whether a channel that was full has room; it is not waited for any longer then."""
         if channel is None or not ready.get(channel.socket, 0) & WRITABLE:
             return False
         self._poller.unregister(channel.socket)
@@ -308,9 +301,7 @@ class Link:
             if incoming is None:
                 break
             try:
-                if incoming.problem:
-                    raise ProtocolError(incoming.problem)
-                messages.append(decode(incoming.frames))
+                messages.append(_decoded(incoming))
             except ProtocolError as exc:
                 self.bad_frames += 1
                 log.warning("message_dropped", master=str(self._address), reason=str(exc))
@@ -319,10 +310,23 @@ class Link:
     def _send_or_watch(self, channel: Channel | None, message: AnyMessage) -> bool:
         if channel is None:
             return False
-        is_sent = self._send(channel, message)
+        is_sent = send_now(channel.socket, encode(message))
         if not is_sent:
             self._poller.register(channel.socket, zmq.POLLOUT)
         return is_sent
 
-    def _send(self, channel: Channel, message: AnyMessage) -> bool:
-        return send_now(channel.socket, encode(message))
+
+def _came_up(channel: Channel | None, ready: dict[int | Socket, int]) -> bool:
+    """Take in what happened to the connection; returns whether it is a new one."""
+    if channel is None or channel.monitor not in ready:
+        return False
+    before = channel.connections
+    channel.read_events()
+    return channel.connections > before
+
+
+def _decoded(incoming: Incoming) -> AnyMessage:
+    """Decode what was received. Raises ProtocolError."""
+    if incoming.problem:
+        raise ProtocolError(incoming.problem)
+    return decode(incoming.frames)

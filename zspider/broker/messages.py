@@ -1,7 +1,7 @@
-"""Every message of the wire: who says it to whom, and what may stand in it.
+"""Every message of the wire: its sender and receiver, and the ranges of its fields.
 
 A message is packed into one or more ZeroMQ frames by `codec.encode` and read by `codec.decode`; past
-`decode` nobody checks again. Control messages travel DEALER <-> ROUTER, `Outcomes` PUSH -> PULL,
+`decode` nothing is checked again. Control messages travel DEALER <-> ROUTER, `Outcomes` PUSH -> PULL,
 `Page` through the master's page relay, and the last group between a slave and its own processors.
 """
 
@@ -224,7 +224,7 @@ class Ack(Message, frozen=True, tag="ack"):
 
 
 class Release(Message, frozen=True, tag="release"):
-    """Master -> slave: forget these leases and what belongs to them; somebody else's outcome ended their run."""
+    """Master -> slave: forget these leases and what belongs to them; another slave's outcome ended their run."""
 
     numbers: Numbers
 

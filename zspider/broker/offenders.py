@@ -1,4 +1,4 @@
-"""Who sends garbage, and how often to say so."""
+"""Sources of bad messages, and which of them to ignore."""
 
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -17,13 +17,13 @@ class _Record:
 
 
 class Offenders:
-    """Counts bad messages by source and decides whom to ignore. Times are monotonic seconds."""
+    """Counts bad messages by source and decides which source to ignore. Times are monotonic seconds."""
 
     def __init__(self) -> None:
         self._records: OrderedDict[bytes, _Record] = OrderedDict()
 
     def note(self, source: bytes, now: float) -> bool:
-        """One more bad message. Whether the source is ignored from now on."""
+        """Count a bad message, and return whether its source is ignored from now on."""
         record = self._records.pop(source, None)
         if record is None or now - record.since > WITHIN_S:
             record = _Record(now)
@@ -37,24 +37,6 @@ class Offenders:
         return False
 
     def is_ignored(self, source: bytes, now: float) -> bool:
-        """Whether messages of this source are not even looked at."""
+        """Return whether messages of this source are dropped unread."""
         record = self._records.get(source)
         return record is not None and now < record.ignored_until
-
-
-class Seldom:
-    """Lets one line per kind and second into the log, and counts what it held back."""
-
-    def __init__(self, pace_s: float = 1.0) -> None:
-        self._pace_s = pace_s
-        self._last: dict[str, float] = {}
-        self._held_back: dict[str, int] = {}
-
-    def may_log(self, kind: str, now: float) -> int | None:
-        """None: not now. Else how many were held back since the last time."""
-        last = self._last.get(kind)
-        if last is not None and now - last < self._pace_s:
-            self._held_back[kind] = self._held_back.get(kind, 0) + 1
-            return None
-        self._last[kind] = now
-        return self._held_back.pop(kind, 0)

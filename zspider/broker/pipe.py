@@ -40,31 +40,31 @@ class Pipe:
 
     @classmethod
     def pair(cls) -> tuple[Self, socket.socket]:
-        """Our end, and the one for a child to inherit: close it here once the child has it."""
+        """Return our end, and the one for a child to inherit: close it here once the child has it."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)  # OSError: no descriptor, say
         return cls(ours), theirs
 
     @classmethod
     def inherited(cls, fd: int) -> Self:
-        """The child's end: it trusts its parent, which does not run scripts."""
+        """Return the child's end: it trusts its parent, which does not run scripts."""
         return cls(socket.socket(fileno=fd), is_trusted=True)
 
     def fileno(self) -> int:
-        """Wait for it to be readable, and writable while `has_unsent`."""
+        """Return the descriptor: wait for it to be readable, and writable while `has_unsent`."""
         return self._socket.fileno()
 
     @property
     def has_unsent(self) -> bool:
-        """There is something for `flush`."""
+        """Whether there is something for `flush`."""
         return bool(self._out)
 
     @property
     def has_message(self) -> bool:
-        """The next message is here in whole, read already."""
+        """Whether the next message has been read in whole."""
         return self._next_end() is not None
 
     def queue(self, message: AnyMessage) -> None:
-        """Leave a message for the next `flush`. Raises ProtocolError for one that cannot travel."""
+        """Queue a message for the next `flush`. Raises ProtocolError for one that cannot be packed."""
         content = b""
         if isinstance(message, Page):
             content, message = message.content, msgspec.structs.replace(message, content=b"")
@@ -76,7 +76,7 @@ class Pipe:
             self._out.append(memoryview(content))
 
     def flush(self, *, wait: bool = False) -> bool:
-        """Write what can be written; all of it if `wait`. False: nobody is there."""
+        """Write what can be written; all of it if `wait`. Returns False when the other end is gone."""
         while self._out:
             try:
                 sent = self._socket.sendmsg(islice(self._out, BUFFERS), (), socket.MSG_NOSIGNAL)
@@ -96,7 +96,7 @@ class Pipe:
         return True
 
     def receive(self, timeout_s: float = 0.0) -> AnyMessage | None:
-        """The next message, None if there is none in time. Raises ProtocolError for a bad one."""
+        """Return the next message, or None if there is none in time. Raises ProtocolError for a bad one."""
         while (message := self._next()) is None and not self.is_closed:
             if not self._fill() and not (timeout_s and _wait(self._socket, select.POLLIN, timeout_s)):
                 return None
@@ -109,7 +109,7 @@ class Pipe:
     # --- inside -----------------------------------------------------------------------------------
 
     def _forget(self, sent: int) -> None:
-        """So many bytes of the queue are written."""
+        """Drop so many written bytes from the queue."""
         while sent:
             first = self._out[0]
             if sent < len(first):
@@ -119,7 +119,7 @@ class Pipe:
             self._out.popleft()
 
     def _fill(self) -> bool:
-        """Read what is there, up to one buffer. False: nothing is there yet."""
+        """Read what is there, up to one buffer. Returns False if nothing is."""
         try:
             data = self._socket.recv(READ_BYTES)
         except BlockingIOError:
@@ -135,7 +135,7 @@ class Pipe:
         return True
 
     def _next_end(self) -> tuple[int, int] | None:
-        """Where the packed part and the content of the next message end; None if it is not here in whole."""
+        """Return where the packed part and the content of the next message end; None if it is not here in whole."""
         start = self._at + _HEAD.size
         if len(self._in) < start:
             return None

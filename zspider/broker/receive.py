@@ -32,7 +32,7 @@ class Incoming(NamedTuple):
 
 
 def receive(socket: Socket, *, frames_max: int, bytes_max: int) -> Incoming | None:
-    """The next message if one is there, else None. Frames over the limits are read and thrown away."""
+    """Return the next message if one is there, else None. Frames over the limits are read and thrown away."""
     try:
         frame = first = socket.recv(zmq.DONTWAIT, copy=False)
     except zmq.Again:

@@ -1,4 +1,4 @@
-"""When a slave builds its sockets anew."""
+"""When a slave reopens its sockets."""
 
 import random
 
@@ -7,7 +7,7 @@ BACKOFF_MAX_S = 2.0
 
 
 class Reconnector:
-    """Pure: times are monotonic seconds, given by the caller.
+    """Says when to reopen the sockets. Pure: times are monotonic seconds, given by the caller.
 
     A silent master gets `rebuild_s` to answer each time; a refusal, after which ZeroMQ would never try
     again, is tried again sooner. Both are spread by a growing random pause, so that a thousand slaves
@@ -22,20 +22,20 @@ class Reconnector:
         self._pause_s = self._draw()
 
     def heard(self, now: float) -> None:
-        """An authenticated message came from the master."""
+        """Note that an authenticated message came from the master."""
         self._since = now
         if self._tries:
             self._tries = 0
             self._pause_s = self._draw()
 
     def rebuilt(self, now: float) -> None:
-        """The sockets are new."""
+        """Note that the sockets are new."""
         self._since = now
         self._tries += 1
         self._pause_s = self._draw()
 
     def rebuild_at(self, *, is_refused: bool) -> float:
-        """When to build them anew, unless something is heard before."""
+        """Return when to reopen the sockets, unless something is heard before."""
         return self._since + self._pause_s + (0.0 if is_refused else self.rebuild_s)
 
     def _draw(self) -> float:

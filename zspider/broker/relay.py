@@ -17,7 +17,7 @@ AGAIN_S = 1.0  # pause before a relay that could not be opened is opened again
 
 
 class RelayPorts(NamedTuple):
-    """Where pages come in and go out."""
+    """The ports at which pages come in and go out."""
 
     pages_in: int
     pages_out: int
@@ -66,7 +66,7 @@ class Relay:
         self._open()
 
     def close(self) -> None:
-        """Stop; pages under way are lost (their fetching slaves keep them). Safe to repeat."""
+        """Stop the relay; pages under way are lost, but their fetching slaves keep them. Safe to repeat."""
         if self._context is not None:
             self._context.term()  # ends the proxy and the authenticator, which close their sockets
         if self._thread is not None:

@@ -56,7 +56,7 @@ ONE_BY_ONE = Tuning(
 
 
 def new_context(io_threads: int = 1) -> Context:
-    """A ZeroMQ context, whose threads run already.
+    """Return a ZeroMQ context, whose threads run already.
 
     libzmq ends the process when a thread or descriptor of a context cannot be had, and makes them with the first
     socket. So it is seen before whether they can be. Raises ShortageError when not.
@@ -99,7 +99,9 @@ class ServerKeys(Protocol):
     """What a server socket needs to encrypt: MasterKeys has it."""
 
     @property
-    def curve_secret(self) -> bytes: ...
+    def curve_secret(self) -> bytes:
+        """The secret half of the CURVE key, in Z85."""
+        ...
 
 
 def tune(socket: Socket, tuning: Tuning, *, ipv6: bool) -> None:
@@ -128,7 +130,7 @@ def tune(socket: Socket, tuning: Tuning, *, ipv6: bool) -> None:
 def listen(socket: Socket, bind: str, port: int, keys: ServerKeys | None) -> int:
     """Bind to an address of this machine; port 0 picks a free one. Returns the port.
 
-    keys None: no encryption and nobody is asked who he is. Raises ConfigError when it cannot listen there, and
+    keys None: no encryption, and peers are not authenticated. Raises ConfigError when it cannot listen there, and
     ShortageError when it cannot now.
     """
     socket.backlog = BACKLOG
@@ -179,17 +181,17 @@ def send_now(socket: Socket, frames: Sequence[bytes]) -> bool:
 
 
 def bracketed(host: str) -> str:
-    """The host as it stands before a colon and a port."""
+    """Return the host as it is written before a colon and a port."""
     return f"[{host}]" if ":" in host else host
 
 
 def is_ipv6(bind: str) -> bool:
-    """Whether listening on `bind` needs an IPv6 socket."""
+    """Return whether listening on `bind` needs an IPv6 socket."""
     return ":" in _own_address(bind)
 
 
 def _own_address(bind: str) -> str:
-    """ZeroMQ binds to numeric addresses only."""
+    """Look a name up: ZeroMQ binds to numeric addresses only."""
     try:
         found = system_socket.getaddrinfo(bind.strip("[]"), None, type=system_socket.SOCK_STREAM)
     except OSError as exc:

@@ -10,7 +10,7 @@ UNANSWERED_MIN = 3  # of these in a row: one or two are lost on any network
 
 
 def unanswered_s(fd: int, port: int) -> float:
-    """For how long the other end has not answered what was sent to it again and again; 0.0 while it does.
+    """Return for how long the other end has not answered retransmissions; 0.0 while it answers.
 
     A peer whose buffers are full answers all the same. fd: as ZeroMQ named it when it connected to this port; it may be
     closed by now, and its number be another file's: then the answer is 0.0.
@@ -31,7 +31,7 @@ def unanswered_s(fd: int, port: int) -> float:
 
 
 class _borrowed:
-    """A Python socket on somebody else's descriptor, which is not closed when it is left."""
+    """Lend a Python socket on a descriptor of another owner, and leave the descriptor open at the end."""
 
     def __init__(self, fd: int) -> None:
         self._socket = socket.socket(fileno=fd)

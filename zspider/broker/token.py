@@ -1,4 +1,4 @@
-"""What a token is, and where one is looked for.
+"""Tokens, and where one is looked for.
 
 A token is `ZS1.<master's public key>.<client's secret key>`, both keys 32 bytes in base64url without
 padding: it pins the master for who holds it, and lets the holder in.
@@ -16,7 +16,8 @@ from typing import Literal, NamedTuple, Self
 import zmq
 from zmq.utils import z85
 
-from zspider.broker.private import STRANGERS, read_private
+from zspider.broker.private_files import STRANGERS, read_private
+from zspider.data_dir import token_file_name
 from zspider.errors import ConfigError
 
 Kind = Literal["join", "admin"]
@@ -62,25 +63,25 @@ class Token:
 
 
 class Found(NamedTuple):
-    """A token, and where it was, for messages."""
+    """A token, and where it was found, for messages."""
 
     token: Token
     where: str
 
 
 def token_id(public: bytes) -> str:
-    """The short name of the token with this public key."""
+    """Return the short name of the token with this public key."""
     return hashlib.sha256(public).hexdigest()[:8]
 
 
 def find_token(
     kind: Kind, token_file: Path | None, data_dir: Path, env: Mapping[str, str], *, etc: Path = ETC
 ) -> Found | None:
-    """The first token there is, or None.
+    """Return the first token found, or None.
 
     The places: the named file, systemd's credentials, the environment, /etc/zspider, the data directory. An admin token
-    in /etc/zspider comes last, and may be readable by a group: it is for those whom the operator lets administer the
-    machine's own master, and nobody's own master shall be asked with it.
+    in /etc/zspider comes last, and may be readable by a group: it is for users who may administer the machine's own
+    master, and is not used for a master that a user runs alone.
 
     A token that is there and cannot be used is an error and not a reason to look further: ConfigError
     when it is malformed or the named file is missing, DeniedError when others can read it or we cannot.
@@ -98,7 +99,7 @@ def find_token(
 
 
 def is_missing(path: Path) -> bool:
-    """Whether there is no such file; False where we may not look, which reading it will say."""
+    """Return whether there is no such file; False where we may not look: reading it will raise."""
     try:
         path.stat()
     except (FileNotFoundError, NotADirectoryError):
@@ -147,7 +148,7 @@ def _places(
     yield _VariablePlace(variable, env.get(variable, ""))
     if kind == "join":
         yield _FilePlace(etc / "join.token")
-    yield _FilePlace(data_dir / f"{kind}.token")
+    yield _FilePlace(data_dir / token_file_name(kind))
     if kind == "admin":
         yield _FilePlace(etc / "admin.token", strangers=GROUP_MAY_READ)
 
@@ -157,7 +158,10 @@ def _base64(key: bytes) -> str:
 
 
 def _key(text: str, name: str) -> bytes:
-    """Base64url of 32 bytes to Z85. Only the one way to write a key is taken, so that equal texts are equal tokens."""
+    """Decode base64url of 32 bytes to Z85.
+
+    Only the canonical spelling is taken, so that equal tokens have equal texts.
+    """
     try:
         raw = base64.b64decode(text.encode("ascii") + b"=", altchars=b"-_", validate=True)
     except (UnicodeEncodeError, binascii.Error):

@@ -10,7 +10,7 @@ import zmq
 from zmq.utils import z85
 
 from zspider.broker.channel import Channel
-from zspider.broker.offenders import Seldom
+from zspider.broker.log_limit import LogLimit
 from zspider.broker.sockets import CONTROL, ZAP_DOMAIN, Context, Socket, new_context
 from zspider.broker.token import KEY_BYTES, Token
 from zspider.errors import ZspiderError, reason_of
@@ -26,7 +26,7 @@ _stranger = zmq.curve_keypair()  # public and secret key of this process's probe
 class Zap:
     """A thread that answers ZeroMQ's questions about one context's clients.
 
-    While it is dead nobody gets in, because every server socket enforces the domain. It ends with its
+    While it is dead no peer gets in, because every server socket enforces the domain. It ends with its
     context.
     """
 
@@ -34,7 +34,7 @@ class Zap:
         """admits: called with a public key in Z85, from the thread."""
         self._context = context
         self._admits = admits
-        self._seldom = Seldom()
+        self._log_limit = LogLimit()
         self._thread = self._start()
 
     @property
@@ -55,7 +55,7 @@ class Zap:
         ) as exc:  # no socket or thread just now: the next call will do it
             if getattr(exc, "errno", None) == errno.EADDRINUSE:
                 return  # the dead thread's socket is still closing
-            if (held_back := self._seldom.may_log("down", time.monotonic())) is not None:
+            if (held_back := self._log_limit.may_log("down", time.monotonic())) is not None:
                 log.error("authenticator_down", reason=reason_of(exc), more=held_back)
         else:
             log.error("authenticator_restarted")
@@ -82,7 +82,7 @@ class Zap:
             socket.close()
 
     def _answer(self, request: list[bytes]) -> list[bytes]:
-        """version, request id, domain, address, routing id, mechanism, credentials -> the reply."""
+        """Return the reply to a request (version, request id, domain, address, routing id, mechanism, credentials)."""
         request_id = request[1] if len(request) > 1 else b""
         match request:
             case [version, _, domain, address, _, b"CURVE", key] if version == VERSION and len(key) == KEY_BYTES:
@@ -94,13 +94,13 @@ class Zap:
         return [VERSION, request_id, b"400", b"not a valid token", b"", b""]
 
     def _say_refused(self, address: bytes) -> None:
-        held_back = self._seldom.may_log("refused", time.monotonic())
+        held_back = self._log_limit.may_log("refused", time.monotonic())
         if held_back is not None:
             log.warning("token_refused", address=address.decode("ascii", "replace"), more=held_back)
 
 
 def probe(endpoint: str, server: bytes, kind: int = zmq.DEALER) -> None:
-    """Knock with a key that nobody was given. Raises ZspiderError unless it is refused.
+    """Try to connect with a random key. Raises ZspiderError unless it is refused.
 
     server: the master's public key in Z85. kind: a socket type that fits the one there.
     """

@@ -11,8 +11,8 @@ from zspider.cli.client import Target, target_options
 from zspider.cli.output import json_option, print_json
 from zspider.cli.text import visible
 from zspider.errors import ConfigError, ExitCode
-from zspider.script.follow import make_follow
-from zspider.script.options import checked_url, make_task
+from zspider.script.crawl.follow import make_follow
+from zspider.script.crawl.options import checked_url, make_task
 from zspider.task import ADD_URLS_MAX
 
 SHOWN = 5  # lines that are no URLs
@@ -22,10 +22,16 @@ SCHEMES = ("http://", "https://", "data:")
 
 @click.command()
 @click.argument("project")
-@click.option("--file", "file", type=click.File("r", encoding="utf-8"), default="-", help="A URL per line; - is stdin.")
-@click.option("--callback", required=True, metavar="NAME", help="The method that gets the pages.")
-@click.option("--priority", type=int, default=0, show_default=True, help="Higher is sooner.")
-@click.option("--age", type=click.FloatRange(0), metavar="SECONDS", help="Fetch known pages again that are older.")
+@click.option(
+    "--file",
+    "file",
+    type=click.File("r", encoding="utf-8"),
+    default="-",
+    help="File with one URL per line; - is stdin.",
+)
+@click.option("--callback", required=True, metavar="NAME", help="Method that gets the pages.")
+@click.option("--priority", type=int, default=0, show_default=True, help="Higher comes first.")
+@click.option("--age", type=click.FloatRange(0), metavar="SECONDS", help="Fetch known pages again if they are older.")
 @click.option("--force", is_flag=True, help="Fetch known pages again, whatever their age.")
 @target_options
 @json_option
@@ -39,11 +45,11 @@ def add(
     target: Target,
     as_json: bool,
 ) -> int:
-    """Add URLs to a project, as many as there are; those that it knows are dropped, as crawl() drops them.
+    """Add URLs to a project; those that it knows already are dropped, as crawl() does.
 
-    Each batch is in the database before the next is sent, so after an interruption the same file can be given again.
-    The script is not asked: what @config and crawl_config say about scheduling is not applied, and the task's id is the
-    MD5 of its URL whatever get_taskid() does. Lines that are no URLs are skipped and counted; the exit code is 1 then.
+    Each batch is committed before the next is sent, so after an interruption the same file can be given again.
+    The script is not run: scheduling options of @config and crawl_config are not applied, and the task's id is the
+    MD5 of its URL whatever get_taskid() does. Lines that are not URLs are skipped and counted; the exit code is 1 then.
     """
     like = _like(callback, {"priority": priority, "age": age, "force_update": force})
     lines = _Lines(file)
@@ -64,14 +70,14 @@ def add(
 
 
 def _like(callback: str, schedule: dict[str, Any]) -> Any:
-    """What all the tasks share, packed as `crawl()` packs it."""
+    """Return what all the tasks have in common, packed as by `crawl()`."""
     options = {"callback": callback, **{name: value for name, value in schedule.items() if value}}
     task = {**make_task("http://example.org/", options), "taskid": "like"}
     return msgspec.to_builtins(make_follow(task), builtin_types=(bytes,))  # they travel as bytes
 
 
 class _Lines:
-    """The URLs of a text, with what is no URL counted and the first few told on standard error."""
+    """The URLs of a text. Lines that are not URLs are counted, and the first few shown on standard error."""
 
     def __init__(self, file: TextIO) -> None:
         self.skipped = 0
@@ -99,7 +105,7 @@ class _Lines:
 
 
 def _batches(urls: Iterable[str]) -> Iterator[list[str]]:
-    """Lists that a master takes as one request."""
+    """Yield lists of URLs that fit one request."""
     batch: list[str] = []
     size = 0
     for url in urls:

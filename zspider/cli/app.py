@@ -21,16 +21,16 @@ PIPE_CLOSED = 141  # 128 + SIGPIPE: `zspiderd results ... | head` is no failure 
 VERBS = {
     "master": ("daemon", "Run the master: it owns the database and decides."),
     "slave": ("daemon", "Run a slave: it fetches and processes for a master."),
-    "run": ("run", "Crawl with one script on this machine, then end."),
+    "run": ("run", "Crawl with one script on this machine, then exit."),
     "fetch": ("fetch", "Fetch a URL and show what a script would see."),
     "shell": ("shell", "Open a Python prompt with a fetched page."),
-    "check": ("check", "Check scripts, and say where zspider differs from pyspider."),
+    "check": ("check", "Check scripts, and list differences from pyspider."),
     "demo-site": ("demo_site", "Serve a generated site to crawl."),
-    "project": ("project", "Push, list, start, stop and remove projects."),
+    "project": ("project", "Push, list, show, change, start, stop and remove projects."),
     "send-message": ("send_message", "Send a message to a project's on_message."),
     "status": ("status", "Show slaves, rates and projects."),
-    "why": ("why", "Say what a project or a task is waiting for."),
-    "tasks": ("tasks", "List a project's tasks; add, retry, recrawl or drop many."),
+    "why": ("why", "Show what a project or a task is waiting for."),
+    "tasks": ("tasks", "List a project's tasks; add, retry, recrawl or drop them."),
     "task": ("tasks", "Show, retry or delete one task."),
     "results": ("results", "Export a project's results, or clear them."),
     "token": ("token", "Show, add, list and revoke tokens."),
@@ -40,16 +40,18 @@ VERBS = {
 
 
 class _ReaderGone(Exception):
-    """Nobody reads our standard output any more."""
+    """Our standard output was closed."""
 
 
 class Verbs(click.Group):
     """The group of verbs; each is imported only when it is used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of all verbs, in the order of the help."""
         return list(VERBS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import a verb and return it; None for an unknown name."""
         if cmd_name not in VERBS:
             return None
         module = importlib.import_module(f"zspider.cli.{VERBS[cmd_name][0]}")
@@ -58,13 +60,15 @@ class Verbs(click.Group):
         return command
 
     def invoke(self, ctx: click.Context) -> object:
+        """Run the verb; a closed standard output ends it quietly."""
         try:
             return super().invoke(ctx)
         except BrokenPipeError as exc:
             raise _ReaderGone from exc  # click would make exit code 1 of it
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Verbs"):
+        """Write the list of verbs without importing them."""
+        with formatter.section("Commands"):
             formatter.write_dl([(verb, text) for verb, (_, text) in VERBS.items()])
 
 
@@ -78,8 +82,8 @@ def zspiderd() -> None:
     zspiderd master -c conf/master.yaml  the master
     zspiderd slave --master 192.168.1.3  on every other machine
 
-    Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 69 master or database not reachable,
-    71 no descriptor, process, memory or disk space left, 75 another master owns the database, 77 not allowed,
+    Exit codes: 0 success, 1 failure, 2 wrong usage or configuration, 69 master or database not reachable,
+    71 out of descriptors, processes, memory or disk space, 75 another master owns the database, 77 not allowed,
     128 + N stopped by signal N.
     """
 
@@ -111,14 +115,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _forget_output() -> None:
-    """What standard output did not take is left out, or the interpreter's own flush at its end would fail."""
+    """Drop what standard output did not take, or the interpreter's own flush at its end would fail."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, sys.stdout.fileno())
     os.close(nowhere)
 
 
 def _open_standard_streams() -> None:
-    """Let nothing that we open be taken for standard input, output or error: those that are closed lead nowhere."""
+    """Open closed standard streams on /dev/null, so that no other file of ours is taken for one."""
     while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:
         os.set_inheritable(fd, True)
     os.close(fd)

@@ -1,4 +1,4 @@
-"""How the verbs that change many tasks or results are run: batch by batch, with a bar on a terminal, until done."""
+"""Verbs that change many tasks or results: run batch by batch, with a progress bar on a terminal."""
 
 import sys
 from collections.abc import Iterator
@@ -11,16 +11,16 @@ from zspider.cli.client import Target
 from zspider.cli.output import print_json
 from zspider.task import ProjectStatus
 
-dry_run_option = click.option("--dry-run", is_flag=True, help="Only say how many there are.")
-yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
+dry_run_option = click.option("--dry-run", is_flag=True, help="Only show how many would be affected.")
+yes_option = click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 url_option = click.option(
-    "--url", metavar="PATTERN", help="Only URLs that fit: * is any text, ? any character, [ab] one of these."
+    "--url", metavar="PATTERN", help="Only URLs that match: * is any text, ? any character, [ab] one of these."
 )
-limit_option = click.option("--limit", type=click.IntRange(1), help="How many at most.  [default: all]")
+limit_option = click.option("--limit", type=click.IntRange(1), help="At most so many.  [default: all]")
 
 
 class Verb(NamedTuple):
-    """A verb of the administration, and how its result is told."""
+    """An admin verb, and the words for its result."""
 
     name: str
     thing: str  # one of them
@@ -43,7 +43,7 @@ def confirm(text: str, *, yes: bool) -> None:
 
 
 def counted(number: int, thing: str) -> str:
-    """1 task, 2,000 tasks."""
+    """Return a number with its noun: 1 task, 2,000 tasks."""
     return f"{number:,} {thing}{'' if number == 1 else 's'}"
 
 
@@ -85,7 +85,7 @@ def _count(admin: _Admin, verb: Verb, args: dict[str, Any], limit: int | None) -
 
 
 def _change(admin: _Admin, verb: Verb, args: dict[str, Any], limit: int | None) -> tuple[int, str]:
-    """How many were changed, and the status of their project."""
+    """Run the verb to its end; returns how many were changed, and the status of their project."""
     number, job, after = 0, None, None
     with _bar(verb) as bar:
         try:
@@ -114,7 +114,7 @@ def _tell(
 
 class _NoBar:
     def step(self, answer: dict[str, Any]) -> None:
-        """In a pipe the end is all that is told."""
+        """Show nothing: in a pipe only the result is printed."""
 
 
 class _Live:
@@ -130,7 +130,7 @@ class _Live:
 
 @contextmanager
 def _bar(verb: Verb) -> Iterator[_Bar]:
-    """A bar on standard error, if that is a terminal."""
+    """Show a progress bar on standard error, if that is a terminal."""
     if not sys.stderr.isatty():
         yield _NoBar()
         return

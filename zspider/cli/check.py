@@ -1,4 +1,4 @@
-"""`zspiderd check`: what scripts need, what stops them, and where zspider does otherwise than pyspider."""
+"""`zspiderd check`: what scripts need, their problems, and where zspider behaves differently."""
 
 import re
 from dataclasses import asdict, dataclass, field, replace
@@ -13,16 +13,16 @@ from zspider.cli.text import visible
 from zspider.errors import ExitCode
 from zspider.roles.trial.child import Described
 from zspider.roles.trial.step import CannotLoad, describe
-from zspider.script.review import Review, missing, review
-from zspider.script.source import ScriptFile, open_script
-from zspider.script.syntax import Finding
+from zspider.script.check.review import Review, missing, review
+from zspider.script.check.source import ScriptFile, open_script
+from zspider.script.check.syntax import Finding
 from zspider.script.trial import NO_SCRIPT
 from zspider.settings import SlaveFile
 
 
 @dataclass(slots=True)
 class Report:
-    """What is known of one script."""
+    """The report on one script."""
 
     file: str
     handler: str = ""  # "": it could not be loaded
@@ -35,6 +35,7 @@ class Report:
 
     @property
     def problems(self) -> int:
+        """How many findings keep the script from running."""
         return sum(one.stops for one in self.findings)
 
 
@@ -42,9 +43,10 @@ class Report:
 @click.argument("scripts", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="SCRIPT...")
 @json_option
 def check(scripts: tuple[Path, ...], as_json: bool) -> int:
-    """Check scripts without running a task: syntax, handler, modules, and what zspider does otherwise than pyspider.
+    """Check scripts without running a task: syntax, handler, modules, and where zspider behaves differently.
 
-    Each script is loaded in a process of its own, as a processor loads it. Exits with 1 when something stops one.
+    Each script is loaded in a process of its own, as a processor loads it. Exits with 1 if a script has a problem that
+    keeps it from running.
     """
     settings = trial_settings()
     files = [open_script(script) for script in scripts]  # all of them, before anything is said
@@ -83,7 +85,7 @@ def report_on(file: ScriptFile, settings: SlaveFile) -> Report:
 
 
 def _take(report: Report, described: Described, read: Review) -> None:
-    """What loading the script has shown."""
+    """Add to the report what loading the script has shown."""
     report.handler, report.methods = described.handler, described.methods
     report.crawl_config = described.crawl_config
     report.findings += [
@@ -94,15 +96,15 @@ def _take(report: Report, described: Described, read: Review) -> None:
 
 
 def _line_of(failure: CannotLoad, name: str) -> int:
-    """The last line of the script in the traceback."""
+    """Return the last line of the script in the traceback."""
     frames = re.findall(rf'File "<{re.escape(name)}>", line (\d+)', failure.logs)
     return int(frames[-1]) if frames else 1
 
 
 def lines_of(report: Report) -> list[str]:
-    """A report for people."""
+    """Return a report for people."""
     notes = len(report.findings) - report.problems
-    verdict = f"{report.problems} problems, {notes} notes" if report.findings else "fine"
+    verdict = f"{report.problems} problems, {notes} notes" if report.findings else "ok"
     lines = [f"{report.file}: {verdict}"]
     if report.handler:
         lines.append(f"  handler {report.handler}")

@@ -1,4 +1,4 @@
-"""Which master an admin verb talks to; and, for reads, the database itself when no master runs."""
+"""The master that an admin verb connects to; for reads also the database, when no master runs."""
 
 import json
 import os
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 import click
 
 from zspider.cli.options import FILE, data_dir_option
+from zspider.data_dir import DATABASE, PORTS
 from zspider.errors import DeniedError
 from zspider.settings import CONTROL_PORT, default_data_dir
 
@@ -19,20 +20,23 @@ if TYPE_CHECKING:
     from zspider.broker.admin import AdminClient
 
 Function = TypeVar("Function", bound=Callable[..., Any])
-PORTS = "master.ports"  # a running master writes there where it listens
 
 
 class Source(Protocol):
-    """Where tasks and results are read."""
+    """Anything that tasks and results can be read from."""
 
-    def call(self, verb: str, **args: Any) -> Any: ...
+    def call(self, verb: str, **args: Any) -> Any:
+        """Read one answer, by the admin verb for it."""
+        ...
 
-    def pages(self, verb: str, **args: Any) -> Iterator[list[Any]]: ...
+    def pages(self, verb: str, **args: Any) -> Iterator[list[Any]]:
+        """Read the answer of a listing verb, page by page."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """The master that a verb is for. None: the one on this machine."""
+    """The master that a verb connects to. None: the one on this machine."""
 
     master: str | None
     token_file: Path | None
@@ -40,7 +44,7 @@ class Target:
     database: str | None = None  # read this one and ask no master
 
     def connect(self) -> "AdminClient":
-        """A client with the admin token. Raises DeniedError without one."""
+        """Return a client with the admin token. Raises DeniedError without one."""
         from zspider.broker.address import Address
         from zspider.broker.admin import AdminClient
         from zspider.broker.keys import find_token
@@ -60,19 +64,19 @@ class Target:
         return AdminClient(address, found.token)
 
     def source(self) -> AbstractContextManager[Source]:
-        """Where to read: the master, or the SQLite database in the data directory while no master runs."""
+        """Return where to read: the master, or the SQLite database in the data directory while no master runs."""
         from zspider.cli.offline import Offline
 
         if self.database:
             return Offline(self.database)
-        file = self.data_dir / "zspider.db"
+        file = self.data_dir / DATABASE
         if self.master is None and running_master(self.data_dir) is None and os.access(file, os.R_OK):
             return Offline(f"sqlite:///{file.absolute()}")
         return self.connect()
 
 
 def running_master(data_dir: Path) -> dict[str, Any] | None:
-    """What the master of this data directory says of itself: pid and ports; None while none runs."""
+    """Return what the running master of this data directory noted: pid and ports; None if none runs."""
     try:
         ports: dict[str, Any] = json.loads((data_dir / PORTS).read_text())
         # a killed master leaves its file behind, and its number may be another's now
@@ -82,12 +86,12 @@ def running_master(data_dir: Path) -> dict[str, Any] | None:
 
 
 def target_options(function: Function) -> Function:
-    """--master, --token-file and --data-dir, given to the verb as `target`."""
+    """Add --master, --token-file and --data-dir, given to the verb as `target`."""
     return _with_target(function, has_database=False)
 
 
 def source_options(function: Function) -> Function:
-    """The same with --database, for verbs that only read."""
+    """Add the options of `target_options` and --database, for verbs that only read."""
     return _with_target(function, has_database=True)
 
 
@@ -105,10 +109,10 @@ def _with_target(function: Function, *, has_database: bool) -> Function:
 
     decorated: Any = data_dir_option(verb)
     decorated = click.option("--token-file", type=FILE, help="File with the admin token.")(decorated)
-    decorated = click.option("--master", metavar="HOST[:PORT]", help="Whom to ask.  [default: on this machine]")(
+    decorated = click.option("--master", metavar="HOST[:PORT]", help="Master to connect to.  [default: 127.0.0.1]")(
         decorated
     )
     if has_database:
-        option = click.option("--database", metavar="URL", help="Read this database and ask no master.")
+        option = click.option("--database", metavar="URL", help="Read this database instead of asking a master.")
         decorated = option(decorated)
     return decorated  # type: ignore[no-any-return]

@@ -1,4 +1,4 @@
-"""Where settings come from: YAML file < environment (ZSPIDER_...) < flags; checked once, every error at once."""
+"""Reading settings: YAML file < environment (ZSPIDER_...) < flags; checked once, with all errors at once."""
 
 import difflib
 import os
@@ -61,12 +61,12 @@ def load(
 
 
 def trial_settings() -> SlaveFile:
-    """Those of a slave without a file, for trying a page: sites at home are allowed, as `zspiderd run` has it."""
+    """Return a slave's settings without a file, for trying a page; private sites are allowed, as in `zspiderd run`."""
     return load(SlaveFile, flags={"fetch.private_networks": "allow"})
 
 
 def kind_of(file: Path) -> type[MasterFile] | type[SlaveFile]:
-    """Guess whose configuration a file is: by its name, else by settings that only one of them has."""
+    """Guess whether a file is a master's or a slave's: by its name, else by settings that only one of them has."""
     if "slave" in file.name:
         return SlaveFile
     only_slave = set(SlaveFile.model_fields) - set(MasterFile.model_fields)
@@ -74,7 +74,7 @@ def kind_of(file: Path) -> type[MasterFile] | type[SlaveFile]:
 
 
 def leaves(section: type[Section], prefix: Path_ = ()) -> dict[Path_, Any]:
-    """Every single setting of a file and its field, by its path."""
+    """Return every single setting of a file and its field, by its path."""
     found: dict[Path_, Any] = {}
     for name, field in section.model_fields.items():
         if _is_section(field.annotation):
@@ -127,7 +127,7 @@ def _read(file: Path) -> dict[str, Any]:
 def _from_environment(
     kind: type[Section], environment: Mapping[str, str], problems: list[str]
 ) -> list[tuple[Path_, str, str]]:
-    """The settings in the environment, as (path, variable, text). An empty variable counts as not set."""
+    """Return the settings in the environment, as (path, variable, text). An empty variable counts as not set."""
     mine = leaves(kind)
     everybodys = leaves(MasterFile).keys() | leaves(SlaveFile).keys()
     found = []
@@ -188,7 +188,7 @@ def _known(names: list[str], wrong: str) -> str:
 
 
 def _shown(path: Path_, value: object) -> str:
-    """A value as an error names it: short, and of a URL nothing that may be a password."""
+    """Return a value for an error's text: short, and without what may be a password of a URL."""
     text = repr(value)
     if path and path[-1] in ("database", "proxy") and "@" in text:
         text = f"***@{text.rpartition('@')[2]}"
@@ -196,7 +196,7 @@ def _shown(path: Path_, value: object) -> str:
 
 
 def _contradictions(settings: MasterFile | SlaveFile) -> list[str]:
-    """What is allowed one by one, but not together."""
+    """Return an error for each group of settings that are allowed one by one, but not together."""
     if isinstance(settings, SlaveFile):
         return []
     master = settings.master
@@ -227,5 +227,5 @@ def _variable(path: Path_) -> str:
 
 
 def _flag_name(path: Path_) -> str:
-    """The flag of a setting: its last word, but `log.level` is --log-level."""
+    """Return the flag of a setting: its last word, but `log.level` is --log-level."""
     return "--" + ("-".join(path) if path[0] == "log" else path[-1]).replace("_", "-")

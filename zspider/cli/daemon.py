@@ -11,8 +11,7 @@ from zspider.cli import logs
 from zspider.cli.config import kind_of, load
 from zspider.cli.options import FILE, config_option, data_dir_option, log_format_option, log_level_option, parent_option
 from zspider.errors import ConfigError, ZspiderError
-from zspider.roles.machine.child_process import end_with_parent
-from zspider.roles.machine.limits import hide_memory
+from zspider.roles.machine.limits import end_with_parent, hide_memory
 from zspider.settings import MasterFile, SlaveFile
 
 if TYPE_CHECKING:
@@ -32,7 +31,7 @@ security_option = click.option(
 @click.option("--bind", help="Address to listen on; 0.0.0.0 or :: for slaves on other machines.")
 @click.option("--port", help="Control port; the next three are used too. 0 picks free ones.")
 @click.option("--database", metavar="URL", help="sqlite:///PATH or mysql+pymysql://USER:PASSWORD@HOST/NAME.")
-@click.option("--local-slave/--no-local-slave", default=None, help="Start a slave beside the master, or not.")
+@click.option("--local-slave/--no-local-slave", default=None, help="Whether to start a slave on this machine as well.")
 @log_level_option
 @log_format_option
 @click.option("--oneshot", is_flag=True, hidden=True, help="Leave out @every and auto_recrawl.")
@@ -49,9 +48,9 @@ def master(
     oneshot: bool,
     parent: int | None,
 ) -> int:
-    """Run the master: it owns the database, decides what is fetched, and answers these verbs.
+    """Run the master: it owns the database, decides what is fetched, and answers these commands.
 
-    SIGTERM commits what has arrived and ends; SIGHUP reads the tokens and the settings of `politeness` again.
+    On SIGTERM it commits what has arrived and ends; on SIGHUP it reads the tokens and the `politeness` settings again.
     """
     if parent:
         end_with_parent(parent)
@@ -73,7 +72,7 @@ def master(
 
 
 def _reread(file: Path | None, flags: Mapping[str, object]) -> MasterFile | None:
-    """SIGHUP: the settings as they are now; None when something is wrong with them."""
+    """Return the settings as they are now, at a SIGHUP; None if they are wrong."""
     try:
         _check_there(file)
         return load(MasterFile, file, flags)
@@ -84,12 +83,12 @@ def _reread(file: Path | None, flags: Mapping[str, object]) -> MasterFile | None
 
 @click.command()
 @config_option
-@click.option("--master", "address", metavar="HOST[:PORT]", help="Whom to work for; [IPv6]:PORT is allowed.")
+@click.option("--master", "address", metavar="HOST[:PORT]", help="Master to work for; [IPv6]:PORT is allowed.")
 @click.option("--token-file", type=FILE, help="File with the join token.")
-@click.option("--token", help="The join token itself. Everybody on this machine can see it in `ps`.")
+@click.option("--token", help="The join token itself. All users of this machine can see it in `ps`.")
 @data_dir_option
-@click.option("--roles", metavar="ROLE,...", help="What this slave does: fetcher, processor.  [default: both]")
-@click.option("--fetch-concurrency", help="Requests in flight at most.")
+@click.option("--roles", metavar="ROLE,...", help="Roles of this slave: fetcher, processor.  [default: both]")
+@click.option("--fetch-concurrency", help="Most requests in flight.")
 @click.option("--processors", help="Processes that run scripts; 0: one per core.")
 @log_level_option
 @log_format_option
@@ -112,8 +111,8 @@ def slave(
     """Run a slave: it fetches and processes for a master, and needs nothing but the master's address.
 
     Without --token-file the token is looked for in $CREDENTIALS_DIRECTORY/join-token, ZSPIDER_TOKEN,
-    /etc/zspider/join.token and the data directory of a master on this machine. SIGTERM finishes what is
-    under way and gives back the rest; a second SIGTERM ends at once.
+    /etc/zspider/join.token and the data directory of a master on this machine. On SIGTERM the slave finishes
+    what is under way and gives back the rest; a second SIGTERM ends it at once.
     """
     if parent:
         end_with_parent(parent)
@@ -148,7 +147,7 @@ def _given_token(text: str) -> "Found":
 
 
 def _reload_log(file: Path | None, flags: Mapping[str, object]) -> None:
-    """SIGHUP: the log settings are read again; the others need a restart."""
+    """Read the log settings again, at a SIGHUP; the others need a restart."""
     try:
         _check_there(file)
         logs.set_up(load(SlaveFile, file, flags).log)
@@ -157,7 +156,7 @@ def _reload_log(file: Path | None, flags: Mapping[str, object]) -> None:
 
 
 def _check_there(file: Path | None) -> None:
-    """Raise ConfigError for what is no settings to change to: a pipe, that would hold the loop up, or an empty file."""
+    """Raise ConfigError if a file is not fit for a reload: a pipe, which would block the loop, or an empty file."""
     try:
         if file is not None and (not file.is_file() or not file.stat().st_size):
             raise ConfigError(f"{file}: is no file, or empty")
@@ -166,7 +165,7 @@ def _check_there(file: Path | None) -> None:
 
 
 def _refuse(error: Exception) -> None:
-    """Say in one line that the settings stay as they were; with a traceback if nobody foresaw why."""
+    """Log that the settings stay as they were; with a traceback if the error was not foreseen."""
     reason = "; ".join(str(error).splitlines()) or type(error).__name__
     unforeseen = None if isinstance(error, ZspiderError) else error
     structlog.get_logger(__name__).error(
@@ -176,9 +175,11 @@ def _refuse(error: Exception) -> None:
 
 @click.command()
 @click.argument("file", type=FILE)
-@click.option("--as", "role", type=click.Choice(["master", "slave"]), help="Whose it is, where the name does not tell.")
+@click.option(
+    "--as", "role", type=click.Choice(["master", "slave"]), help="The kind of file, if its name does not tell."
+)
 def check_config(file: Path, role: str | None) -> None:
-    """Check a configuration file, together with the environment; every error is a line."""
+    """Check a configuration file, together with the environment; each error is printed on a line."""
     kind = {"master": MasterFile, "slave": SlaveFile}[role] if role else kind_of(file)
     if kind is MasterFile:
         settings = load(MasterFile, file)

@@ -22,7 +22,7 @@ database_option = click.option(
 
 @click.group()
 def db() -> None:
-    """Upgrade or check the database's schema. No master may run on it meanwhile."""
+    """Upgrade or check the database's schema. No master may be running on the database."""
 
 
 @db.command()
@@ -30,9 +30,9 @@ def db() -> None:
 @data_dir_option
 @database_option
 def upgrade(file: Path | None, data_dir: Path | None, database: str | None) -> None:
-    """Make the tables, or bring them to this version.
+    """Create the tables, or upgrade them to this version.
 
-    The database can be read meanwhile; no master may run on it. It may be interrupted: run it again, it goes on.
+    The database can be read meanwhile, but no master may run on it. If it is interrupted, run it again: it continues.
     """
     from zspider import storage
 
@@ -47,7 +47,7 @@ def upgrade(file: Path | None, data_dir: Path | None, database: str | None) -> N
 @data_dir_option
 @database_option
 def check(file: Path | None, data_dir: Path | None, database: str | None) -> int:
-    """Say whether the tables are of this version; exit code 1 if they are not."""
+    """Check whether the tables are of this version; exit code 1 if they are not."""
     from zspider import storage
 
     settings = _settings(file, data_dir, database)
@@ -63,7 +63,7 @@ def check(file: Path | None, data_dir: Path | None, database: str | None) -> int
 
 
 class _Progress:
-    """What is being done, on standard error: one line that changes on a terminal, else a line now and then."""
+    """Progress on standard error: one line that changes on a terminal, else a line now and then."""
 
     def __init__(self) -> None:
         self._is_terminal = sys.stderr.isatty()
@@ -78,7 +78,7 @@ class _Progress:
             click.echo(err=True)
 
     def say(self, text: str) -> None:
-        """Show it, unless it is the same step, a little later."""
+        """Show the step, unless it was shown a moment ago."""
         step, now = re.sub(r"[0-9,]+", "", text), time.monotonic()
         if step == self._step and now < self._next_s:
             return
@@ -87,8 +87,8 @@ class _Progress:
 
 
 def _as_owner(settings: MasterFile) -> AbstractContextManager[None]:
-    """For root: work on a SQLite file as the user whose it is, so that none of the files beside it become root's."""
-    from zspider.broker.private import as_owner
+    """Work on a SQLite file as its owner if we are root, so that files beside it do not become root's."""
+    from zspider.broker.private_files import as_owner
 
     kind, _, path = settings.database_url.partition(":///")
     return as_owner(Path(path.partition("?")[0])) if kind == "sqlite" else nullcontext()

@@ -7,14 +7,22 @@ import click
 from zspider.cli.options import parent_option
 from zspider.errors import ConfigError
 from zspider.roles.demo_site import PAGES, Site, export_site, serve
-from zspider.roles.machine.child_process import end_with_parent
+from zspider.roles.machine.limits import end_with_parent
 
 
 @click.command()
-@click.option("--port", default=8000, show_default=True, type=click.IntRange(0, 65535), help="0 picks a free one.")
+@click.option(
+    "--port",
+    default=8000,
+    show_default=True,
+    type=click.IntRange(0, 65535),
+    help="Port to listen on; 0 picks a free one.",
+)
 @click.option("--bind", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option("--pages", default=PAGES, show_default=True, type=click.IntRange(1, 10**9), help="How many articles.")
-@click.option("--export", type=click.Path(path_type=Path), help="Write the pages as files there instead of serving.")
+@click.option("--pages", default=PAGES, show_default=True, type=click.IntRange(1, 10**9), help="Number of articles.")
+@click.option(
+    "--export", type=click.Path(path_type=Path), help="Write the pages as files into this directory instead of serving."
+)
 @parent_option
 def demo_site(port: int, bind: str, pages: int, export: Path | None, parent: int | None) -> None:
     """Serve a generated site to crawl: /index.html, /index/K.html and /article/N.html.

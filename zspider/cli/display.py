@@ -23,7 +23,7 @@ LINE_S = 5.0  # between two lines in a pipe
 
 @contextmanager
 def shown(stream: TextIO | None) -> Iterator[View]:
-    """A view on this stream, as fits what the stream is. One that cannot be written ends no run."""
+    """Return a view that fits this stream. A stream that cannot be written does not end the run."""
     out = cast(TextIO, LogStream(stream))
     if not out.isatty():
         yield Lines(out)
@@ -36,7 +36,7 @@ def shown(stream: TextIO | None) -> Iterator[View]:
 
 
 def line(progress: Progress) -> str:
-    """Where a crawl stands, in one line."""
+    """Return the progress of a crawl, in one line."""
     parts = [
         f"{progress.done:,} done",
         f"{progress.waiting:,} waiting",
@@ -51,7 +51,7 @@ def line(progress: Progress) -> str:
 
 
 def speed(pages_per_s: float) -> str:
-    """Pages per second; slow crawls with a decimal."""
+    """Return pages per second; slow crawls with a decimal."""
     return f"{pages_per_s:,.0f}" if pages_per_s >= 10 else f"{pages_per_s:.1f}"
 
 
@@ -65,9 +65,11 @@ class Lines:
         self._next = clock()
 
     def say(self, text: str) -> None:
+        """Write a message as a line."""
         self._write(visible(text))
 
     def update(self, progress: Progress) -> None:
+        """Write the progress as a line, if it is time for one."""
         now = self._clock()
         if now >= self._next:
             self._next = now + LINE_S
@@ -86,9 +88,11 @@ class Live:
         self._task = bar.add_task("starting", total=None)
 
     def say(self, text: str) -> None:
+        """Print a message above the bar."""
         self._bar.console.print(visible(text), markup=False, highlight=False)
 
     def update(self, progress: Progress) -> None:
+        """Show the progress in the bar."""
         ended = progress.done + progress.failed
         total = ended + progress.waiting
         self._bar.update(self._task, completed=ended, total=total or None, description=line(progress))

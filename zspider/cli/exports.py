@@ -10,9 +10,11 @@ Row = Mapping[str, Any]  # taskid, url, result (JSON text), updated_ms
 
 
 class Out(Protocol):
-    """Where results are written; a text file opened with newline=""."""
+    """A text file that results are written to, opened with newline=""."""
 
-    def write(self, text: str, /) -> Any: ...
+    def write(self, text: str, /) -> Any:
+        """Write some text."""
+        ...
 
 
 FORMATS = ("jsonl", "csv", "json")
@@ -32,7 +34,7 @@ def write(rows: Iterable[Row], form: str, out: Out) -> int:
 
 
 def record(row: Row) -> str:
-    """One result as a line of JSON; the stored JSON text goes in untouched."""
+    """Return one result as a line of JSON; the stored JSON text goes in untouched."""
     head = json.dumps({"taskid": row["taskid"], "url": row["url"]}, ensure_ascii=False)
     result = str(row["result"]).replace("\n", " ")  # a newline in JSON text can only be layout
     return f'{head[:-1]}, "result": {result}, "updatetime": {row["updated_ms"] / 1000}}}'
@@ -78,7 +80,7 @@ def _spooled(spool: IO[str]) -> Iterator[dict[str, object]]:
 
 
 def _flat(row: Row) -> dict[str, object]:
-    """A row's columns. A result's own `url` or `taskid` stands for itself; the task's is `url` already."""
+    """Return a row's columns. A result's own `url` or `taskid` stands for itself; the task's is `url` already."""
     result = json.loads(row["result"])
     columns = {"taskid": row["taskid"], "url": row["url"], "updatetime": row["updated_ms"] / 1000}
     for key, value in (result if isinstance(result, dict) else {"result": result}).items():

@@ -23,12 +23,14 @@ TEXT_CHARS = 4000  # of the text that a terminal gets without --all
 @click.option("--method", help="GET, POST, ...  [default: GET, with --data POST]")
 @click.option("--data", help="The request's body.")
 @click.option("--user-agent", help="The User-Agent header.")
-@click.option("--proxy", metavar="[USER:PASSWORD@]HOST[:PORT]", help="Ask through this proxy.")
-@click.option("--timeout", type=click.FloatRange(0, min_open=True), help="Seconds for all of it.  [default: 120]")
+@click.option("--proxy", metavar="[USER:PASSWORD@]HOST[:PORT]", help="Use this proxy.")
+@click.option("--timeout", type=click.FloatRange(0, min_open=True), help="Seconds for the whole fetch.  [default: 120]")
 @click.option("--no-redirects", is_flag=True, help="Show a redirect instead of following it.")
-@click.option("--insecure", is_flag=True, help="Take any certificate.")
-@click.option("--all", "show_all", is_flag=True, help=f"All of the text; a terminal gets {TEXT_CHARS} characters else.")
-@click.option("--body", type=click.Path(path_type=Path), metavar="FILE", help="Write the body's bytes there.")
+@click.option("--insecure", is_flag=True, help="Accept any certificate.")
+@click.option(
+    "--all", "show_all", is_flag=True, help=f"Show all text; without it a terminal gets {TEXT_CHARS} characters."
+)
+@click.option("--body", type=click.Path(path_type=Path), metavar="FILE", help="Save the body's bytes in this file.")
 @json_option
 def fetch(
     url: str,
@@ -47,7 +49,7 @@ def fetch(
     """Fetch URL as a crawl would, and show what a script would see.
 
     URL may be a whole curl command, as browsers copy it, in quotes. Settings come from the environment
-    (ZSPIDER_FETCH__...), as a slave's do. Exits with 1 when nothing could be fetched; any HTTP status is an answer.
+    (ZSPIDER_FETCH__...), as for a slave. Exits with 1 if there is no answer; any HTTP status is a success.
     """
     given = {"method": method, "data": data, "user_agent": user_agent, "proxy": proxy, "timeout": timeout}
     options: dict[str, Any] = {name: value for name, value in given.items() if value is not None}

@@ -1,4 +1,4 @@
-"""Lines for systemd's journal: which stream leads there, and how a line says how grave it is (sd-daemon(3))."""
+"""Lines for systemd's journal: which stream leads there, and the prefix with a line's priority (sd-daemon(3))."""
 
 import os
 from collections.abc import Mapping
@@ -8,13 +8,15 @@ PRIORITIES = {"critical": "<2>", "error": "<3>", "warning": "<4>", "info": "<6>"
 
 
 class HasDescriptor(Protocol):
-    """A stream that a file of the system is behind, or not: then OSError or ValueError is raised."""
+    """A stream that may have a descriptor; else `fileno` raises OSError or ValueError."""
 
-    def fileno(self) -> int: ...
+    def fileno(self) -> int:
+        """Return the descriptor."""
+        ...
 
 
 def is_journal(stream: HasDescriptor, environment: Mapping[str, str] | None = None) -> bool:
-    """Whether what is written to `stream` goes to the journal.
+    """Return whether what is written to `stream` goes to the journal.
 
     environment: os.environ when None. Its JOURNAL_STREAM has the device and inode of the stream that does
     (systemd.exec(5)); a redirected one has others.
@@ -30,6 +32,9 @@ def is_journal(stream: HasDescriptor, environment: Mapping[str, str] | None = No
 
 
 def graded(text: str, level: str) -> str:
-    """The text with its priority before each line, since each is an entry of its own. level: as structlog names it."""
+    """Return the text with its priority before each line, since each is an entry of its own.
+
+    level: as structlog names it.
+    """
     priority = PRIORITIES.get(level, PRIORITIES["info"])
     return "\n".join(priority + line for line in text.split("\n"))

@@ -1,4 +1,4 @@
-"""Where the log goes: a stream that never fails and never waits for whoever reads it."""
+"""The log's stream, which never fails and never waits for its reader."""
 
 import os
 import select
@@ -26,24 +26,24 @@ class LogStream:
 
     @property
     def encoding(self) -> str:
-        """Of what is written."""
+        """The encoding of what is written."""
         return "utf-8"
 
     def fileno(self) -> int:
-        """Raises OSError when it is no file of the system."""
+        """Return the descriptor. Raises OSError when there is none."""
         if self._fd is None:
             raise OSError("not a file of the system")
         return self._fd
 
     def isatty(self) -> bool:
-        """Whether people look at it."""
+        """Return whether the stream is a terminal."""
         try:
             return self._out is not None and self._out.isatty()
         except ValueError:  # it is closed
             return False
 
     def write(self, text: str) -> None:
-        """One line or more, with its end."""
+        """Write one line or more, with the line end."""
         if self._left_out:
             said = f"{self._left_out} lines of the log could not be written\n"
             if not self._put("\n" + said if self._is_cut else said):
@@ -54,7 +54,7 @@ class LogStream:
             self._left_out += 1
 
     def flush(self) -> None:
-        """Everything was written already."""
+        """Do nothing: everything was written already."""
 
     def _put(self, text: str) -> bool:
         if self._out is None:
@@ -87,7 +87,7 @@ class LogStream:
 
 
 def _descriptor(out: TextIO | None) -> int | None:
-    """None for a stream that is no file of the system."""
+    """Return a stream's descriptor, or None if it has none."""
     try:
         return None if out is None else out.fileno()
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""What the daemon says about itself: structlog to standard error, one event per line, safe to read on a terminal.
+"""The daemon's log: structlog to standard error, one event per line, safe to read on a terminal.
 
 In systemd's journal each line has its priority, and no time: the journal has one.
 """
@@ -46,7 +46,7 @@ def set_up(settings: LogSettings, stream: TextIO | None = None) -> None:
 
 
 def _for_journal(form: str, out: LogStream) -> list[Any]:
-    """The same lines with their priorities. The console's columns and colours are for terminals."""
+    """Return the same lines with their priorities. The console's columns and colours are for terminals."""
     *steps, last = _renderers("json", out) if form == "json" else (_harmless, plain)
 
     def rendered(logger: object, method: str, event: _Event) -> str:
@@ -57,7 +57,7 @@ def _for_journal(form: str, out: LogStream) -> list[Any]:
 
 
 def _grade_crashes(out: LogStream) -> None:
-    """Have the traceback that ends a process or thread of ours stand in the journal as what it is."""
+    """Log the traceback that ends our process or thread with the priority of an error."""
 
     def crashed(kind: type[BaseException], error: BaseException | None, where: TracebackType | None) -> None:
         text = "".join(traceback.format_exception(kind, error, where)).rstrip("\n")
@@ -113,7 +113,7 @@ def _quoted(value: object) -> str:
 
 
 class _ToStructlog(logging.Handler):
-    """Hands what libraries log over to structlog, so that there is one format and one way out."""
+    """Passes what libraries log on to structlog, so that there is one format and one stream."""
 
     def emit(self, record: logging.LogRecord) -> None:
         log = structlog.get_logger(record.name)

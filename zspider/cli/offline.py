@@ -1,4 +1,4 @@
-"""Projects, tasks and results straight from a database whose master does not run, in the admin protocol's words."""
+"""Projects, tasks and results straight from the database of a stopped master, as the admin protocol has them."""
 
 import time
 from collections.abc import Iterator
@@ -31,7 +31,7 @@ class Offline:
         self._reader.close()
 
     def call(self, verb: str, **args: Any) -> Any:
-        """`task`, `project.list` and `project.show`."""
+        """Answer `task`, `project.list` and `project.show`."""
         match verb:
             case "task":
                 return self._task(args["project"], args["taskid"])
@@ -43,7 +43,7 @@ class Offline:
         raise ConfigError(f"{verb} needs a running master")
 
     def pages(self, verb: str, **args: Any) -> Iterator[list[Any]]:
-        """`results` and `tasks`, page by page."""
+        """Answer `results` and `tasks`, page by page."""
         project = self._project(args["project"]).id
         status = next((status for status in Status if status.word == args.get("status")), None)
         after = b""

@@ -15,7 +15,7 @@ data_dir_option = click.option(
 )
 parent_option = click.option("--parent", type=int, hidden=True, help="End when this process, which started us, ends.")
 log_level_option = click.option(
-    "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="The least level that is written."
+    "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="Lowest level to log."
 )
 log_format_option = click.option(
     "--log-format",

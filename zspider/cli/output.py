@@ -1,4 +1,4 @@
-"""How verbs answer: a table for people, aligned plain lines in a pipe, or JSON. Text of the web is made harmless."""
+"""Answers of verbs: a table for people, aligned plain lines in a pipe, or JSON. Text from the web is made harmless."""
 
 import json
 import sys
@@ -62,7 +62,7 @@ def print_fields(row: Row) -> None:
 
 
 def cell(value: object) -> str:
-    """One value as a table shows it."""
+    """Return one value as a table shows it."""
     match value:
         case None:
             return ""
@@ -85,7 +85,7 @@ def moment(ms: int | None) -> str:
 
 
 def span(seconds: float) -> str:
-    """A length of time as people read it: 42 s, 3 min 5 s, 2 h 10 min, 3 d 4 h."""
+    """Return a length of time as people read it: 42 s, 3 min 5 s, 2 h 10 min, 3 d 4 h."""
     minutes, second = divmod(max(0, round(seconds)), 60)
     hours, minute = divmod(minutes, 60)
     days, hour = divmod(hours, 24)

@@ -1,28 +1,28 @@
-"""How a fetched page is shown to people: status, redirects, time, encoding, headers, text."""
+"""A fetched page, shown to people: status, redirects, time, encoding, headers, text."""
 
 from collections.abc import Iterator
 from typing import Any
 
 from zspider.cli.text import visible
 from zspider.fetch import Fetched
-from zspider.script.charset import choose_encoding
-from zspider.script.response import STATUS_UNKNOWN, Response
+from zspider.script.page.charset import choose_encoding
+from zspider.script.page.response import STATUS_UNKNOWN, Response
 
 _TEXT_KEEPS = "\n\t"
 
 
 def response_of(page: Fetched) -> Response:
-    """The Response that a callback would get."""
+    """Return the Response that a callback would get."""
     return Response(page.result, page.content)
 
 
 def failure_of(page: Fetched) -> str:
-    """Why the page could not be fetched, as one line; "" when a server answered, whatever it said."""
+    """Return why the page could not be fetched, in one line; "" when a server answered, whatever the status."""
     return visible(str(page.result["error"])) if page.result["status_code"] == STATUS_UNKNOWN else ""
 
 
 def head_lines(page: Fetched) -> Iterator[str]:
-    """Everything but headers and text."""
+    """Return everything but headers and text."""
     result = page.result
     codec, why = choose_encoding(page.content, Response(result).headers.get("Content-Type", ""))
     yield visible(f"HTTP {result['status_code']} {result['headers'].get('X-Http-Reason', '')}").rstrip()
@@ -35,14 +35,14 @@ def head_lines(page: Fetched) -> Iterator[str]:
 
 
 def header_lines(page: Fetched) -> Iterator[str]:
-    """The response's headers. `X-Http-Reason` is pyspider's, not the server's."""
+    """Return the response's headers. `X-Http-Reason` is pyspider's, not the server's."""
     for name, value in page.result["headers"].items():
         if name != "X-Http-Reason":
             yield visible(f"{name}: {value}")
 
 
 def text_of(page: Fetched, chars_max: int | None) -> str:
-    """The decoded text, safe on a terminal. chars_max: None for all of it."""
+    """Return the decoded text, safe on a terminal. chars_max: None for all of it."""
     text = response_of(page).text.replace("\r\n", "\n")
     if "\0" in text:
         return f"({len(page.content):,} bytes that are no text)"
@@ -52,7 +52,7 @@ def text_of(page: Fetched, chars_max: int | None) -> str:
 
 
 def as_json(page: Fetched) -> dict[str, Any]:
-    """All that is known, with the text; `save` is the script's own."""
+    """Return all that is known, with the text; `save` is the script's own."""
     response = response_of(page)
     codec, why = choose_encoding(page.content, response.headers.get("Content-Type", ""))
     return {

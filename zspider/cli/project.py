@@ -1,4 +1,4 @@
-"""`zspiderd project`: scripts and what becomes of them."""
+"""`zspiderd project`: push, list, start, stop and remove projects."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +10,7 @@ from zspider.cli.client import Target, source_options, target_options
 from zspider.cli.output import json_option, moment, print_fields, print_json, print_table
 from zspider.cli.windows import print_windows
 from zspider.errors import ConfigError, MasterUnavailable
-from zspider.script.source import read_script
+from zspider.script.check.source import read_script
 from zspider.task import ProjectStatus, Status
 
 if TYPE_CHECKING:
@@ -29,10 +29,14 @@ COLUMNS = {
     "results": "RESULTS",
     "note": "NOTE",
 }
-status_option = click.option("--status", type=click.Choice(list(ProjectStatus.__members__)), help="Its new status.")
+status_option = click.option(
+    "--status", type=click.Choice(list(ProjectStatus.__members__)), help="New status of the project."
+)
 rate_option = click.option("--rate", type=click.FloatRange(0), help="Tasks per second.")
-burst_option = click.option("--burst", type=click.FloatRange(0), help="Tasks at once after a pause.")
-group_option = click.option("--group", help="Words to sort projects by; `delete` has a stopped one deleted in time.")
+burst_option = click.option("--burst", type=click.FloatRange(0), help="Tasks that may start at once after a pause.")
+group_option = click.option(
+    "--group", help="Words to sort projects by; `delete` has a stopped project deleted after a day."
+)
 
 
 @click.group()
@@ -59,10 +63,11 @@ def push(
     target: Target,
     as_json: bool,
 ) -> None:
-    """Bring scripts to the master: a new project is RUNNING, a known one gets a new version and keeps its status.
+    """Send scripts to the master.
 
-    Each file is compiled first; if one does not compile, nothing is pushed. `# rate: 5` and `# burst: 10` lines
-    in a script count where no flag says otherwise. `zspiderd project start NAME` then runs on_start.
+    A new project is RUNNING; a known one gets a new version and keeps its status. Each file is compiled first; if one
+    does not compile, nothing is pushed. `# rate: 5` and `# burst: 10` lines in a script apply unless a flag is given.
+    `zspiderd project start NAME` then runs on_start.
     """
     if name and len(files) > 1:
         raise ConfigError(f"--name is for one file, got {len(files)}")
@@ -131,7 +136,7 @@ def start(name: str, target: Target, as_json: bool) -> None:
 @target_options
 @json_option
 def stop(name: str, target: Target, as_json: bool) -> None:
-    """Stop a project; what is under way still counts."""
+    """Stop a project; results of tasks under way still count."""
     _changed(target, as_json, "project.stop", name=name)
 
 
@@ -140,7 +145,10 @@ def stop(name: str, target: Target, as_json: bool) -> None:
 @target_options
 @json_option
 def pause(name: str, target: Target, as_json: bool) -> None:
-    """Grant none of a project's pages until `resume`; its @every methods and messages go on."""
+    """Pause a project's pages.
+
+    Its @every methods and messages go on; `resume` ends the pause.
+    """
     _changed(target, as_json, "project.pause", name=name)
 
 
@@ -149,7 +157,10 @@ def pause(name: str, target: Target, as_json: bool) -> None:
 @target_options
 @json_option
 def resume(name: str, target: Target, as_json: bool) -> None:
-    """Let a project go on, without its on_start: it was paused (by hand or by itself), stopped or edited."""
+    """Resume a project without running its on_start.
+
+    It may have been paused (by hand or by itself), stopped or edited.
+    """
     _changed(target, as_json, "project.resume", name=name)
 
 
@@ -184,10 +195,10 @@ def change(
 @target_options
 @json_option
 def rm(name: str, keep_results: bool, dry_run: bool, yes: bool, target: Target, as_json: bool) -> None:
-    """Stop a project and delete it: its tasks, and its results unless --keep-results is given.
+    """Stop a project and delete it.
 
-    In small batches while other projects go on. Once begun, the master goes on with it, also after a restart: Ctrl-C
-    only ends the waiting.
+    Its tasks are deleted, and its results unless --keep-results is given. This is done in small batches while other
+    projects go on. Once begun, the master finishes it even after a restart: Ctrl-C only ends the waiting.
     """
     with target.connect() as admin:
         counts = admin.call("project.show", name=name)["counts"]
@@ -217,13 +228,13 @@ def _remove(admin: "AdminClient", name: str, *, keep_results: bool) -> None:
 
 
 def flat(row: dict[str, Any]) -> dict[str, Any]:
-    """A project row as the table shows it."""
+    """Return a project row as the table shows it."""
     note = _note(row) if row["removing"] else row["script_error"] or _note(row)
     return {**row, **row["counts"], "note": note}
 
 
 def _note(row: dict[str, Any]) -> str:
-    """What holds a project back, as far as it is not its script."""
+    """Return what holds a project back, its script apart."""
     notes = []
     if (removing := row["removing"]) is not None:
         notes.append(f"removing: {counted(removing['left'], 'row')} left")
@@ -238,7 +249,7 @@ def _note(row: dict[str, Any]) -> str:
 
 
 def _last_cron(cron: dict[str, Any] | None) -> str:
-    """When @every methods ran last, and how that ended; "" if they did not since the master's start."""
+    """Return when @every methods ran last, and how that ended; "" if they did not since the master's start."""
     return "" if cron is None else f"{moment(cron['ended_ms'])}  {cron['error'] or 'ok'}"
 
 

@@ -1,4 +1,4 @@
-"""`zspiderd results`: a project's results, page by page from the master to a file or standard output; or away."""
+"""`zspiderd results`: write a project's results to a file or standard output, or delete them."""
 
 import sys
 from collections.abc import Iterator
@@ -32,9 +32,10 @@ def results() -> None:
 @target_options
 @json_option
 def clear(project: str, dry_run: bool, yes: bool, target: Target, as_json: bool) -> None:
-    """Delete a project's results; its tasks stay as they are.
+    """Delete a project's results, and keep its tasks.
 
-    In small batches while the crawl goes on: results that are stored meanwhile may go, too. Ctrl-C stops it.
+    This is done in small batches while the crawl goes on; results that are stored meanwhile may be deleted, too.
+    Ctrl-C stops it.
     """
     ask = f"Delete {{}} of {project}?"
     run_bulk(target, CLEAR, project, dry_run=dry_run, as_json=as_json, ask=ask, yes=yes)
@@ -43,15 +44,15 @@ def clear(project: str, dry_run: bool, yes: bool, target: Target, as_json: bool)
 @results.command()
 @click.argument("project")
 @click.option("--format", "form", type=click.Choice(exports.FORMATS), help="[default: by -o's ending, else jsonl]")
-@click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="File to write.")
+@click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="File to write to.")
 @click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
 @source_options
 def export(project: str, form: str | None, output: Path | None, as_json: bool, target: Target) -> None:
     """Export a project's results.
 
-    jsonl and json hold {taskid, url, result, updatetime} for each result; csv has a column for each key of
-    the results, and texts that a spreadsheet would run as formulas begin with '. Works without a master when
-    the SQLite database is on this machine (--data-dir).
+    jsonl and json hold {taskid, url, result, updatetime} for each result; csv has a column for each key of the
+    results, and puts a ' before texts that a spreadsheet would run as formulas. Works without a master if the
+    SQLite database is on this machine (--data-dir).
     """
     form = "json" if as_json else form or _form_of(output)
     with target.source() as source, _opened(output) as out:
@@ -79,7 +80,7 @@ def _opened(output: Path | None) -> Iterator[exports.Out]:
 
 
 class _Terminal:
-    """Standard output on a terminal: what pages wrote cannot act on it."""
+    """Standard output on a terminal; text of pages is made harmless."""
 
     def __init__(self, out: TextIO) -> None:
         self._out = out

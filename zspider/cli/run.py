@@ -13,7 +13,7 @@ from zspider.cli.output import moment, print_json
 from zspider.cli.text import visible
 from zspider.errors import ConfigError, ExitCode
 from zspider.roles.run.progress import Summary
-from zspider.script.source import read_script
+from zspider.script.check.source import read_script
 
 RESULT_CHARS_MAX = 160  # of one of the first results
 FILE = click.Path(path_type=Path)
@@ -24,20 +24,26 @@ positive = click.FloatRange(0, min_open=True)
 @click.argument("script", type=FILE)
 @click.option("--rate", type=positive, help="Tasks per second.  [default: the script's `# rate:` line, else 1]")
 @click.option("--burst", type=positive, help="Tasks at once.  [default: the script's `# burst:` line, else 3 or rate]")
-@click.option("--fresh", is_flag=True, help="Delete what earlier runs left, and start anew.")
+@click.option("--fresh", is_flag=True, help="Delete the state of earlier runs and start over.")
 @click.option("--data-dir", type=FILE, help="Where state and results are kept.  [default: SCRIPT.zspider]")
 @click.option("--database", metavar="URL", help="mysql+pymysql://...  [default: SQLite in the data directory]")
 @click.option(
-    "--wait", default=60.0, show_default=True, type=click.FloatRange(0), help="Wait for tasks due in SECONDS."
+    "--wait",
+    default=60.0,
+    show_default=True,
+    type=click.FloatRange(0),
+    help="Wait for tasks that are due within so many seconds.",
 )
-@click.option("--strict", is_flag=True, help="Exit with 1 if tasks failed.")
+@click.option("--strict", is_flag=True, help="Exit with 1 if any task failed.")
 @click.option("--processors", type=click.IntRange(1), help="Processes that run the script.  [default: one per core]")
-@click.option("--fetch-concurrency", type=click.IntRange(1), help="Requests in flight at most.  [default: 100]")
-@click.option("--demo-site", is_flag=True, help="Serve the demo site for this run, if it is not served already.")
-@click.option("--demo-port", default=8000, show_default=True, type=click.IntRange(1, 65535), help="Where it is served.")
-@click.option("--task", metavar="URL|on_start", help="Run this one task only, show what it leads to, store nothing.")
-@click.option("--callback", metavar="NAME", help="With --task: the method that gets the page.")
-@click.option("--save", metavar="JSON", help="With --task: what `response.save` is.")
+@click.option("--fetch-concurrency", type=click.IntRange(1), help="Most requests in flight.  [default: 100]")
+@click.option("--demo-site", is_flag=True, help="Serve the demo site during this run, unless it is served already.")
+@click.option(
+    "--demo-port", default=8000, show_default=True, type=click.IntRange(1, 65535), help="Port of the demo site."
+)
+@click.option("--task", metavar="URL|on_start", help="Run only this task, show what it leads to, and store nothing.")
+@click.option("--callback", metavar="NAME", help="With --task: method that gets the page.")
+@click.option("--save", metavar="JSON", help="With --task: value of `response.save`.")
 @click.option("--options", metavar="JSON", help="With --task: more options of crawl(), as an object.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 def run(
@@ -59,10 +65,10 @@ def run(
     options: str | None,
     as_json: bool,
 ) -> int:
-    """Crawl with one SCRIPT on this machine: a master, a slave and a database, then an end.
+    """Crawl with one SCRIPT on this machine: start a master and a slave, and exit when the crawl is done.
 
-    Runs on_start, shows how it goes, and ends when nothing is left but tasks due in more than --wait seconds.
-    The next run goes on with what is there. @every and auto_recrawl are for daemons and left out here.
+    Runs on_start, shows the progress, and ends when nothing is left but tasks due in more than --wait seconds.
+    The next run continues from there. @every and auto_recrawl are for daemons and are skipped here.
 
     \b
     With --task, one step for debugging:
@@ -114,7 +120,7 @@ def _parsed(summary: Summary) -> list[dict[str, Any]]:
 
 
 def report(summary: Summary, again: str) -> list[str]:
-    """How a run ended, as lines for people. again: what stands behind `zspiderd run` to go on with it."""
+    """Return how a run ended, as lines for people. again: what stands behind `zspiderd run` to go on with it."""
     counts = f"{summary.done:,} done, {summary.failed:,} failed, {summary.results:,} results"
     match summary.ended:
         case "stopped":

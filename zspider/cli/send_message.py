@@ -1,4 +1,4 @@
-"""`zspiderd send-message`: what a project's on_message is called with, from outside."""
+"""`zspiderd send-message`: send a message to a project from outside."""
 
 import json
 from typing import Any
@@ -14,10 +14,10 @@ from zspider.task import ProjectStatus
 @click.command()
 @click.argument("project")
 @click.argument("message")
-@click.option("--json", "is_json", is_flag=True, help="MESSAGE is JSON, and is sent as the value it means.")
+@click.option("--json", "is_json", is_flag=True, help="MESSAGE is JSON; send the value it stands for.")
 @target_options
 def send_message(project: str, message: str, is_json: bool, target: Target) -> None:
-    """Have on_message of PROJECT called with MESSAGE; the sender it sees is `__command__`."""
+    """Send MESSAGE to the on_message of PROJECT; the sender it sees is `__command__`."""
     value = _checked(message) if is_json else plain(message)
     with target.connect() as admin:
         row = admin.call("message.send", project=project, message=value)

@@ -1,4 +1,4 @@
-"""`zspiderd shell`: a fetched page and the ways to get more, at a Python prompt or from a pipe."""
+"""`zspiderd shell`: a Python prompt, or code from a pipe, with a fetched page."""
 
 import logging
 import sys
@@ -14,12 +14,12 @@ from zspider.cli.page import failure_of, head_lines, response_of
 from zspider.cli.text import visible
 from zspider.errors import ExitCode, FetchError, ScriptError
 from zspider.roles.trial.fetching import try_url
-from zspider.script import shim
+from zspider.script.check.source import read_script
 from zspider.script.collector import Collector
 from zspider.script.errors import LoadError, user_traceback
 from zspider.script.loader import LoadedScript
-from zspider.script.response import Response
-from zspider.script.source import read_script
+from zspider.script.page.response import Response
+from zspider.script.pyspider import shim
 from zspider.script.trial import NO_SCRIPT, load_trial
 from zspider.settings import FetchSettings
 
@@ -27,7 +27,7 @@ HELP = """\
 response        the page: .text .json .doc .etree .headers .url .status_code
 doc             response.doc, a PyQuery: doc("title").text()
 crawl(url, ...) fetch another page, with crawl()'s options; gives its Response
-fetch(url, ...) the same, and makes it the response at hand"""
+fetch(url, ...) the same, and makes it `response`"""
 HELP_SCRIPT = """
 handler         the script's Handler: handler.detail_page(response)
 follows()       what its callbacks have submitted since the last call, as (callback, url)"""
@@ -35,11 +35,11 @@ follows()       what its callbacks have submitted since the last call, as (callb
 
 @click.command()
 @click.argument("url")
-@click.option("--script", type=click.Path(path_type=Path), help="Load this script: its handler is at hand, too.")
+@click.option("--script", type=click.Path(path_type=Path), help="Load this script and provide its handler.")
 def shell(url: str, script: Path | None) -> int:
     """Fetch URL and open a Python prompt with the page as `response` and `doc`.
 
-    URL may be a whole curl command. Code from a pipe is run as it is, and an error in it ends with 1:
+    URL may be a whole curl command. Code may come from a pipe; an error in it exits with 1:
     echo 'print(doc("title").text())' | zspiderd shell URL
     """
     settings = trial_settings().fetch
@@ -65,7 +65,7 @@ def _loaded(script: Path) -> LoadedScript:
 
 
 class Shell:
-    """The page at hand. `names` is what a typed line sees; `fetch` changes it.
+    """The names of the prompt, in `names`; `fetch` changes the page among them.
 
     `failure` says why the last page that was fetched could not be ("" if it could), `about` what it is.
     """
@@ -92,14 +92,14 @@ class Shell:
         return response_of(page)
 
     def fetch(self, url: str, **options: Any) -> Response:
-        """The same, and `response` and `doc` are this page from now on."""
+        """Fetch a page as `crawl` does, and make it `response` and `doc` from now on."""
         response = self.crawl(url, **options)
         self._url = response.url
         self.names |= {"response": response, "doc": response.doc}
         return response
 
     def follows(self) -> list[tuple[str, str]]:
-        """What the handler's callbacks have submitted since the last call: (callback, url)."""
+        """Return what the handler's callbacks have submitted since the last call: (callback, url)."""
         submitted, self.handler._run = self.handler._run.follows, Collector()
         bodies = [msgspec.msgpack.decode(follow.body) for follow in submitted]
         return [
@@ -122,7 +122,7 @@ def _run_piped(names: dict[str, Any], failure: str) -> int:
 
 
 def _interact(names: dict[str, Any]) -> None:
-    """IPython where it is installed, else Python's own prompt with history and completion."""
+    """Start IPython if it is installed, else Python's own prompt with history and completion."""
     try:
         from IPython import start_ipython
     except ImportError:

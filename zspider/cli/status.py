@@ -37,12 +37,14 @@ HOST_COLUMNS = {
 
 
 @click.command()
-@click.option("--watch", is_flag=True, help=f"Again every {WATCH_S:g} s, until Ctrl-C.")
-@click.option("--hosts", is_flag=True, help=f"And the {HOSTS} hosts with the most pages in the last five minutes.")
+@click.option("--watch", is_flag=True, help=f"Refresh every {WATCH_S:g} s, until Ctrl-C.")
+@click.option(
+    "--hosts", is_flag=True, help=f"Also show the {HOSTS} hosts with the most pages in the last five minutes."
+)
 @target_options
 @json_option
 def status(watch: bool, hosts: bool, target: Target, as_json: bool) -> None:
-    """Show slaves, rates, projects, and what happened in them in the last five minutes, hour and day, and in all."""
+    """Show slaves, rates and projects, with their activity in the last five minutes, hour and day, and in total."""
     with target.connect() as admin:
         while True:
             answer = admin.call("status", hosts=HOSTS if hosts else 0)
@@ -70,13 +72,13 @@ def _show(answer: dict[str, Any]) -> None:
 
 
 def _columns(slaves: list[dict[str, Any]]) -> dict[str, str]:
-    """The columns that say something: notes are there when there is something to note."""
+    """Return the columns to show: NOTE only if there are notes."""
     has_notes = any(slave.get("note") for slave in slaves)
     return {key: title for key, title in SLAVE_COLUMNS.items() if key != "note" or has_notes}
 
 
 def headline(answer: dict[str, Any]) -> str:
-    """The master in one line."""
+    """Return the master in one line."""
     slaves = len(answer["slaves"])
     parts = [
         f"master up {span(answer['uptime_s'])}",
@@ -85,5 +87,5 @@ def headline(answer: dict[str, Any]) -> str:
         f"database {answer['database']}" + (" (away: trying again)" if answer.get("database_away") else ""),
     ]
     if answer["adopting"]:
-        parts.append("waiting for the slaves of before the restart")
+        parts.append("waiting for slaves that were connected before the restart")
     return ", ".join(parts)

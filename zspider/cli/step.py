@@ -19,7 +19,7 @@ from zspider.cli.text import visible
 from zspider.delivery import End, Follow, Message
 from zspider.errors import ConfigError, ScriptError
 from zspider.roles.trial.step import CannotLoad, Step, step
-from zspider.script.source import read_script
+from zspider.script.check.source import read_script
 from zspider.task import ON_START
 
 
@@ -82,7 +82,7 @@ def _echo(done: Step) -> None:
 
 
 def _echo_section(name: str, text: str) -> None:
-    """A heading and what is below it; nothing at all when there is nothing to say."""
+    """Print a heading and its text; nothing if there is no text."""
     if text.strip():
         click.echo(f"[{name}]")
         click.echo(visible(text.rstrip("\n"), len(text), keep="\n\t"))

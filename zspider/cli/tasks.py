@@ -30,6 +30,7 @@ COLUMNS = {
     "url": "URL",
     "reason": "REASON",
 }
+STORY_COLUMNS = {"at": "AT", "event": "EVENT", "session": "SLAVE", "attempt": "ATTEMPT", "detail": "DETAIL"}
 LIMIT = 50
 PAGE = 500
 RETRY = Verb("tasks.retry", "failed task", "retried", waits=True)
@@ -48,8 +49,8 @@ def tasks() -> None:
 
 @tasks.command("list")
 @click.argument("project")
-@click.option("--status", type=click.Choice([status.word for status in Status]), help="Only these.")
-@click.option("--limit", default=LIMIT, show_default=True, type=click.IntRange(1), help="How many at most.")
+@click.option("--status", type=click.Choice([status.word for status in Status]), help="Only tasks with this status.")
+@click.option("--limit", default=LIMIT, show_default=True, type=click.IntRange(1), help="At most so many.")
 @source_options
 @json_option
 def list_tasks(project: str, status: str | None, limit: int, target: Target, as_json: bool) -> None:
@@ -71,14 +72,18 @@ def list_tasks(project: str, status: str | None, limit: int, target: Target, as_
 @target_options
 @json_option
 def retry(project: str, url: str | None, limit: int | None, dry_run: bool, target: Target, as_json: bool) -> None:
-    """Let failed tasks wait again, with all their tries."""
+    """Retry failed tasks, with all their retries."""
     run_bulk(target, RETRY, project, url=url, limit=limit, dry_run=dry_run, as_json=as_json)
 
 
 @tasks.command()
 @click.argument("project")
 @click.option(
-    "--status", type=click.Choice(["done", "failed", "all"]), default="all", show_default=True, help="Only these."
+    "--status",
+    type=click.Choice(["done", "failed", "all"]),
+    default="all",
+    show_default=True,
+    help="Only tasks with this status.",
 )
 @url_option
 @limit_option
@@ -94,9 +99,10 @@ def recrawl(
     target: Target,
     as_json: bool,
 ) -> None:
-    """Crawl finished tasks again now, whatever their age; their results stay until new ones replace them.
+    """Crawl finished tasks again now, whatever their age.
 
-    What waits for a later time, as with auto_recrawl, keeps its time, and what was cancelled stays cancelled.
+    Their results stay until new ones replace them. Tasks that are due later, as with auto_recrawl, keep their time,
+    and cancelled tasks stay cancelled.
     """
     run_bulk(target, RECRAWL, project, status=status, url=url, limit=limit, dry_run=dry_run, as_json=as_json)
 
@@ -112,10 +118,10 @@ def recrawl(
 def drop(
     project: str, url: str | None, limit: int | None, dry_run: bool, yes: bool, target: Target, as_json: bool
 ) -> None:
-    """Delete the tasks that wait, also those that a slave has at the moment; what they gave before stays.
+    """Delete waiting tasks.
 
-    It is as if they had never been submitted: a page that links to one of them makes it wait anew. New tasks that
-    come in meanwhile stay.
+    This includes tasks that a slave holds at the moment; results of earlier runs stay. It is as if they had never
+    been submitted: a page that links to one of them puts it back in the queue. New tasks that come in meanwhile stay.
     """
     ask = f"Delete {{}} of {project}?"
     run_bulk(target, DROP, project, url=url, limit=limit, dry_run=dry_run, as_json=as_json, ask=ask, yes=yes)
@@ -138,7 +144,11 @@ def show(project: str, taskid: str, target: Target, as_json: bool) -> None:
     if as_json:
         print_json(row)
     else:
+        story = row.pop("story", [])
         print_fields({key: moment(value) if key.endswith("_ms") and value else value for key, value in row.items()})
+        if story:
+            click.echo()
+            print_table([{**step, "at": moment(step["at_ms"])} for step in story], STORY_COLUMNS)
 
 
 tasks.add_command(add)
@@ -150,7 +160,10 @@ tasks.add_command(add)
 @target_options
 @json_option
 def retry_one(project: str, taskid: str, target: Target, as_json: bool) -> None:
-    """Run a task again now, whatever became of it; refused when it is to run already."""
+    """Run a task again now, whatever its status.
+
+    This is refused if it waits to run already.
+    """
     with target.connect() as admin:
         answer = admin.call("task.retry", project=project, taskid=taskid)
     _told(answer, taskid, "waits", as_json=as_json)
@@ -164,7 +177,10 @@ def retry_one(project: str, taskid: str, target: Target, as_json: bool) -> None:
 @target_options
 @json_option
 def rm(project: str, taskid: str, keep_results: bool, yes: bool, target: Target, as_json: bool) -> None:
-    """Delete a task, and its results unless --keep-results is given; its URL is new when it is found again."""
+    """Delete a task, and its results unless --keep-results is given.
+
+    Its URL counts as new when it is found again.
+    """
     confirm(f"Delete task {taskid} of {project}{'' if keep_results else ' with its results'}?", yes=yes)
     with target.connect() as admin:
         answer = admin.call("task.rm", project=project, taskid=taskid, keep_results=keep_results)

@@ -1,4 +1,4 @@
-"""How text from the web is shown to people: no character acts on the terminal, and nothing is endless."""
+"""Text from the web, made safe to print: no character acts on the terminal, and it is cut short."""
 
 import re
 

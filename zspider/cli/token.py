@@ -1,4 +1,4 @@
-"""`zspiderd token`: the tokens of the master whose data directory this is; the master need not run."""
+"""`zspiderd token`: the tokens in a master's data directory; the master need not run."""
 
 import os
 import signal
@@ -12,6 +12,7 @@ import click
 from zspider.cli.client import running_master
 from zspider.cli.options import data_dir_option
 from zspider.cli.output import json_option, moment, print_json, print_table
+from zspider.data_dir import TOKENS, token_file_name
 from zspider.errors import ConfigError
 from zspider.settings import default_data_dir
 
@@ -21,15 +22,15 @@ if TYPE_CHECKING:
 
 @click.group()
 def token() -> None:
-    """Show, add, list and revoke tokens: who may join as a slave, and who may administer.
+    """Show, add, list and revoke tokens, which let a machine join as a slave or a person administer.
 
-    They are kept in the master's data directory, so these verbs run on the master's machine as root or its user.
+    They are kept in the master's data directory: run these commands on the master's machine, as root or its user.
     """
 
 
 @token.command()
 @data_dir_option
-@click.option("--admin", is_flag=True, help="The admin token instead of the join token.")
+@click.option("--admin", is_flag=True, help="Print the admin token instead of the join token.")
 def show(data_dir: Path | None, admin: bool) -> None:
     """Print the join token that was made at the master's first start."""
     from zspider.broker.keys import find_token
@@ -37,16 +38,16 @@ def show(data_dir: Path | None, admin: bool) -> None:
     directory = data_dir or default_data_dir()
     kind: Literal["join", "admin"] = "admin" if admin else "join"
     with _keys(directory):  # says what is wrong with the directory
-        found = find_token(kind, directory / f"{kind}.token", directory, {})
+        found = find_token(kind, directory / token_file_name(kind), directory, {})
     assert found is not None  # a named file is found or an error
     click.echo(found.token.text)
 
 
 @token.command()
 @data_dir_option
-@click.option("--admin", is_flag=True, help="May administer; without it, join as a slave only.")
+@click.option("--admin", is_flag=True, help="Make an admin token; without it, a join token for slaves.")
 def add(data_dir: Path | None, admin: bool) -> None:
-    """Make a token and print it. It is shown this once: the master keeps no more than its public half."""
+    """Make a token and print it. It is shown only once: the master keeps its public half only."""
     directory = data_dir or default_data_dir()
     with _keys(directory) as keys:
         made = keys.add_token("admin" if admin else "join")
@@ -58,7 +59,7 @@ def add(data_dir: Path | None, admin: bool) -> None:
 @data_dir_option
 @json_option
 def list_tokens(data_dir: Path | None, as_json: bool) -> None:
-    """List all tokens, revoked ones too."""
+    """List all tokens, also revoked ones."""
     with _keys(data_dir or default_data_dir()) as keys:
         entries = keys.list_tokens()
     rows = [
@@ -83,7 +84,7 @@ def list_tokens(data_dir: Path | None, as_json: bool) -> None:
 @click.argument("token_id")
 @data_dir_option
 def revoke(token_id: str, data_dir: Path | None) -> None:
-    """Make a token invalid, for good. Whoever uses it is out at once."""
+    """Revoke a token for good. Slaves and people that use it lose access at once."""
     directory = data_dir or default_data_dir()
     with _keys(directory) as keys:
         entry = keys.revoke(token_id)
@@ -93,9 +94,9 @@ def revoke(token_id: str, data_dir: Path | None) -> None:
 
 @contextmanager
 def _keys(directory: Path) -> Iterator["MasterKeys"]:
-    """The keys, as the user whose they are: what root writes stays the master's to read."""
-    from zspider.broker.keys import TOKENS, MasterKeys
-    from zspider.broker.private import as_owner
+    """Open the keys as their owner, so that the master can read what root writes."""
+    from zspider.broker.keys import MasterKeys
+    from zspider.broker.private_files import as_owner
     from zspider.broker.token import is_missing
 
     with as_owner(directory):
@@ -107,7 +108,7 @@ def _keys(directory: Path) -> Iterator["MasterKeys"]:
 
 
 def _tell_master(directory: Path) -> bool:
-    """Have a running master read its tokens again. Whether there is one."""
+    """Make a running master read its tokens again. Returns whether there is one."""
     ports = running_master(directory)
     if ports is None:
         return False

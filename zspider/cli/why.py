@@ -14,9 +14,9 @@ DROP_COLUMNS = {"number": "DROPPED", "why": "WHY"}
 @target_options
 @json_option
 def why(what: str, target: Target, as_json: bool) -> None:
-    """Say what a project, or one of its tasks, is waiting for; the first line is the first obstacle.
+    """Show what a project, or one of its tasks, is waiting for; the first line is the first obstacle.
 
-    For a project also how many URLs were submitted and not accepted, and why.
+    For a project, also show how many submitted URLs were rejected, and why.
     """
     project, _, taskid = what.partition(":")
     with target.connect() as admin:

@@ -1,4 +1,4 @@
-"""How projects' activity in the last minutes, hour and day is shown."""
+"""Tables of projects' activity in the last minutes, hour and day."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -20,7 +20,7 @@ COLUMNS = {
 
 
 def print_windows(projects: Iterable[dict[str, Any]]) -> None:
-    """Print, below an empty line, what happened in these projects; nothing for windows in which nothing did."""
+    """Print the activity of these projects below an empty line; idle windows are left out."""
     rows = [
         {"name": project["name"], "window": window, **activity}
         for project in projects

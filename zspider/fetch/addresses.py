@@ -8,7 +8,7 @@ _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")  # RFC 6052: an IPv4 address is i
 
 @lru_cache(maxsize=4096)
 def is_private(address: str) -> bool:
-    """Whether this is no address of the public Internet: loopback, link-local, private, multicast.
+    """Return whether this is no address of the public Internet: loopback, link-local, private, multicast.
 
     Text that is no IP address (a path of a Unix socket) counts as private. IPv4 addresses inside
     IPv6 ones are judged as what they lead to.
@@ -27,7 +27,7 @@ def is_private(address: str) -> bool:
 
 
 def is_private_host(host: str) -> bool:
-    """Whether a URL's host is private by its looks, without asking DNS: a name of this machine, a private literal.
+    """Return whether a URL's host looks private, without asking DNS: a name of this machine, a private literal.
 
     For requests through a proxy, where only the proxy knows the address. Old spellings of IPv4
     addresses (one number, octal, hexadecimal) count as private: no public page has a reason for them.
@@ -37,3 +37,8 @@ def is_private_host(host: str) -> bool:
         return True
     looks_numeric = ":" in name or name.rpartition(".")[2][:1].isdigit()
     return looks_numeric and is_private(name)
+
+
+def refusal(address: str) -> str:
+    """Return the error text for a private address that is refused."""
+    return f"private address {address} refused: a public page has led here (fetch.private_networks)"

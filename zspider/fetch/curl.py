@@ -24,7 +24,7 @@ _CA_FILES = (
 
 
 def ca_file() -> str | None:
-    """The system's certificate bundle; None leaves it to libcurl's built-in path.
+    """Return the system's certificate bundle; None leaves it to libcurl's built-in path.
 
     A libcurl from a wheel has the path of the machine it was built on, which need not exist here.
     """

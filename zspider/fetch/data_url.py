@@ -1,4 +1,4 @@
-"""data: URLs (RFC 2397): pages that are in their own address. Pure."""
+"""data: URLs (RFC 2397), which contain their page. Pure."""
 
 import base64
 import binascii
@@ -8,12 +8,12 @@ from zspider.errors import FetchError
 
 
 def is_data_url(url: str) -> bool:
-    """Whether the URL carries its page itself."""
+    """Return whether this is a data: URL."""
     return url[:5].lower() == "data:"
 
 
 def decode(url: str) -> tuple[str, bytes]:
-    """The media type as written ("" if none) and the bytes after the first comma, decoded.
+    """Return the media type as written ("" if none) and the decoded bytes after the first comma.
 
     pyspider cuts at the last comma (docs/pyspider-behaviour.md 5.4); RFC 2397 and browsers cut at the first.
     Raises FetchError when there is no comma, or base64 that is none.

@@ -26,7 +26,7 @@ GATES_MAX = 2000  # beyond it those that nobody uses are forgotten
 
 
 class Passer(Protocol):
-    """A request as a gate sees it."""
+    """What a gate asks of a request."""
 
     @property
     def repeats(self) -> int:
@@ -49,7 +49,7 @@ class Passer(Protocol):
         ...
 
     def reach(self) -> Reach:
-        """How far it has come."""
+        """Return how far it has come."""
         ...
 
 
@@ -57,7 +57,7 @@ P = TypeVar("P", bound=Passer)
 
 
 class Gate(Generic[P]):
-    """The way to one server. What was admitted leaves once."""
+    """Counts the connections to one server. Each admitted request leaves once."""
 
     def __init__(self, now: float) -> None:
         self.waiting: deque[P] = deque()
@@ -83,7 +83,7 @@ class Gate(Generic[P]):
         return self.is_opening and (bool(self.waiting) or self._answered_at > 0)
 
     def admit(self, passer: P, now: float) -> bool:
-        """Whether this request may be sent now."""
+        """Return whether this request may be sent now."""
         if self._spare > 0:
             self._spare -= 1
         elif not self._is_free:
@@ -95,12 +95,12 @@ class Gate(Generic[P]):
         return True
 
     def next(self, now: float) -> Iterator[P]:
-        """Those that waited and may be sent now."""
+        """Yield the requests that waited and may be sent now."""
         while self.waiting and self.admit(self.waiting[0], now):
             yield self.waiting.popleft()
 
     def leave(self, passer: P, now: float, *, is_answered: bool, is_kept: bool = False, was_new: bool = True) -> None:
-        """This request has ended. is_kept: its connection stays open; was_new: it had opened one."""
+        """Note that a request has ended. is_kept: its connection stays open; was_new: it had opened one."""
         self.running -= 1
         self.used_at = now
         if is_answered:
@@ -117,11 +117,11 @@ class Gate(Generic[P]):
         return self.opening.pop(passer, None) is not None or self._silent.pop(passer, None) is not None
 
     def open_wide(self) -> None:
-        """The server takes all requests on one connection."""
+        """Note that the server takes all requests on one connection."""
         self._is_free = True
 
     def look(self, now: float, *, is_up_to_date: bool) -> list[P]:
-        """Learn of connections that have no answer yet; returns the requests that are to be sent again.
+        """Check the connections that have no answer yet; returns the requests to be sent again.
 
         is_up_to_date: all that has arrived here was seen to, so what is still connecting waits for the server.
         """
@@ -155,12 +155,12 @@ class Gate(Generic[P]):
         return max(CONNECT_S, CONNECT_FACTOR * self._connect_s)
 
     def _leave_alone(self, passer: P, since: float) -> None:
-        """Others need not wait for it any longer."""
+        """Let others wait for this request no longer."""
         del self.opening[passer]
         self._silent[passer] = since
 
     def _forsaken(self, now: float) -> list[P]:
-        """Requests that nobody may be reading though others are answered: lost later, or silent for long.
+        """Return requests that were lost later, or have been silent for long, while others are answered.
 
         Of the latter, as many as there are connections that work.
         """
@@ -196,7 +196,7 @@ class Gates(Generic[P]):
         self._forget_at = GATES_MAX
 
     def get(self, server: str, now: float) -> Gate[P]:
-        """The gate to this server; a new one if it was not used lately."""
+        """Return the gate to this server; a new one if it was not used lately."""
         gate = self._gates.get(server)
         if gate is None or (not gate.running and not gate.waiting and now - gate.used_at > FORGET_S):
             if gate is None and len(self._gates) >= self._forget_at:

@@ -29,7 +29,7 @@ _SAFE = frozenset({"GET", "HEAD"})  # may be sent again: RFC 9110 section 9.2.1
 
 
 class Reach(Enum):
-    """What the kernel knows of a request that has no answer yet."""
+    """How far a request without an answer has come, as far as the kernel knows."""
 
     UNKNOWN = "unknown"  # it is on its way, or the name is looked up
     CONNECTING = "connecting"  # nobody has answered the first packet
@@ -38,7 +38,7 @@ class Reach(Enum):
 
 
 def is_safe(hop: Request) -> bool:
-    """Whether it harms nothing to send this request twice."""
+    """Return whether this request may be sent twice without harm."""
     return hop.method in _SAFE and hop.body is None
 
 
@@ -184,7 +184,7 @@ class Handle:
         return _Lent(socket.socket(family, kind, protocol))
 
     def _before_request(self, peer_ip: str, *_: object) -> int:
-        """The same check for a connection that was open already."""
+        """Check the address of a connection that was open already."""
         if self._guarded and is_private(peer_ip):
             self.refused = peer_ip
             return int(pycurl.PREREQFUNC_ABORT)
@@ -216,7 +216,7 @@ class Handle:
         return float(self.easy.getinfo(pycurl.CONNECT_TIME))
 
     def resume(self) -> None:
-        """Go on after a pause: what waited comes now, and more. The caller has taken it from `paused`.
+        """Go on after a pause: waiting data comes now, and more. The caller has taken the handle from `paused`.
 
         Raises pycurl.error when that ends the transfer.
         """
@@ -224,7 +224,7 @@ class Handle:
         self.easy.pause(pycurl.PAUSE_CONT)
 
     def reach(self) -> Reach:
-        """Whether what was sent has arrived at the server's machine, by what the kernel knows of the connection."""
+        """Return whether what was sent has arrived at the server's machine, as far as the kernel knows."""
         fd = self.easy.getinfo(pycurl.ACTIVESOCKET)
         if fd < 0:  # libcurl tells it when it is connected
             return Reach.CONNECTING if self.easy.getinfo(pycurl.NAMELOOKUP_TIME) else Reach.UNKNOWN
@@ -239,7 +239,7 @@ class Handle:
         return Reach.UNKNOWN if unconfirmed else Reach.ARRIVED
 
     def cookies(self) -> dict[str, str]:
-        """Name and value of every cookie that servers set and libcurl's rules let in, since `forget`."""
+        """Return name and value of every cookie that servers set and libcurl's rules let in, since `forget`."""
         found = {}
         for line in self.easy.getinfo_raw(pycurl.INFO_COOKIELIST):
             name, value = line.split(b"\t", 6)[5:]  # Netscape's format: seven fields
@@ -247,12 +247,12 @@ class Handle:
         return found
 
     def unpause(self) -> None:
-        """It waits no more: its transfer has ended."""
+        """Take the handle out of `paused`: its transfer has ended."""
         self.is_paused = False
         self._paused.remove(self)
 
     def forget(self) -> None:
-        """Let go of all that a fetch left behind, before the handle serves another one."""
+        """Drop everything of the last fetch, before the handle serves another one."""
         if self.is_paused:
             self.unpause()
         self.got.forget()

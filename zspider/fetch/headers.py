@@ -30,7 +30,7 @@ class HeaderSet(NamedTuple):
 
 
 def items_of(headers: object, what: str) -> Items:
-    """A task's mapping of headers or cookies as pairs of text; FetchError if it is none."""
+    """Return a task's mapping of headers or cookies as pairs of text; FetchError if it is none."""
     if not headers:
         return ()
     if not isinstance(headers, Mapping):
@@ -49,7 +49,7 @@ def _text(value: object, what: str) -> str:
 
 
 def header_set(items: Items, user_agent: str) -> HeaderSet:
-    """The lines for these headers: the task's own, then defaults for what it does not name.
+    """Return the lines for these headers: the task's own, then defaults for what it does not name.
 
     Raises FetchError for a name that is none, and for CR, LF or NUL in a value.
     """
@@ -74,7 +74,7 @@ _cached_header_set = lru_cache(maxsize=512)(_header_set)
 
 
 def line(name: str, value: str) -> bytes:
-    """One header as libcurl wants it; an empty value is written with a semicolon."""
+    """Return one header as libcurl wants it; an empty value is written with a semicolon."""
     if not _NAME.fullmatch(name):
         raise FetchError(f"invalid header name {name[:100]!a}")
     if _BAD_IN_VALUE.search(value):
@@ -91,19 +91,19 @@ def _encoded(value: str) -> bytes:
 
 
 def _decodable(value: str) -> str:
-    """Without the codings that nobody here can decode (a header copied from a browser names zstd)."""
+    """Drop the codings that libcurl cannot decode (a header copied from a browser names zstd)."""
     codings = [coding.strip() for coding in value.split(",")]
     return ", ".join(c for c in codings if c.partition(";")[0].strip().lower() in DECODES) or "identity"
 
 
 def parse_cookies(header: str) -> Items:
-    """The cookies of a Cookie header, in order; pieces without a name are dropped."""
+    """Return the cookies of a Cookie header, in order; pieces without a name are dropped."""
     pairs = (piece.strip().partition("=") for piece in header.split(";"))
     return tuple((name.strip(), value.strip()) for name, _, value in pairs if name.strip())
 
 
 def cookie_line(cookies: Iterable[tuple[str, str]]) -> bytes:
-    """The value of a Cookie header; FetchError for what would make another header of it."""
+    """Return the value of a Cookie header. Raises FetchError for what would begin another header."""
     text = "; ".join([f"{name}={value}" for name, value in cookies])
     if _BAD_IN_VALUE.search(text):
         raise FetchError("line break or NUL in a cookie")

@@ -43,7 +43,7 @@ class Multi:
         self._ready: deque[tuple[int, int]] = deque()  # sockets there was no time for, and what they are ready for
 
     def fileno(self) -> int:
-        """A descriptor that is readable when `act` has something to do."""
+        """Return a descriptor that is readable when `act` has something to do."""
         return self._epoll.fileno()
 
     def act(self, now: float, end: float) -> None:
@@ -71,7 +71,7 @@ class Multi:
         self.is_up_to_date = self.is_up_to_date and not self._ready
 
     def finished(self) -> list[tuple[pycurl.Curl, int, str]]:
-        """A few transfers that have ended, with libcurl's error code and its words, 0 and "" if there is none.
+        """Return a few transfers that have ended, with libcurl's error code and text, 0 and "" for success.
 
         They are taken out. [] when there are no more.
         """
@@ -84,7 +84,7 @@ class Multi:
 
     @property
     def due(self) -> float | None:
-        """When `act` must be called though nothing is readable; None: never."""
+        """The time at which `act` must be called though nothing is readable; None: never."""
         if not self._unwatched:
             return self.timer
         again = monotonic() + UNWATCHED_S
@@ -92,7 +92,7 @@ class Multi:
 
     @property
     def has_ready(self) -> bool:
-        """`act` had no time for some sockets."""
+        """Whether `act` had no time for some sockets."""
         return bool(self._ready)
 
     def close(self) -> None:
@@ -132,7 +132,7 @@ class Multi:
 
 
 def _curl_events(events: int) -> int:
-    """epoll's flags as libcurl's; errors and hang-ups count as readable, where libcurl will find them."""
+    """Convert epoll's flags to libcurl's; errors and hang-ups count as readable, so that libcurl finds them."""
     action = 0
     if events & ~select.EPOLLOUT:
         action |= pycurl.CSELECT_IN

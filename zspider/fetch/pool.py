@@ -2,7 +2,6 @@
 
 import errno
 import os
-from collections import deque
 from collections.abc import Collection
 from functools import partial
 from time import monotonic
@@ -11,29 +10,24 @@ import pycurl
 
 from zspider.errors import FetchError
 from zspider.fetch import results
-from zspider.fetch.addresses import is_private_host
-from zspider.fetch.gates import LOOK_S, REPEATS_MAX, Gate, Gates
+from zspider.fetch.addresses import is_private_host, refusal
 from zspider.fetch.handle import Handle
 from zspider.fetch.headers import header_set
-from zspider.fetch.multi import Multi
+from zspider.fetch.hops import Hops
 from zspider.fetch.receiver import Stop
 from zspider.fetch.redirects import is_redirect, next_hop
 from zspider.fetch.request import Request
 from zspider.fetch.results import Fetched
 from zspider.fetch.robots import Origin, RobotsCache, origin_for, robots_request
-from zspider.fetch.room import STEP_BYTES, Room
+from zspider.fetch.room import Room
 from zspider.fetch.transfer import Transfer, answer_at_once
-from zspider.fetch.urls import host_of
+from zspider.fetch.urls import hostname_of
 from zspider.settings import FetchSettings
 
 # What libcurl says, without an error number of the system, when it cannot open a socket.
 _WITHOUT_DESCRIPTOR = (pycurl.E_COULDNT_CONNECT, pycurl.E_COULDNT_RESOLVE_HOST)
 # Limits of libcurl's own: the Content-Length told, and 300 KiB of headers or 5,000 lines (CURLE_TOO_LARGE).
 _LIBCURLS_LIMITS = {pycurl.E_FILESIZE_EXCEEDED: Stop.BODY, 100: Stop.HEADERS}
-# A connection that was kept open, and that its server has closed in the moment in which it is used again.
-_LOST_CODES = (pycurl.E_SEND_ERROR, pycurl.E_RECV_ERROR, pycurl.E_GOT_NOTHING)
-STEP_S = 0.02  # after which a step begins nothing more; what one socket brings takes a few milliseconds
-RESUMED_BYTES = 512 * 1024  # for one transfer that waited, when others have used up the step's
 
 
 class FetchPool:
@@ -49,18 +43,15 @@ class FetchPool:
 
     def __init__(self, settings: FetchSettings, concurrency: int) -> None:
         self.settings = settings
-        self._concurrency = concurrency
-        self._multi = Multi(concurrency)
         self._room = Room(concurrency)
-        self._paused: deque[Handle] = deque()  # in the middle of a body: others come first, or there is no memory
-        self._put_off: deque[Transfer] = deque()  # sent again when there is memory
-        self._gates = Gates[Transfer]()
-        self._freed: deque[Gate[Transfer]] = deque()  # where waiting requests may be sent
-        self._opening: set[Gate[Transfer]] = set()  # to be looked at
-        self._look_at = 0.0
-        self._has_finished = False  # transfers that a step had no time for
-        self._free: list[Handle] = []
-        self._busy: dict[pycurl.Curl, Transfer] = {}
+        self._hops = Hops(
+            settings,
+            concurrency,
+            self._room,
+            on_response=self._on_response,
+            on_error=self._on_error,
+            on_failure=self._fail,
+        )
         self._transfers: dict[int, Transfer] = {}
         self._answered: list[Fetched] = []
         self._robots = RobotsCache()
@@ -72,27 +63,29 @@ class FetchPool:
     # -- for the loop outside
 
     def fileno(self) -> int:
-        """A descriptor that is readable when `step` has something to do."""
-        return self._multi.fileno()
+        """Return a descriptor that is readable when `step` has something to do."""
+        return self._hops.fileno()
 
     def wait_s(self) -> float | None:
-        """In how many seconds `step` must be called even if nothing is readable; None: never."""
-        if self._answered or self._multi.has_ready or self._freed or self._has_finished or self._may_go_on():
+        """Return in how many seconds `step` must be called even if nothing is readable; None: never."""
+        if self._answered:
             return 0.0
-        dues = [transfer.deadline for waiting in self._parked.values() for transfer in waiting]
-        if (due := self._multi.due) is not None:
-            dues.append(due)
-        if self._opening:
-            dues.append(self._look_at)
-        return max(0.0, min(dues) - monotonic()) if dues else None
+        wait_s = self._hops.wait_s()
+        if not self._parked:
+            return wait_s
+        now = monotonic()
+        waits = [max(0.0, transfer.deadline - now) for waiting in self._parked.values() for transfer in waiting]
+        if wait_s is not None:
+            waits.append(wait_s)
+        return min(waits, default=None)
 
     @property
     def held_bytes(self) -> int:
-        """What is received and not answered yet takes so much memory; small bodies are not counted."""
+        """Memory of what is received and not answered yet; small bodies are not counted."""
         return self._room.held_bytes
 
     def set_pages_bytes(self, pages_bytes: int) -> None:
-        """So much memory do the pages take that the caller keeps: what is received shares its bound with them."""
+        """Say how much memory the caller's pages take: it counts against the same bound as what is received."""
         self._room.pages_bytes = pages_bytes
 
     @property
@@ -113,30 +106,17 @@ class FetchPool:
 
     def step(self) -> list[Fetched]:
         """Act on ready sockets and due timers for some milliseconds; returns what is finished. Never blocks."""
-        now = monotonic()
-        end = now + STEP_S
-        self._room.step_bytes = STEP_BYTES
-        self._multi.act(now, end)
-        if self._paused or self._put_off:
-            self._go_on(end)
-        self._collect(end)
-        if self._opening and now >= self._look_at:
-            self._look(now)
-        while self._freed:
-            gate = self._freed.popleft()
-            for transfer in gate.next(now):
-                self._begin(transfer, gate)
+        self._hops.step(monotonic())
         if self._parked:
             self._end_overdue(monotonic())
         answered, self._answered = self._answered, []
         return answered
 
     def abort(self, tags: Collection[int]) -> None:
-        """Forget these requests; they get no answer. Tags that are not running are passed over."""
+        """Abort these requests without an answer. Unknown tags are ignored."""
         for tag in tags:
             if transfer := self._transfers.pop(tag, None):
-                self._withdraw(transfer)
-                self._release(transfer)
+                self._hops.withdraw(transfer)
                 for waiting in self._parked.values():
                     if transfer in waiting:
                         waiting.remove(transfer)
@@ -144,70 +124,11 @@ class FetchPool:
 
     def close(self) -> None:
         """End everything and close all connections."""
-        for transfer in (*self._transfers.values(), *self._busy.values()):  # robots.txt is in the latter only
-            self._release(transfer)
-        self._multi.close()
-        for handle in self._free:
-            handle.close()
-        self._free.clear()
+        for transfer in self._transfers.values():
+            self._hops.release(transfer)
+        self._hops.close()
         self._transfers.clear()
         self._parked.clear()
-
-    # -- a step's parts
-
-    def _may_go_on(self) -> bool:
-        """Whether something that waited for its turn or for memory need not wait any longer."""
-        if self._put_off and self._has_space():
-            return True
-        return any(self._may_resume(handle) for handle in self._paused)
-
-    def _may_resume(self, handle: Handle) -> bool:
-        return self._room.may_grow(handle.got, handle.got.wanted_bytes)
-
-    def _has_space(self) -> bool:
-        """Whether a body of any size may be asked for."""
-        return self._room.has_space(self.settings.body_bytes_max) or not self._room.held_bytes
-
-    def _go_on(self, end: float) -> None:
-        """Let those go on that waited, in the order in which they began to; at least one of them."""
-        for _ in range(len(self._paused)):
-            handle = self._paused.popleft()
-            if not self._may_resume(handle):
-                self._paused.append(handle)
-                continue
-            self._room.step_bytes = max(self._room.step_bytes, RESUMED_BYTES)
-            try:
-                handle.resume()
-            except pycurl.error as exc:
-                self._multi.remove(handle.easy)
-                self._on_error(self._busy.pop(handle.easy), *exc.args[:2])
-            if self._room.step_bytes <= 0 or monotonic() >= end:
-                break
-        if self._put_off and self._has_space():
-            self._send(self._put_off.popleft())
-
-    def _look(self, now: float) -> None:
-        """Look at connections without an answer; what nobody hears is sent again."""
-        self._look_at = now + LOOK_S
-        for gate in list(self._opening):
-            if not gate.is_opening:
-                self._opening.discard(gate)
-            elif gate.is_watched:
-                for transfer in gate.look(now, is_up_to_date=self._multi.is_up_to_date):
-                    self._repeat(transfer)
-                self._freed.append(gate)
-
-    def _repeat(self, transfer: Transfer) -> None:
-        """Send a hop again, before others, on another connection."""
-        handle, gate = transfer.handle, transfer.gate
-        assert handle is not None
-        assert gate is not None
-        del self._busy[handle.easy]
-        self._multi.remove(handle.easy)
-        transfer.gate = None
-        gate.leave(transfer, monotonic(), is_answered=transfer.has_answer)
-        transfer.repeats += 1
-        gate.waiting.appendleft(transfer)
 
     # -- a hop: robots.txt, sending, the answer
 
@@ -215,77 +136,18 @@ class FetchPool:
         """Send the transfer's hop, after robots.txt allowed it if that is asked for."""
         hop = transfer.hop
         if not hop.robots_txt:
-            self._send(transfer)
+            self._hops.send(transfer)
             return
         origin = origin_for(hop, transfer.inside)
         match self._robots.allows(origin, hop.url, hop.user_agent, monotonic()):
             case True:
                 if not transfer.hops:
                     transfer.crawl_delay_s = self._robots.crawl_delay_s(origin, hop.user_agent)
-                self._send(transfer)
+                self._hops.send(transfer)
             case False:
                 self._fail(transfer, "Disallowed by robots.txt", status=403)
             case None:
                 self._park(transfer, origin)
-
-    def _send(self, transfer: Transfer) -> None:
-        """Send the transfer's hop when its server can take it."""
-        hop, now = transfer.hop, monotonic()
-        if hop.proxy and not transfer.inside and is_private_host(host_of(hop.url)):
-            self._fail(transfer, _refusal(host_of(hop.url)))
-            return
-        gate = self._gates.get(transfer.server, now)
-        if gate.waiting or not gate.admit(transfer, now):
-            transfer.wait(now)
-            gate.waiting.append(transfer)
-            return
-        self._begin(transfer, gate)
-
-    def _begin(self, transfer: Transfer, gate: Gate[Transfer]) -> None:
-        """Hand a hop that its gate has admitted to libcurl."""
-        if transfer.waits_since is not None:
-            transfer.go_on(monotonic())
-        transfer.gate = gate
-        if gate.opening:
-            self._opening.add(gate)
-        left_s = transfer.left_s()
-        if left_s <= 0:
-            self._fail(transfer, transfer.timeout_text())
-            return
-        handle = transfer.handle or self._take_handle()
-        transfer.handle = handle
-        try:
-            handle.prepare(transfer.hop, left_s, guarded=not transfer.inside, fresh=transfer.is_fresh)
-            transfer.is_fresh = False
-            self._multi.add(handle.easy)
-        except pycurl.error as exc:
-            self._fail(transfer, str(exc.args[-1]))
-        else:
-            self._busy[handle.easy] = transfer
-
-    def _collect(self, end: float) -> None:
-        """Read what libcurl has finished, and answer it or send the next hop."""
-        self._has_finished = False
-        while ended := self._multi.finished():
-            for easy, code, text in ended:
-                if code:
-                    self._on_error(self._busy.pop(easy), code, text)
-                else:
-                    self._on_response(self._busy.pop(easy))
-            if monotonic() >= end:
-                self._has_finished = True
-                return
-
-    def _leave(self, transfer: Transfer, *, is_answered: bool = False, is_kept: bool = False) -> None:
-        """The hop has ended: its connection, or its place among those being opened, is for the next."""
-        if (gate := transfer.gate) is not None:
-            handle = transfer.handle
-            transfer.gate = None
-            was_new = handle is not None and handle.was_connected
-            is_answered = is_answered or transfer.has_answer
-            gate.leave(transfer, monotonic(), is_answered=is_answered, is_kept=is_kept, was_new=was_new)
-            if gate.waiting:
-                self._freed.append(gate)
 
     def _on_response(self, transfer: Transfer) -> None:
         handle = transfer.handle
@@ -297,7 +159,7 @@ class FetchPool:
         head, status = results.parse_head(lines), handle.status
         if transfer.gate is not None and lines and lines[0][:7] == b"HTTP/2 ":
             transfer.gate.open_wide()
-        self._leave(transfer, is_answered=True, is_kept=bool(lines) and _is_kept(lines[0], head))
+        self._hops.leave(transfer, is_answered=True, is_kept=bool(lines) and _is_kept(lines[0], head))
         if is_redirect(transfer.request, status, head):
             self._redirect(transfer, status, head)
             return
@@ -309,7 +171,7 @@ class FetchPool:
         )
         if self._is_public(transfer.hop, handle):
             fetched = fetched._replace(is_public=True)
-        self._release(transfer)
+        self._hops.release(transfer)
         transfer.done(transfer, fetched)
 
     def _redirect(self, transfer: Transfer, status: int, head: results.Head) -> None:
@@ -330,26 +192,19 @@ class FetchPool:
         self._enter(transfer)
 
     def _is_public(self, hop: Request, handle: Handle) -> bool:
-        """Whether the server that answered `hop` is outside private networks; behind a proxy its name decides."""
+        """Return whether the server that answered `hop` is outside private networks.
+
+        Behind a proxy its name decides.
+        """
         if self._private_ok:
             return False
-        return not (is_private_host(host_of(hop.url)) if hop.proxy else handle.peer_is_private)
+        return not (is_private_host(hostname_of(hop.url)) if hop.proxy else handle.peer_is_private)
 
     def _on_error(self, transfer: Transfer, code: int, text: str) -> None:
         handle = transfer.handle
         assert handle is not None
-        if code in _LOST_CODES and _was_closed_before(transfer) and transfer.repeats < REPEATS_MAX:
-            self._send_afresh(transfer)
-            return
-        self._leave(transfer)
-        if handle.got.stop is Stop.NO_ROOM:
-            handle.got.forget()
-            transfer.repeats += 1
-            transfer.wait(monotonic())
-            self._put_off.append(transfer)
-            return
         if handle.refused:
-            text = _refusal(handle.refused)
+            text = refusal(handle.refused)
         elif (stop := handle.got.stop or _LIBCURLS_LIMITS.get(code)) is not None:
             text = handle.got.reason(stop)
         elif code == pycurl.E_OPERATION_TIMEDOUT and (transfer.hops or transfer.repeats):  # it knows the last hop only
@@ -358,25 +213,11 @@ class FetchPool:
         was_held = handle.got.was_held and handle.got.stop is None
         self._fail(transfer, text or f"libcurl error {code}", is_ours=is_ours, was_held=was_held)
 
-    def _send_afresh(self, transfer: Transfer) -> None:
-        """Send a hop again, before others, on a new connection: the one that it was sent on had been closed.
-
-        libcurl does that by itself, but for five connections only, of which each may have been closed.
-        """
-        gate = transfer.gate
-        assert gate is not None
-        transfer.gate = None
-        gate.leave(transfer, monotonic(), is_answered=False)  # and the others are believed to be closed as well
-        transfer.repeats += 1
-        transfer.is_fresh = True
-        gate.waiting.appendleft(transfer)
-        self._freed.append(gate)
-
     def _fail(
         self, transfer: Transfer, text: str, status: int = 599, *, is_ours: bool = False, was_held: bool = False
     ) -> None:
-        self._leave(transfer)
-        self._release(transfer)
+        self._hops.leave(transfer)
+        self._hops.release(transfer)
         request = transfer.request
         fetched = results.failure(request.tag, request.orig_url, text, transfer.seconds(), status)
         if is_ours or was_held:
@@ -392,7 +233,7 @@ class FetchPool:
     # -- robots.txt
 
     def _park(self, transfer: Transfer, origin: Origin) -> None:
-        """Let the transfer wait; the first one to wait makes us ask for the file."""
+        """Let the transfer wait for robots.txt; the first one that waits has it fetched."""
         waiting = self._parked.setdefault(origin, [])
         waiting.append(transfer)
         if len(waiting) == 1 and origin not in self._asking:
@@ -422,42 +263,9 @@ class FetchPool:
                 waiting.remove(transfer)
                 self._fail(transfer, transfer.timeout_text())
 
-    # -- handles
-
-    def _take_handle(self) -> Handle:
-        return self._free.pop() if self._free else Handle(self.settings, self._room, self._paused)
-
-    def _withdraw(self, transfer: Transfer) -> None:
-        """It is sent no more: take it out of what it passes or waits for."""
-        if transfer.gate is not None:
-            self._leave(transfer)
-        elif transfer in self._put_off:
-            self._put_off.remove(transfer)
-        elif transfer in (waiting := self._gates.get(transfer.server, monotonic()).waiting):
-            waiting.remove(transfer)
-
-    def _release(self, transfer: Transfer) -> None:
-        """Take the transfer's handle back, in whatever state it is."""
-        handle, transfer.handle = transfer.handle, None
-        if handle is None:
-            return
-        if self._busy.pop(handle.easy, None) is not None:
-            self._multi.remove(handle.easy)
-        handle.forget()
-        if len(self._free) < self._concurrency:
-            self._free.append(handle)
-        else:
-            handle.close()
-
-
-def _was_closed_before(transfer: Transfer) -> bool:
-    """Whether a hop that may be sent again was sent on a connection that had been used, and nothing came back."""
-    handle = transfer.handle
-    return transfer.is_safe and not transfer.has_answer and handle is not None and not handle.was_connected
-
 
 def _has_descriptor() -> bool:
-    """Whether this process may open another one."""
+    """Return whether this process may open another one."""
     try:
         os.close(os.dup(0))
     except OSError as exc:
@@ -466,12 +274,8 @@ def _has_descriptor() -> bool:
 
 
 def _is_kept(status_line: bytes, head: results.Head) -> bool:
-    """Whether the server leaves its connection open for the next request (RFC 9112 section 9.3)."""
+    """Return whether the server leaves its connection open for the next request (RFC 9112 section 9.3)."""
     said = head.headers.get("Connection")
     if status_line[:8] == b"HTTP/1.0":
         return said is not None and "keep-alive" in said.lower()
     return said is None or "close" not in said.lower()
-
-
-def _refusal(address: str) -> str:
-    return f"private address {address} refused: a public page has led here (fetch.private_networks)"

@@ -27,7 +27,7 @@ _END = -1  # libcurl ends the transfer
 
 
 class Stop(Enum):
-    """Why we ended a transfer in the middle."""
+    """Why a transfer was ended in the middle."""
 
     BODY = "body"  # larger than allowed
     HEADERS = "headers"  # larger than allowed
@@ -82,7 +82,7 @@ class Receiver(Share):
         self.begin(may_repeat=False)
 
     def begin(self, *, may_repeat: bool) -> None:
-        """Nothing has come yet. may_repeat: the request may be sent again if that helps."""
+        """Prepare for a new answer. may_repeat: the request may be sent again if that helps."""
         if self.lines or self._pieces:
             self.forget()
         self._may_repeat = may_repeat
@@ -95,7 +95,7 @@ class Receiver(Share):
         self.wanted_bytes = 0
 
     def forget(self) -> None:
-        """Let go of all that came. Safe to repeat."""
+        """Drop everything received. Safe to repeat."""
         self.lines.clear()
         self._first = b""
         if self._pieces > 1:
@@ -116,7 +116,7 @@ class Receiver(Share):
         return sum(map(len, self.lines))
 
     def reason(self, stop: Stop) -> str:
-        """What a user is told."""
+        """Return the reason, in words for the user."""
         return {
             Stop.BODY: f"body larger than {self._settings.body_bytes_max} bytes",
             Stop.HEADERS: f"headers larger than {self._settings.header_bytes_max} bytes",
@@ -129,7 +129,7 @@ class Receiver(Share):
     # --- called by libcurl
 
     def _header_callback(self) -> Callable[[bytes], int | None]:
-        """What libcurl calls for each line of headers of every page; it leaves nearly all to others, for speed."""
+        """Take one header line from libcurl; almost all of the work is done later, for speed."""
         lines = self.lines
         append, look = lines.append, self._look_at_header
 
@@ -140,7 +140,7 @@ class Receiver(Share):
         return on_header
 
     def on_body(self, piece: bytes) -> int | None:
-        """Some bytes of the body, decoded. Paused: they come again."""
+        """Take some decoded bytes of the body. If it pauses, libcurl brings them again."""
         room = self._room
         if room.step_bytes <= 0 and self._pieces >= PIECES_LIGHT and not (self._codings and len(piece) > _UNPACKED):
             return self._wait(0)
@@ -179,7 +179,7 @@ class Receiver(Share):
         return None
 
     def _weigh_body(self, size: int) -> int | None:
-        """Whether a body of this size and of so many pieces may be; None: it may."""
+        """Return why a body of this size and so many pieces is refused; None if it is not."""
         if size > self._settings.body_bytes_max:
             return self._end(Stop.BODY)
         self._pieces_ok = PIECES_FREE + size // PIECE_BYTES_MIN
@@ -200,7 +200,7 @@ class Receiver(Share):
         return None
 
     def _announced(self) -> int:
-        """Content-Length, as far as it is allowed; 0 if there is none."""
+        """Return the Content-Length, up to the limit; 0 if there is none."""
         for line in reversed(self.lines):
             if line[:15].lower() == b"content-length:" and (said := line[15:].strip()).isdigit():
                 return min(int(said[:20]), self._settings.body_bytes_max)
@@ -219,5 +219,5 @@ class Receiver(Share):
 
 
 def _codings(value: bytes) -> int:
-    """How many codings a Content-Encoding names that libcurl would undo."""
+    """Return how many codings of a Content-Encoding libcurl would decode."""
     return sum(one.strip().lower() not in (b"", b"identity") for one in value.split(b","))

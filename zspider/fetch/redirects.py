@@ -5,19 +5,19 @@ from msgspec import structs
 from zspider.errors import FetchError
 from zspider.fetch.request import Request
 from zspider.fetch.results import Head
-from zspider.fetch.urls import host_of, join, origin_of
+from zspider.fetch.urls import hostname_of, join, origin_of
 
 STATUSES = frozenset({301, 302, 303, 307, 308})
 _TO_GET = frozenset({302, 303})  # 301 keeps the method, as pyspider does
 
 
 def is_redirect(request: Request, status: int, head: Head) -> bool:
-    """Whether this answer is to be followed: an empty Location leads nowhere."""
+    """Return whether this answer is to be followed: an empty Location leads nowhere."""
     return status in STATUSES and request.follow and bool(head.headers.get("Location"))
 
 
 def next_hop(hop: Request, status: int, head: Head, set_cookies: dict[str, str]) -> Request:
-    """The request that the answer to `hop` asks for. Raises FetchError for one that is not made.
+    """Return the request that the answer to `hop` asks for. Raises FetchError for one that is not made.
 
     The task's cookies stay on their host; a cookie the server set takes the place of one of that
     name. Credentials in the headers, and a Host header, stay on their origin.
@@ -29,7 +29,7 @@ def next_hop(hop: Request, status: int, head: Head, set_cookies: dict[str, str])
     headers, cookies = hop.headers, hop.cookies
     if origin_of(url) != origin_of(hop.url):
         headers = _without(headers, b"authorization", b"host")
-    if host_of(url) != host_of(hop.url):
+    if hostname_of(url) != hostname_of(hop.url):
         cookies = {}
     elif cookies and set_cookies:
         cookies = {name: value for name, value in cookies.items() if name not in set_cookies}
@@ -40,7 +40,7 @@ def next_hop(hop: Request, status: int, head: Head, set_cookies: dict[str, str])
 
 
 def _without(lines: tuple[bytes, ...], *names: bytes) -> tuple[bytes, ...]:
-    """The same tuple when nothing is taken out: a handle need not be told about it again."""
+    """Drop these headers; returns the same tuple if there are none, so that a handle need not be told again."""
     kept = tuple(line for line in lines if _name(line) not in names)
     return kept if len(kept) < len(lines) else lines
 

@@ -95,7 +95,7 @@ _SHARED = [name for name in Request.__struct_fields__ if name not in ("tag", "ur
 def _plain(
     user_agent: str, timeout_s: float, connect_timeout_s: float, proxy: str | None, private_ok: bool
 ) -> dict[str, Any]:
-    """What requests without options, which most are, have in common."""
+    """Return what requests without options, as most are, have in common."""
     settings = FetchSettings(
         user_agent=user_agent, timeout_s=timeout_s, connect_timeout_s=connect_timeout_s, proxy=proxy
     )
@@ -183,7 +183,7 @@ def _body(data: object) -> bytes | None:
 
 
 def _body_lines(method: str, body: bytes, names: frozenset[str]) -> tuple[bytes, ...]:
-    """A Content-Type for forms, else none (libcurl would add one), and no wait for "100 Continue"."""
+    """Return a Content-Type for forms, else none (libcurl would add one), and no wait for "100 Continue"."""
     if "content-type" in names:
         return (b"Expect:",)
     if method == "POST" and body:
@@ -210,7 +210,7 @@ def _base64(text: str) -> bytes:
 
 
 def _cookies(from_header: h.Items, option: object) -> dict[str, str]:
-    """The Cookie header and the `cookies` option together; the option wins."""
+    """Return the Cookie header and the `cookies` option together; the option wins."""
     if not option and not from_header:
         return {}
     cookies = dict(from_header) | dict(h.items_of(_unmarked(option), "cookies"))
@@ -237,7 +237,7 @@ def _validators(fetch: Mapping[str, Any], track: Mapping[str, Any], names: froze
 
 
 def _tracked(track: Mapping[str, Any]) -> dict[str, str]:
-    """The validators of the last good run; what a server cannot have meant is left out."""
+    """Return the validators of the last good run; what a server cannot have meant is left out."""
     process, fetched = track.get("process"), track.get("fetch")
     if not (isinstance(process, Mapping) and process.get("ok") and isinstance(fetched, Mapping)):
         return {}
@@ -256,7 +256,7 @@ def _is_validator(value: str) -> bool:
 
 
 def _seconds(fetch: Mapping[str, Any], name: str, default: float) -> float:
-    """A time limit; None and 0 mean the default."""
+    """Return a time limit; None and 0 mean the default."""
     given = fetch.get(name)
     if not given:
         return default
@@ -278,7 +278,7 @@ def _max_redirects(given: object) -> int:
 
 
 def _proxy(given: object, default: str | None) -> Proxy | None:
-    """The task's proxy; the default when it names none; no proxy when it says False."""
+    """Return the task's proxy; the default when it names none; no proxy when it says False."""
     if isinstance(given, str):
         return parse_proxy(given) if given else None
     return parse_proxy(default) if given and default else None

@@ -61,7 +61,7 @@ _FOLD = re.compile(r"[ \t\r]*\n[ \t]+")
 
 
 def _last_block(lines: list[bytes]) -> tuple[int, int]:
-    """Where the final response's lines begin and end: before them are 1xx answers and a proxy's own."""
+    """Return where the final response's lines begin and end: before them are 1xx answers and a proxy's own."""
     if lines and lines.count(b"\r\n") == 1 and lines[-1] == b"\r\n":
         return 0, len(lines) - 1
     first = max((i for i, line in enumerate(lines) if line.startswith(b"HTTP/")), default=0)
@@ -70,7 +70,7 @@ def _last_block(lines: list[bytes]) -> tuple[int, int]:
 
 
 def header_name(name: str) -> str:
-    """`content-type` -> `Content-Type`, as pyspider's fetcher gave it, whatever the server wrote."""
+    """Normalize a header's name as pyspider's fetcher does: `content-type` -> `Content-Type`."""
     return _cached_name(name) if len(name) <= 64 else _capitalized(name)
 
 
@@ -84,7 +84,7 @@ _cached_name = lru_cache(maxsize=2048)(_capitalized)
 def page(
     request: Request, url: str, status: int, head: Head, cookies: dict[str, str], seconds: float, content: bytes
 ) -> Fetched:
-    """A response of the server, whatever its status."""
+    """Return the answer for a server's response, whatever its status."""
     result = {
         "status_code": status,
         "url": url,
@@ -99,7 +99,7 @@ def page(
 
 
 def failure(tag: int, url: str, text: str, seconds: float = 0.0, status: int = 599) -> Fetched:
-    """No response, and why: pyspider's 599, or another status that we give ourselves.
+    """Return the answer for a fetch without a response: pyspider's status 599, or another of our own.
 
     Source: docs/pyspider-behaviour.md 5.5.
     """

@@ -19,7 +19,7 @@ CONNECT_TIMEOUT_S = 10.0
 
 
 class Origin(NamedTuple):
-    """Whose robots.txt it is, and whether it may be asked for at a private address."""
+    """An origin with a robots.txt, and whether it may be fetched from a private address."""
 
     url: str
     private_ok: bool
@@ -43,7 +43,7 @@ class RobotsCache:
         self._text_bytes = 0
 
     def allows(self, origin: Origin, url: str, user_agent: str, now: float) -> bool | None:
-        """Whether the URL may be fetched by this agent; None when robots.txt has to be asked first."""
+        """Return whether the URL may be fetched by this agent; None when robots.txt has to be asked first."""
         rules = self._known.get(origin)
         if rules is None or rules.expires <= now:
             return None
@@ -53,7 +53,10 @@ class RobotsCache:
         return bool(rules.parsed.can_fetch(url, user_agent))
 
     def crawl_delay_s(self, origin: Origin, user_agent: str) -> float:
-        """How far apart the origin wants this agent's requests to be; 0.0 when it does not say, or is not known."""
+        """Return the seconds that the origin wants between this agent's requests.
+
+        0.0 if it names none, or is unknown.
+        """
         rules = self._known.get(origin)
         delay_s = rules.parsed.crawl_delay(user_agent) if rules is not None and rules.parsed is not None else None
         return delay_s if delay_s is not None and 0 < delay_s < inf else 0.0
@@ -79,7 +82,7 @@ class RobotsCache:
 
 
 def robots_request(origin: Origin, hop: Request, headers: tuple[bytes, ...]) -> Request:
-    """The request for the robots.txt that `hop` needs, on the same way (proxy, certificates) as `hop`."""
+    """Return the request for the robots.txt that `hop` needs, on the same way (proxy, certificates) as `hop`."""
     url = f"{origin.url}/robots.txt"
     return Request(
         tag=-1,
@@ -95,5 +98,5 @@ def robots_request(origin: Origin, hop: Request, headers: tuple[bytes, ...]) -> 
 
 
 def origin_for(hop: Request, private_ok: bool) -> Origin:
-    """The origin whose robots.txt decides about `hop`."""
+    """Return the origin whose robots.txt decides about `hop`."""
     return Origin(origin_of(hop.url), private_ok)

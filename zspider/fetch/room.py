@@ -15,7 +15,7 @@ UNCOUNTED_BYTES = 32 * 1024 * 1024  # which all transfers together may have belo
 
 
 class Share:
-    """What one transfer has of the room: `counted` bytes of memory."""
+    """The memory that one transfer has of the room: `counted` bytes."""
 
     __slots__ = ("counted",)
 
@@ -41,11 +41,11 @@ class Room:
         self._line: dict[Share, None] = {}  # those that hold something, in the order in which they began to
 
     def has_space(self, wanted_bytes: int = 0) -> bool:
-        """Whether so much more is within the bound."""
+        """Return whether so much more is within the bound."""
         return self.held_bytes + self.pages_bytes + wanted_bytes <= GROW_BYTES_MAX
 
     def may_grow(self, share: Share, wanted_bytes: int) -> bool:
-        """Whether this transfer may have so many bytes more now."""
+        """Return whether this transfer may have so many bytes more now."""
         if not wanted_bytes or self.has_space(wanted_bytes):
             return True
         is_first = not self._line or next(iter(self._line)) is share
@@ -58,7 +58,7 @@ class Room:
         self.held_bytes += wanted_bytes
 
     def give_back(self, share: Share) -> None:
-        """This transfer holds nothing any more. Safe to repeat."""
+        """Give back all memory of this transfer. Safe to repeat."""
         self.held_bytes -= share.counted
         share.counted = 0
         self._line.pop(share, None)

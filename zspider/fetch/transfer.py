@@ -48,18 +48,18 @@ class Transfer:
         self.handle: Handle | None = None  # kept from hop to hop: the fetch's cookies are in it
 
     def left_s(self) -> float:
-        """Seconds until the deadline; exactly the request's limit when nothing has taken time yet."""
+        """Return seconds until the deadline; exactly the request's limit when nothing has taken time yet."""
         if not (self.hops or self.repeats or self.request.robots_txt):
             return self.request.timeout_s
         return self.deadline - monotonic()
 
     def wait(self, now: float) -> None:
-        """The time that passes from now on does not count. Safe to repeat."""
+        """Stop the transfer's clock from now on. Safe to repeat."""
         if self.waits_since is None:
             self.waits_since = now
 
     def go_on(self, now: float) -> None:
-        """The time counts again."""
+        """Let the transfer's clock run again."""
         if self.waits_since is not None:
             self.started += now - self.waits_since
             self.deadline += now - self.waits_since
@@ -67,7 +67,7 @@ class Transfer:
 
     @property
     def server(self) -> str:
-        """Whom the hop is sent to, by scheme, host and port as they stand in its URL, and by its proxy."""
+        """The server of the hop: scheme, host and port as written in its URL, and its proxy."""
         url, proxy = self.hop.url, self.hop.proxy
         end = url.find("/", 8)
         origin = url if end < 0 else url[:end]
@@ -89,22 +89,22 @@ class Transfer:
         return self.handle.connect_s if self.handle is not None else 0.0
 
     def reach(self) -> Reach:
-        """How far the hop has come that has no answer yet."""
+        """Return how far the hop has come that has no answer yet."""
         return self.handle.reach() if self.handle is not None else Reach.UNKNOWN
 
     def seconds(self) -> float:
-        """How long the fetch has taken so far."""
+        """Return how long the fetch has taken so far."""
         return monotonic() - self.started
 
     def timeout_text(self, received_bytes: int = 0) -> str:
-        """libcurl's words, for all hops together: libcurl itself knows the last hop only."""
+        """Return libcurl's text of a time-out, for all hops together: libcurl itself knows the last hop only."""
         return (
             f"Operation timed out after {self.seconds() * 1000:.0f} milliseconds with {received_bytes} bytes received"
         )
 
 
 def answer_at_once(request: Request) -> Fetched | None:
-    """The answer to a request that no server is asked for; None when one must be."""
+    """Return the answer to a request that no server is asked for; None when one must be."""
     if data_url.is_data_url(request.url):
         return _data_page(request)
     if request.renderer:

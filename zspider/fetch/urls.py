@@ -23,7 +23,7 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 def clean_url(url: str) -> str:
-    """The URL as it may be sent: IDNA host, other bytes than printable ASCII percent-encoded as UTF-8.
+    """Return the URL as it may be sent: IDNA host, other bytes than printable ASCII percent-encoded as UTF-8.
 
     Printable ASCII stays as it is. Raises FetchError for other schemes than http and https, for CR,
     LF and NUL, for a host that is none, and above URL_BYTES_MAX.
@@ -83,26 +83,26 @@ def _encoded(text: str, safe: str) -> str:
 
 
 def _shown(text: str) -> str:
-    """Short and escaped, for an error's text."""
+    """Return the text short and escaped, for an error."""
     return ascii(text if len(text) <= 100 else text[:100] + "...")
 
 
 @lru_cache(maxsize=4096)
 def origin_of(url: str) -> str:
-    """scheme://host:port of a clean URL, lower case, the port always there."""
+    """Return scheme://host:port of a clean URL, in lower case, always with the port."""
     parts = urlsplit(url)
-    host = host_of(url)
+    host = hostname_of(url)
     return f"{parts.scheme}://{host}:{parts.port or _DEFAULT_PORTS[parts.scheme]}"
 
 
-def host_of(url: str) -> str:
-    """The host of a clean URL, lower case, an IPv6 address in its brackets."""
+def hostname_of(url: str) -> str:
+    """Return the host of a clean URL without its port, in lower case; an IPv6 address in brackets."""
     host = urlsplit(url).hostname or ""
     return f"[{host}]" if ":" in host else host
 
 
 def join(base: str, location: str) -> str:
-    """The clean URL that a Location header means on the page `base`.
+    """Return the clean URL that a Location header means on the page `base`.
 
     `location` is the header's value read as Latin-1, so that its bytes can be had back: they are
     UTF-8 if they can be, else each is percent-encoded as it is. Raises FetchError.

@@ -227,20 +227,24 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the transport. (This and the following are called by asyncio.)"""
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
 
     def pause_writing(self) -> None:
+        """Read no more requests while the client does not read the answers."""
         self._blocked = True
         self._transport.pause_reading()
 
     def resume_writing(self) -> None:
+        """Answer what was read, and read on."""
         self._blocked = False
         self._answer()
         if not self._blocked and not self._transport.is_closing():
             self._transport.resume_reading()
 
     def data_received(self, data: bytes) -> None:
+        """Answer the requests that are complete."""
         self._received += data
         self._answer()
 

@@ -3,10 +3,11 @@
 from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple
 
-from zspider.scheduler.host_queues import Stretch
+from zspider.scheduler.host_queues import Range
 from zspider.scheduler.leases import Lease, Session
+from zspider.scheduler.order import Position
 from zspider.scheduler.pause import Phase
-from zspider.task import Ref
+from zspider.task import Kind, Ref
 
 
 class Give(NamedTuple):
@@ -36,7 +37,7 @@ class RefuseClone(NamedTuple):
 
 
 class AskHello(NamedTuple):
-    """Somebody speaks for a session from another connection than the one it said Hello on: ask who it is."""
+    """Ask a slave to say Hello: it speaks for a session from another connection than the session's."""
 
     route: bytes
 
@@ -53,15 +54,15 @@ class Refill(NamedTuple):
     """Read waiting tasks behind a position from the database and call `Core.refilled` with them."""
 
     project: int
-    kind: Literal["ready", "delayed"]
-    after: tuple[int, int] | None
+    kind: Kind
+    after: Position | None
 
 
 class Sweep(NamedTuple):
-    """Read waiting tasks of some hosts in a stretch of an order, or as far as that is quick, and call `Core.swept`."""
+    """Read waiting tasks of some hosts in a range of an order, or as far as that is quick, and call `Core.swept`."""
 
     project: int
-    stretch: Stretch
+    part: Range
 
 
 class Charge(NamedTuple):
@@ -94,7 +95,7 @@ Action = Give | Welcome | Challenge | RefuseClone | AskHello | Tell | Refill | S
 
 
 def tell_holders(what: Literal["release", "recall", "resend"], leases: Iterable[Lease]) -> list[Action]:
-    """Say this to each of those that hold these leases."""
+    """Return what says this to each session that holds some of these leases."""
     numbers: dict[bytes, tuple[Session, list[int]]] = {}
     for lease in leases:
         numbers.setdefault(lease.session.id, (lease.session, []))[1].append(lease.number)

@@ -25,7 +25,7 @@ class TokenBucket:
         self._tokens = min(self._tokens, burst)
 
     def reserve(self, now: float, ahead_s: float) -> float | None:
-        """Take one token and learn in how many seconds it is there; None if that is more than `ahead_s`.
+        """Take one token and return in how many seconds it is there; None if that is more than `ahead_s`.
 
         now: monotonic seconds, never earlier than in the last call. A refusal takes nothing.
         """
@@ -36,7 +36,7 @@ class TokenBucket:
         return wait_s
 
     def wait_s(self, now: float) -> float | None:
-        """Seconds until the next token is there: 0.0 if it is, None if never."""
+        """Return the seconds until the next token is there: 0.0 if it is, None if never."""
         self._refill(now)
         if self.burst < 1:
             return None

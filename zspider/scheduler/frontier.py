@@ -5,21 +5,20 @@ waits is here (or leased), whatever lies behind it is in the database only. So a
 no more memory than ten thousand.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from zspider.hosts import host_hash, host_of
-from zspider.scheduler.host_queues import HostQueues, Stretch
+from zspider.scheduler.host_queues import HostQueues, Range
 from zspider.scheduler.order import (
     BEGIN,
     END,
-    Kind,
     Position,
     TaskHeap,
     delayed_position,
     position_of,
     ready_position,
 )
-from zspider.task import Ref, Task
+from zspider.task import Kind, Ref, Task
 
 
 class Window:
@@ -73,6 +72,14 @@ class Window:
         self.tasks.clear()
         self.edge = BEGIN
 
+    def assert_invariants(self) -> None:
+        """Raise AssertionError when there are too many tasks, or one that belongs behind the edge."""
+        assert len(self.tasks) <= 2 * self._size, f"{len(self.tasks)} tasks in a window of {self._size}"
+        for ref in self.tasks:
+            task = self.tasks.get(ref)
+            is_before = task is not None and self._position(task) <= self.edge
+            assert is_before, f"task {task and task.taskid!r} lies behind the edge {self.edge}"
+
     def _cut(self) -> None:
         """Leave what is too much to the database."""
         if len(self.tasks) > 2 * self._size:
@@ -82,23 +89,23 @@ class Window:
 class Frontier:
     """The waiting tasks of one project: those ready now, those due later, and those whose hosts may not be asked.
 
-    Memory: at most 2 * size ready, 2 * size delayed, `size` due tasks and `size` set aside. The order is exact among
+    Memory: at most 2 * size ready, 2 * size delayed, `size` due tasks and `size` deferred. The order is exact among
     the tasks in memory. A due task waits its turn in the delayed order (by its time, whatever its priority) only while
     `size` others are due, or while it lies behind the edge because more than size / 4 are in memory.
-    Invariant: a waiting task before the edge of its order is in memory, or its host's tasks there were passed over.
+    Invariant: a waiting task before the edge of its order is in memory, or its host's tasks there were skipped.
     """
 
     def __init__(self, size: int) -> None:
         self.ready = Window(ready_position, size)
         self.delayed = Window(delayed_position, size)
-        self.aside = HostQueues(size)
+        self.deferred = HostQueues(size)
         self._source: TaskHeap | HostQueues = self.ready.tasks  # where `peek` has found its task
         self._due = TaskHeap(ready_position)  # were delayed, are due; the database still has them as delayed
         self._size = size
         self._low = size // 4
 
     def __len__(self) -> int:
-        return len(self.ready.tasks) + len(self.delayed.tasks) + len(self._due) + len(self.aside)
+        return len(self.ready.tasks) + len(self.delayed.tasks) + len(self._due) + len(self.deferred)
 
     def offer(self, task: Task) -> None:
         """Take in a task that begins to wait; it may be left to the database."""
@@ -106,16 +113,16 @@ class Frontier:
         (self.delayed if task.due_ms else self.ready).offer(task)
 
     def get(self, ref: Ref) -> Task | None:
-        """This task, if it waits in memory."""
-        return self.ready.tasks.get(ref) or self.delayed.tasks.get(ref) or self._due.get(ref) or self.aside.get(ref)
+        """Return this task, or None if it does not wait in memory."""
+        return self.ready.tasks.get(ref) or self.delayed.tasks.get(ref) or self._due.get(ref) or self.deferred.get(ref)
 
     def take(self, ref: Ref) -> Task | None:
-        """Take out a task: it ended, was replaced or is leased already; None if it is not in memory."""
+        """Take out a task that ended, was replaced or is leased; returns it, or None if it is not in memory."""
         return (
             self.ready.tasks.discard(ref)
             or self.delayed.tasks.discard(ref)
             or self._due.discard(ref)
-            or self.aside.discard(ref)
+            or self.deferred.discard(ref)
         )
 
     def refill(
@@ -132,25 +139,25 @@ class Frontier:
         window.refill(after, found, reached, self._is_taken(is_leased))
 
     def peek(self, now_ms: int) -> Task | None:
-        """The task to be granted next, or None when nothing is ready."""
+        """Return the task to be granted next, or None when nothing is ready."""
         task, self._source = self._first(now_ms)
         return task
 
     def pop(self) -> Task:
-        """Take out the task that `peek` has just given."""
+        """Take out the task that `peek` has just given, and return it."""
         return self._source.pop()
 
     def has_ready(self, now_ms: int) -> bool:
-        """Whether a task may be granted."""
+        """Return whether a task may be granted."""
         return self.peek(now_ms) is not None
 
     def next_due_ms(self) -> int | None:
-        """When the first delayed task in memory is due; None when there is none."""
+        """Return when the first delayed task in memory is due; None when there is none."""
         first = self.delayed.tasks.peek()
         return None if first is None else first.due_ms
 
     def wants(self) -> list[tuple[Kind, Window]]:
-        """The windows that run low while the database may have more."""
+        """Return the windows that run low while the database may have more."""
         low: list[tuple[Kind, Window]] = []
         if len(self.ready.tasks) <= self._low:
             low.append(("ready", self.ready))
@@ -161,62 +168,78 @@ class Frontier:
     @property
     def is_loaded(self) -> bool:
         """Everything that waits in the database is in memory, or leased."""
-        return self.ready.is_complete and self.delayed.is_complete and not self.aside.has_passed
+        return self.ready.is_complete and self.delayed.is_complete and not self.deferred.has_skipped
 
     def reset(self) -> None:
         """Forget everything and load it from the database again."""
         self.ready.reset()
         self.delayed.reset()
         self._due.clear()
-        self.aside.clear()
+        self.deferred.clear()
 
     # --- hosts that may not be asked
 
-    def hold(self, *, may_pass: bool = True) -> bool:
-        """The host of the task that `peek` has just given may not be asked now: let others go first.
+    def defer(self, *, may_skip: bool = True) -> bool:
+        """Let others go before the task that `peek` has just given: its host may not be asked now.
 
-        may_pass: what its queue has no room for may be left to the database. False: it stays the first, because it
+        may_skip: what its queue has no room for may be left to the database. False: it stays the first, because it
         may not, or because too many hosts wait already. `open` tells when the host may be asked.
         """
         source, task = self._source, self._source.peek()
         if task is None:
             return False
         host = host_hash(host_of(task.url))
-        if source is self.aside:
-            self.aside.close(host)
-        elif self.aside.set_aside(host, task, may_pass=may_pass):
+        if source is self.deferred:
+            self.deferred.close(host)
+        elif self.deferred.defer(host, task, may_skip=may_skip):
             source.pop()
         else:
             return False
         return True
 
     @property
-    def has_aside(self) -> bool:
+    def has_deferred(self) -> bool:
         """Some tasks wait for their hosts, here or in the database only."""
-        return bool(len(self.aside)) or self.aside.has_passed
+        return bool(len(self.deferred)) or self.deferred.has_skipped
 
     def open(self, host: int) -> None:
-        """Tasks of this host that were set aside stand in the order again."""
-        self.aside.open(host)
+        """Put the deferred tasks of this host into the order again."""
+        self.deferred.open(host)
 
-    def stretch(self) -> Stretch | None:
-        """What is to be read for hosts that have nothing in memory any more; None: nothing, or not now."""
-        return self.aside.stretch()
+    def next_range(self) -> Range | None:
+        """Return what is to be read for hosts that have nothing in memory any more; None: nothing, or not now."""
+        return self.deferred.next_range()
 
-    def stretch_beyond(self) -> Stretch | None:
-        """A refill of the ready order without the hosts that have passed-over tasks; None: there are none."""
-        hosts = self.aside.passed["ready"].latest()
-        return Stretch("ready", self.ready.after, END, hosts, True, self._size) if hosts else None
+    def range_beyond(self) -> Range | None:
+        """Return a refill of the ready order without the hosts that have skipped tasks; None: there are none."""
+        hosts = self.deferred.skipped["ready"].latest()
+        return Range("ready", self.ready.after, END, hosts, True, self._size) if hosts else None
 
-    def swept(
-        self, stretch: Stretch, found: Iterable[Task], reached: Position, is_leased: Callable[[Task], bool]
-    ) -> None:
-        """Take in what the database had in a stretch, which was read up to `reached`."""
+    def swept(self, part: Range, found: Iterable[Task], reached: Position, is_leased: Callable[[Task], bool]) -> None:
+        """Take in what the database had in a range, which was read up to `reached`."""
         is_taken = self._is_taken(is_leased)
-        if not stretch.is_others:
-            self.aside.swept(stretch, [task for task in found if not is_taken(task)], reached)
-        elif self.ready.refill(stretch.after, found, reached, is_taken):
-            self.aside.pass_beyond(stretch, reached)
+        if not part.is_others:
+            self.deferred.swept(part, [task for task in found if not is_taken(task)], reached)
+        elif self.ready.refill(part.after, found, reached, is_taken):
+            self.deferred.skip_beyond(part, reached)
+
+    # --- for tests and debugging
+
+    def assert_invariants(self, is_leased: Callable[[Task], bool], awaited: Collection[int] | None = None) -> None:
+        """Raise AssertionError when memory contradicts itself; what the database has is not looked at.
+
+        is_leased: whether this run of a task is leased. awaited: hosts that will be opened; None: not known here.
+        """
+        self.ready.assert_invariants()
+        self.delayed.assert_invariants()
+        self.deferred.assert_invariants(awaited)
+        assert len(self._due) <= self._size, f"{len(self._due)} due tasks in memory"
+        refs = [*self.ready.tasks, *self.delayed.tasks, *self._due, *self.deferred]
+        assert len(set(refs)) == len(refs), "a task is in memory twice"
+        for ref in refs:
+            task = self.get(ref)
+            assert task is not None
+            assert not is_leased(task), f"task {task.taskid!r} waits in memory and is leased"
 
     def _is_taken(self, is_leased: Callable[[Task], bool]) -> Callable[[Task], bool]:
         """Whether a task that the database has waiting is leased, or here already."""
@@ -230,7 +253,7 @@ class Frontier:
         due = self._due.peek() if len(self._due) else None
         if due is not None and (best is None or ready_position(due) < ready_position(best)):
             best, source = due, self._due
-        aside = self.aside.peek() if len(self.aside) else None
-        if aside is not None and (best is None or ready_position(aside) < ready_position(best)):
-            return aside, self.aside
+        deferred = self.deferred.peek() if len(self.deferred) else None
+        if deferred is not None and (best is None or ready_position(deferred) < ready_position(best)):
+            return deferred, self.deferred
         return best, source

@@ -3,20 +3,20 @@
 Hosts are known by `task.host_hash` here, as in the frontier's index.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from heapq import heapify, heappop, heappush, heapreplace, nsmallest
 from itertools import islice
 from typing import NamedTuple
 
 from zspider.hosts import host_hash, host_of
-from zspider.scheduler.order import BEGIN, Kind, Position, TaskHeap, position_of, ready_position
-from zspider.task import Ref, Task
+from zspider.scheduler.order import BEGIN, Position, TaskHeap, position_of, ready_position
+from zspider.task import Kind, Ref, Task
 
-QUEUE_MIN = 16  # tasks that a host may have set aside, while few hosts have
-HOSTS_PER_STRETCH = 1000  # as many numbers go into one query
+QUEUE_MIN = 16  # tasks that a host may have deferred, while few hosts have
+HOSTS_PER_RANGE = 1000  # as many numbers go into one query
 
 
-class Stretch(NamedTuple):
+class Range(NamedTuple):
     """A part of an order to be read from the database, for the tasks of some hosts or of all others."""
 
     kind: Kind
@@ -27,16 +27,16 @@ class Stretch(NamedTuple):
     limit: int  # tasks
 
 
-class Passed:
+class SkippedSpans:
     """Of one order: between which positions each host has waiting tasks that are in the database only.
 
-    `stretch` goes through the order as a lift does: what comes to wait behind it is served on the next way.
+    `next_range` goes through the order as a lift does: what comes to wait behind it is served on the next way.
     So every host is served, and the work does not grow with their number.
     """
 
     def __init__(self) -> None:
-        self._spans: dict[int, tuple[Position, Position]] = {}  # inclusive; the host passed over last stands last
-        self._cursor = BEGIN  # the stretches of this way were read up to here
+        self._spans: dict[int, tuple[Position, Position]] = {}  # inclusive; the host skipped last stands last
+        self._cursor = BEGIN  # the ranges of this way were read up to here
 
     def __len__(self) -> int:
         return len(self._spans)
@@ -45,38 +45,38 @@ class Passed:
         return host in self._spans
 
     def covers(self, host: int, position: Position) -> bool:
-        """Whether a task of this host there may be in the database only."""
+        """Return whether a task of this host at this position may be in the database only."""
         first, last = self._spans.get(host, (position, BEGIN))
         return first <= position <= last
 
     def add(self, host: int, first: Position, last: Position) -> None:
-        """Tasks of this host from `first` to `last` are not in memory."""
+        """Note that tasks of this host from `first` to `last` are not in memory."""
         span = self._spans.pop(host, (first, last))
         self._spans[host] = (min(first, span[0]), max(last, span[1]))
 
     def latest(self) -> frozenset[int]:
-        """Those passed over last; all, if they are not too many for a query."""
-        return frozenset(islice(reversed(self._spans), HOSTS_PER_STRETCH))
+        """Return the hosts whose tasks were skipped last; all, if they are not too many for a query."""
+        return frozenset(islice(reversed(self._spans), HOSTS_PER_RANGE))
 
-    def stretch(self, hosts: Iterable[int]) -> tuple[Position, Position, frozenset[int]] | None:
-        """After which position to read, up to which, and for which of these hosts; None when none has a span."""
+    def next_range(self, hosts: Iterable[int]) -> tuple[Position, Position, frozenset[int]] | None:
+        """Return after which position to read, up to which, and for which of these hosts; None: none has a span."""
         spans = [(*self._spans[host], host) for host in hosts if host in self._spans]
         ahead = [span for span in spans if span[0] > self._cursor]
         if not ahead:
             self._cursor, ahead = BEGIN, spans
         if not ahead:
             return None
-        chosen = nsmallest(HOSTS_PER_STRETCH, ahead)
+        chosen = nsmallest(HOSTS_PER_RANGE, ahead)
         first, seq = chosen[0][0]
         return (first, seq - 1), max(last for _, last, _ in chosen), frozenset(host for _, _, host in chosen)
 
     def was_read(self, hosts: Iterable[int], after: Position, reached: Position) -> None:
-        """All tasks of these hosts behind `after`, up to and with `reached`, are in memory or leased now."""
+        """Note that all tasks of these hosts behind `after`, up to and with `reached`, are in memory or leased."""
         self._cursor = reached
         behind = (reached[0], reached[1] + 1)
         for host in hosts:
             first, last = self._spans.get(host, (BEGIN, BEGIN))
-            if first <= after:  # unknown, or more was passed over meanwhile, before what was read
+            if first <= after:  # unknown, or more was skipped meanwhile, before what was read
                 continue
             if behind > last:
                 del self._spans[host]
@@ -84,21 +84,21 @@ class Passed:
                 self._spans[host] = (max(first, behind), last)
 
     def clear(self) -> None:
-        """Nothing is passed over."""
+        """Forget all spans."""
         self._spans.clear()
         self._cursor = BEGIN
 
 
 class HostQueues:
-    """Tasks set aside until their host may be asked, at most `size`, and what was passed over beyond that.
+    """Tasks deferred until their host may be asked, at most `size`, and what was skipped beyond that.
 
     A host is *open* when its tasks take part in the order, and *closed* from when it was seen that it may not be
-    asked until `open` says that it may. It is *hungry* when it has passed-over tasks and few or none in memory.
+    asked until `open` says that it may. It is *hungry* when it has skipped tasks and few or none in memory.
     A queue is the shorter the more hosts have one, so that many hosts have room for the first tasks of each.
     """
 
     def __init__(self, size: int) -> None:
-        self.passed: dict[Kind, Passed] = {"ready": Passed(), "delayed": Passed()}
+        self.skipped: dict[Kind, SkippedSpans] = {"ready": SkippedSpans(), "delayed": SkippedSpans()}
         self._size = size
         self._queue_max = min(size, max(QUEUE_MIN, size // 64))
         self._queues: dict[int, TaskHeap] = {}  # none is empty
@@ -112,10 +112,14 @@ class HostQueues:
     def __len__(self) -> int:
         return len(self._hosts)
 
+    def __iter__(self) -> Iterator[Ref]:
+        """The refs of all tasks here, in no order."""
+        return iter(self._hosts)
+
     @property
-    def has_passed(self) -> bool:
-        """Some tasks were passed over."""
-        return any(map(len, self.passed.values()))
+    def has_skipped(self) -> bool:
+        """Some tasks were skipped."""
+        return any(map(len, self.skipped.values()))
 
     @property
     def hosts(self) -> Iterable[int]:
@@ -123,12 +127,12 @@ class HostQueues:
         return self._queues.keys()
 
     def get(self, ref: Ref) -> Task | None:
-        """This task, if it is here."""
+        """Return this task, or None if it is not here."""
         host = self._hosts.get(ref)
         return None if host is None else self._queues[host].get(ref)
 
     def discard(self, ref: Ref) -> Task | None:
-        """Take out this task; None if it is not here."""
+        """Take out this task and return it; None if it is not here."""
         host = self._hosts.pop(ref, None)
         if host is None:
             return None
@@ -137,7 +141,7 @@ class HostQueues:
         return task
 
     def peek(self) -> Task | None:
-        """The first task of all open hosts, or None."""
+        """Return the first task of all open hosts, or None."""
         while self._order:
             position, host = self._order[0]
             task = self._queues[host].peek() if host in self._open else None
@@ -150,7 +154,7 @@ class HostQueues:
         return None
 
     def pop(self) -> Task:
-        """Take out the first task; only after `peek` gave it. Its host stays open."""
+        """Take out the first task and return it; only after `peek` gave it. Its host stays open."""
         host = self._order[0][1]
         task = self._queues[host].pop()
         del self._hosts[task.ref]
@@ -158,11 +162,11 @@ class HostQueues:
         return task
 
     def close(self, host: int) -> None:
-        """This host may not be asked: its tasks wait until `open`."""
+        """Close a host that may not be asked: its tasks wait until `open`."""
         self._open.discard(host)
 
     def open(self, host: int) -> None:
-        """The tasks of this host take part in the order."""
+        """Let the tasks of this host take part in the order."""
         queue = self._queues.get(host)
         if queue is None or host in self._open or (task := queue.peek()) is None:
             return
@@ -173,31 +177,31 @@ class HostQueues:
             self._order = [(ready_position(task), host) for task, host in firsts if task is not None]
             heapify(self._order)
 
-    def set_aside(self, host: int, task: Task, *, may_pass: bool = True) -> bool:
-        """Close the task's host, and keep the task here or pass it over.
+    def defer(self, host: int, task: Task, *, may_skip: bool = True) -> bool:
+        """Close the task's host, and keep the task here or skip it.
 
-        False: there is no room for it here, and it may not be passed over, or too many hosts have passed tasks.
+        False: there is no room for it here, and it may not be skipped, or too many hosts have skipped tasks.
         """
         self.close(host)
         if self._keep(host, task):
             return True
-        if not may_pass:
+        if not may_skip:
             return False
-        passed = self.passed[position_of(task)[0]]
-        if host not in passed and len(passed) >= self._size:
+        skipped = self.skipped[position_of(task)[0]]
+        if host not in skipped and len(skipped) >= self._size:
             return False
-        self._pass_over(host, task)
+        self._skip(host, task)
         return True
 
-    def pass_beyond(self, stretch: Stretch, reached: Position) -> None:
-        """The tasks of these hosts were left out of a refill that went so far."""
-        first, seq = stretch.after or BEGIN
-        for host in stretch.hosts:
-            self.passed[stretch.kind].add(host, (first, seq + 1), reached)
+    def skip_beyond(self, part: Range, reached: Position) -> None:
+        """Note that the tasks of these hosts were left out of a refill that went so far."""
+        first, seq = part.after or BEGIN
+        for host in part.hosts:
+            self.skipped[part.kind].add(host, (first, seq + 1), reached)
             self._judge(host)
 
-    def stretch(self) -> Stretch | None:
-        """What is to be read for the hungry hosts; `swept` answers it, before that there is no other."""
+    def next_range(self) -> Range | None:
+        """Return what is to be read for the hungry hosts, or None; there is no other before `swept` answers it."""
         if self._is_sweeping or not self._hungry:
             return None
         room = self._size - len(self._hosts)
@@ -209,35 +213,43 @@ class HostQueues:
         hungry = [host for host in self._hungry if self._room(host) > 0]
         self._turn.reverse()
         for kind in self._turn:
-            if (found := self.passed[kind].stretch(hungry)) is not None:
+            if (found := self.skipped[kind].next_range(hungry)) is not None:
                 after, until, hosts = found
                 self._is_sweeping = True
-                return Stretch(kind, after, until, hosts, False, min(room, sum(map(self._room, hosts))))
+                return Range(kind, after, until, hosts, False, min(room, sum(map(self._room, hosts))))
         return None
 
-    def swept(self, stretch: Stretch, tasks: Sequence[Task], reached: Position) -> None:
-        """Take in the tasks of a stretch, which was read up to `reached`; those leased or in memory are left out."""
+    def swept(self, part: Range, tasks: Sequence[Task], reached: Position) -> None:
+        """Take in the tasks of a range, which was read up to `reached`; those leased or in memory are left out."""
         self._is_sweeping = False
-        self.passed[stretch.kind].was_read(stretch.hosts, stretch.after or BEGIN, reached)
+        self.skipped[part.kind].was_read(part.hosts, part.after or BEGIN, reached)
         for task in tasks:
             host = host_hash(host_of(task.url))
             is_first = host not in self._queues
             if not self._keep(host, task):
-                self._pass_over(host, task)
+                self._skip(host, task)
             elif is_first:  # whether it may be asked is not known
                 self.open(host)
-        for host in stretch.hosts:
+        for host in part.hosts:
             self._judge(host)
 
     def clear(self) -> None:
         """Forget everything; an answer that is under way will still come."""
-        for passed in self.passed.values():
-            passed.clear()
+        for skipped in self.skipped.values():
+            skipped.clear()
         self._queues.clear()
         self._hosts.clear()
         self._open.clear()
         self._order.clear()
         self._hungry.clear()
+
+    def assert_invariants(self, awaited: Collection[int] | None) -> None:
+        """Raise AssertionError when memory contradicts itself. awaited: hosts that will be opened; None: not known."""
+        assert len(self._hosts) <= self._size, f"{len(self._hosts)} tasks deferred"
+        assert sum(map(len, self._queues.values())) == len(self._hosts), "the queues are not what their hosts say"
+        for host, queue in self._queues.items():
+            assert len(queue), f"host {host} has an empty queue"
+            assert awaited is None or host in self._open or host in awaited, f"host {host}: nobody will open it"
 
     # --- inside
 
@@ -273,11 +285,11 @@ class HostQueues:
         for host, queue in self._queues.items():
             for task in queue.cut(share) if len(queue) > share else ():
                 del self._hosts[task.ref]
-                self._pass_over(host, task)
+                self._skip(host, task)
 
-    def _pass_over(self, host: int, task: Task) -> None:
+    def _skip(self, host: int, task: Task) -> None:
         kind, position = position_of(task)
-        self.passed[kind].add(host, position, position)
+        self.skipped[kind].add(host, position, position)
         self._judge(host)
 
     def _shrank(self, host: int) -> None:
@@ -287,9 +299,9 @@ class HostQueues:
         self._judge(host)
 
     def _judge(self, host: int) -> None:
-        """Note whether a host is hungry; after its queue or what it has passed over has changed."""
-        has_passed = host in self.passed["ready"] or host in self.passed["delayed"]
-        if has_passed and len(self._queues.get(host, ())) <= self._allowance // 4:
+        """Note whether a host is hungry; after its queue or what it has skipped has changed."""
+        has_skipped = host in self.skipped["ready"] or host in self.skipped["delayed"]
+        if has_skipped and len(self._queues.get(host, ())) <= self._allowance // 4:
             self._hungry[host] = None
         else:
             self._hungry.pop(host, None)

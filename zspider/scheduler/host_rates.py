@@ -37,7 +37,7 @@ class HostRates:
         self._slots: deque[_Slot] = deque()
 
     def add(self, runs: Mapping[str, Runs], now: float) -> None:
-        """Count these, by host."""
+        """Count the runs of a transaction, by host."""
         hosts = self._open(now)
         for host, numbers in runs.items():
             counted = hosts.get(host)
@@ -47,7 +47,7 @@ class HostRates:
             _add(counted, numbers)
 
     def busiest(self, limit: int, now: float) -> list[HostRate]:
-        """The hosts with the most pages, and at the end the sum of all others, if there are any."""
+        """Return the hosts with the most pages, and at the end the sum of all others, if there are any."""
         self._open(now)
         sums: dict[str, list[int]] = {}
         for slot in self._slots:

@@ -1,9 +1,10 @@
 """How often each host may be asked, by all slaves and projects together: limits, pauses, and who waits for a host.
 
 It knows hosts by name and nothing of tasks. A host that nothing limits has no entry, and while no host has one and
-no setting limits any, `is_used` is false and nobody need ask. Times are monotonic seconds.
+no setting limits any, `is_used` is false and no question need be asked. Times are monotonic seconds.
 """
 
+from collections.abc import Collection, Mapping
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from heapq import heappop, heappush
@@ -19,7 +20,7 @@ HOSTS_MAX = 200_000  # some 60 MB; above it those asked least recently go first
 CLEAN_S = 60.0  # how often hosts of which nothing need be known are forgotten
 RULES_CACHED = 50_000  # hosts whose rule is remembered
 REFUSALS = frozenset({429, 503})  # RFC 6585 section 4, RFC 9110 section 15.6.4: later, please
-NO_ANSWER = frozenset({0, 599})  # nobody asked the host, or it did not answer
+NO_ANSWER = frozenset({0, 599})  # the host was not asked, or did not answer
 SILENT_S = 5.0  # a host that has not answered for so long, while it is asked, may be dead
 SILENT_MIN = 8  # so many requests at once it may have anyway
 _NO_LIMIT = 1 << 62
@@ -41,7 +42,7 @@ class HostFigures(NamedTuple):
     host: str
     leased: int
     concurrency: int  # most at once now; 0: no limit
-    delay_s: float  # between two starts, whoever asked for it
+    delay_s: float  # between two starts, for whatever reason
     refusals: int  # 429s and 503s in a row
 
 
@@ -59,23 +60,26 @@ class _Host(Struct, eq=False):
 
     @property
     def delay_s(self) -> float:
+        """Least seconds from one start to the next."""
         return max(self.rule.delay_s, self.crawl_delay_s, self.adaptive_s)
 
     @property
     def concurrency(self) -> int:
+        """Most tasks that run at once; 0: no limit."""
         return 1 if self.refusals else self.rule.concurrency
 
     def wait_s(self, now: float, silent_max: int = _NO_LIMIT) -> float:
+        """Return the seconds until it may be asked; inf: when a task has ended. silent_max: if it does not answer."""
         if self.leased >= self.concurrency > 0 or self.is_held_silent(now, silent_max):
             return inf
         return max(0.0, self.hold_until - now, self.last_start + self.delay_s - now)
 
     def is_held_silent(self, now: float, silent_max: int) -> bool:
-        """It has as many requests as one that does not answer may have."""
+        """Return whether it has as many requests as a host that does not answer may have."""
         return self.leased >= silent_max and now - self.last_answer > SILENT_S
 
     def is_idle(self, now: float) -> bool:
-        """Nothing is lost when it is forgotten."""
+        """Return whether nothing is lost when it is forgotten."""
         return not (self.leased or self.refusals or self.crawl_delay_s or self.adaptive_s or self.wait_s(now))
 
 
@@ -87,7 +91,7 @@ class HostLimits:
 
     def __init__(self, settings: PolitenessSettings) -> None:
         self._hosts: dict[str, _Host] = {}  # in order of their last start
-        self._waited: dict[str, float] = {}  # hosts somebody waits for -> the time of their entry in `_wakes`, or inf
+        self._waited: dict[str, float] = {}  # awaited hosts -> the time of their entry in `_wakes`, or inf
         self._wakes: list[tuple[float, str]] = []  # heap; an entry of another time than `_waited` has is outdated
         self._ended: list[str] = []  # waited for, and something of them has ended
         self._clean_at = -inf
@@ -95,7 +99,7 @@ class HostLimits:
         self.change(settings)
 
     def set_capacity(self, leases: int) -> None:
-        """So many tasks all slaves may have together: what a dead host may take is a share of that."""
+        """Say how many tasks all slaves may have together: a host that does not answer gets a share of that."""
         share = self._settings.silent_share
         most = _NO_LIMIT if share >= 1 else max(SILENT_MIN, int(share * leases))
         if most > self._silent_max:
@@ -122,17 +126,17 @@ class HostLimits:
     # --- asking
 
     def wait_s(self, name: str, now: float) -> float:
-        """Seconds until this host may be asked; 0.0: now, inf: when a request to it has ended."""
+        """Return the seconds until this host may be asked; 0.0: now, inf: when a request to it has ended."""
         host = self._hosts.get(name)
         return 0.0 if host is None else host.wait_s(now, self._silent_max)
 
     def is_new(self, name: str, now: float) -> bool:
-        """Whether nobody can know yet if it answers: it is asked for the first time, and has still time to."""
+        """Return whether it is asked for the first time and may still answer, so that nothing is known of it."""
         host = self._hosts.get(name)
         return host is not None and host.last_answer == -inf and now - host.since <= SILENT_S
 
     def begin(self, name: str, start: float) -> bool:
-        """A task of this host was granted and starts then; False: nothing limits it, and it need not be ended."""
+        """Count a task of this host that starts then; False: nothing limits it, and it need not be ended."""
         host = self._hosts.pop(name, None)
         if host is None:
             rule = self._rule_of(name)
@@ -145,7 +149,7 @@ class HostLimits:
         return True
 
     def end(self, name: str) -> None:
-        """A task that `begin` counted runs no more."""
+        """Count off a task that `begin` counted: it runs no more."""
         host = self._hosts.get(name)
         if host is not None:
             host.leased -= 1
@@ -153,13 +157,13 @@ class HostLimits:
             self._ended.append(name)
 
     def refund(self, name: str, start: float) -> None:
-        """A task that was to start then was not started: another one may have its place."""
+        """Give the place of a task that was to start then, and was not started, to another one."""
         host = self._hosts.get(name)
         if host is not None and host.last_start == start:
             host.last_start = start - host.delay_s
 
     def answered(self, name: str, answer: Answer | None, fetch_s: float, granted: float, now: float) -> None:
-        """What a host has answered to a task that was granted then. answer: None for a 200 that asks for nothing."""
+        """Note a host's answer to a task that was granted then. answer: None for a 200 that asks for nothing."""
         said = answer or _USUAL
         host = self._hosts.get(name)
         if host is None:
@@ -180,13 +184,13 @@ class HostLimits:
     # --- waiting
 
     def await_(self, name: str, now: float) -> None:
-        """Somebody waits for this host: `freed` will name it once when it may be asked."""
+        """Await this host: `freed` will name it once when it may be asked."""
         if name not in self._waited:
             self._waited[name] = inf
             self._set_wake(name, self.wait_s(name, now), now)
 
     def freed(self, now: float, ahead_s: float) -> list[str]:
-        """The awaited hosts that may be asked within `ahead_s`; nobody waits for them any more."""
+        """Return the awaited hosts that may be asked within `ahead_s`; they are not awaited any more."""
         if now >= self._clean_at:
             self._clean(now)
         due, self._ended = self._ended, []
@@ -208,7 +212,7 @@ class HostLimits:
         return free
 
     def next_s(self, now: float) -> float:
-        """In how many seconds `freed` may have something; inf: only after an end."""
+        """Return in how many seconds `freed` may have something; inf: only after an end."""
         if self._ended:
             return 0.0
         return max(0.0, self._wakes[0][0] - now) if self._wakes else inf
@@ -216,7 +220,7 @@ class HostLimits:
     # --- looking
 
     def holding(self, name: str, now: float) -> Holding | None:
-        """What keeps this host from being asked now; None: nothing."""
+        """Return what keeps this host from being asked now; None: nothing."""
         host = self._hosts.get(name)
         if host is None or not (wait_s := host.wait_s(now, self._silent_max)):
             return None
@@ -229,15 +233,27 @@ class HostLimits:
         return Holding("delay", host.delay_s, now + wait_s)
 
     def figures(self, name: str) -> HostFigures | None:
-        """How a host stands; None: nothing limits it, or it has nothing to do."""
+        """Return how a host stands; None: nothing limits it, or it has nothing to do."""
         host = self._hosts.get(name)
         if host is None:
             return None
         return HostFigures(name, host.leased, host.concurrency, host.delay_s, host.refusals)
 
     def names(self) -> list[str]:
-        """The hosts that have figures; the one asked last stands last."""
+        """Return the hosts that have figures; the one asked last stands last."""
         return list(self._hosts)
+
+    @property
+    def awaited(self) -> Collection[str]:
+        """The hosts that `freed` will name."""
+        return self._waited.keys()
+
+    def assert_invariants(self, running: Mapping[str, int]) -> None:
+        """Raise AssertionError when a host's count is wrong. running: how many tasks of each host run, where any do."""
+        for name in {*running, *self._hosts}:
+            host = self._hosts.get(name)
+            counted = 0 if host is None else host.leased
+            assert counted == running.get(name, 0), f"host {name}: {counted} counted, {running.get(name, 0)} run"
 
     # --- inside
 

@@ -1,6 +1,6 @@
-"""Who holds what: sessions of slaves, and the leases lent to them."""
+"""The sessions of slaves, and the leases lent to them."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 
 from msgspec import Struct
@@ -63,7 +63,7 @@ class LeaseTable:
     """
 
     def __init__(self, hosts: HostLimits) -> None:
-        self.changed: set[Session] = set()  # whose leases have changed; who looks at them empties it
+        self.changed: set[Session] = set()  # sessions whose leases have changed; the reader empties it
         self._hosts = hosts
         self._by_project: dict[int, dict[Ref, Lease]] = {}
         self._taken: dict[bytes, set[Lease]] = {}  # by the session that has the relayed page
@@ -75,16 +75,16 @@ class LeaseTable:
         return chain.from_iterable(leases.values() for leases in self._by_project.values())
 
     def get(self, ref: Ref) -> Lease | None:
-        """The lease on this task, if there is one."""
+        """Return the lease on this task, or None."""
         leases = self._by_project.get(ref.project)
         return None if leases is None else leases.get(ref)
 
     def count(self, project: int) -> int:
-        """How many tasks of this project are leased."""
+        """Return how many tasks of this project are leased."""
         return len(self._by_project.get(project, ()))
 
     def is_leased(self, task: Task) -> bool:
-        """Whether this run of the task is leased."""
+        """Return whether this run of the task is leased."""
         lease = self.get(task.ref)
         return lease is not None and lease.task.run == task.run
 
@@ -115,7 +115,7 @@ class LeaseTable:
             self._count(lease, host, now)
 
     def end(self, lease: Lease) -> None:
-        """Take the lease away; safe to repeat."""
+        """End a lease; safe to repeat."""
         if lease.session.leases.pop(lease.number, None) is None:
             return
         lease.session.arrived -= lease.has_arrived
@@ -127,7 +127,7 @@ class LeaseTable:
             self._uncount(lease)
 
     def arrive(self, lease: Lease) -> None:
-        """Its outcome is here: it takes no more room at the slave."""
+        """Note that a lease's outcome is here: it takes no more room at the slave."""
         if not lease.has_arrived:
             lease.has_arrived = True
             lease.session.arrived += 1
@@ -136,31 +136,51 @@ class LeaseTable:
                 self._uncount(lease)
 
     def of_project(self, project: int) -> list[Lease]:
-        """All leases of a project."""
+        """Return all leases of a project."""
         return list(self._by_project.get(project, {}).values())
 
     def take(self, lease: Lease, session_id: bytes) -> None:
-        """A processing slave has the page of this lease, from whomever it was before."""
+        """Note that a processing slave has the page of this lease, whichever had it before."""
         if lease.taken_by is not None:
             self._untake(lease, lease.taken_by)
         lease.taken_by = session_id
         self._taken.setdefault(session_id, set()).add(lease)
 
     def untake(self, session_id: bytes) -> list[Lease]:
-        """A processing slave is gone: the leases whose pages it had, by session and number."""
+        """Return the leases whose pages a slave had that is gone, by session and number."""
         leases = sorted(self._taken.pop(session_id, ()), key=lambda lease: (lease.session.id, lease.number))
         for lease in leases:
             lease.taken_by = None
         return leases
 
     def lost(self, session: Session, seen: int, named: Iterable[int], granted_by: float) -> list[Lease]:
-        """Leases that the slave does not name, of those delivered or overtaken, and of those granted by this time."""
+        """Return the leases that a slave should name and does not: those delivered or overtaken, or granted by then."""
         named = set(named)
         return [
             lease
             for number, lease in session.leases.items()
             if number not in named and not lease.has_arrived and (number <= seen or lease.granted <= granted_by)
         ]
+
+    def assert_invariants(self, sessions: Mapping[bytes, Session]) -> None:
+        """Raise AssertionError when the three views of the leases differ. sessions: those that are in."""
+        assert len({lease.task.ref for lease in self}) == len(self), "a task is leased twice"
+        for lease in self:
+            text = f"lease {lease.number} of session {lease.session.id.hex()[:8]} on {lease.task.taskid!r}"
+            assert self.get(lease.task.ref) is lease, f"{text}: another one is known for its task"
+            assert lease.session.leases.get(lease.number) is lease, f"{text}: its session does not have it"
+            is_in = sessions.get(lease.session.id) is lease.session
+            assert is_in or lease.has_arrived, f"{text}: its session is gone, and no outcome is here"
+            is_noted = lease.taken_by is None or lease in self._taken.get(lease.taken_by, ())
+            assert is_noted, f"{text}: its page was taken, and that is not noted"
+        for id, session in sessions.items():
+            text = f"session {id.hex()[:8]}"
+            assert session.id == id, f"{text} is known as another one"
+            arrived = sum(lease.has_arrived for lease in session.leases.values())
+            assert session.arrived == arrived, f"{text}: {session.arrived} outcomes counted, there are {arrived}"
+            for number, lease in session.leases.items():
+                assert lease.number == number < session.next_number, f"{text}: lease {number} has a wrong number"
+                assert self.get(lease.task.ref) is lease, f"{text}: lease {number} is not known"
 
     def _count(self, lease: Lease, host: str, start: float) -> None:
         if self._hosts.begin(host, start):

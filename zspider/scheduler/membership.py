@@ -1,4 +1,4 @@
-"""Who is in: sessions that joined, sessions expected back after a restart, and who claims a session in use.
+"""Which slaves are in: sessions that joined, sessions expected back after a restart, and claims of sessions in use.
 
 It knows nothing of projects and tasks; leases only as text that a Hello carries.
 """
@@ -64,7 +64,7 @@ class Arrival(NamedTuple):
 
 
 class Membership:
-    """The sessions of one master."""
+    """The sessions of one master, and the claims of a second slave to one of them."""
 
     def __init__(self, timing: Timing, expected: Iterable[bytes], now: float) -> None:
         self.sessions: dict[bytes, Session] = {}
@@ -78,7 +78,7 @@ class Membership:
     def hello(
         self, greeting: Greeting, held: Sequence[HeldLease], is_last: bool, now: float
     ) -> Arrival | Challenge | None:
-        """A page of a Hello: the slave is to be let in, or somebody else is to be asked first, or more pages follow."""
+        """Take a page of a Hello; returns what to let in, or what to challenge first; None: more pages follow."""
         begun = self._pages.pop(greeting.session, None)
         before = begun.held if begun is not None and begun.greeting.route == greeting.route else []
         arrival = Arrival(greeting, [*before, *islice(held, max(0, HELD_MAX - len(before)))], now)
@@ -95,15 +95,14 @@ class Membership:
         return Challenge(session)
 
     def admit(self, greeting: Greeting, now: float) -> Session:
-        """The session of this slave, new or known; it is reached by its newest route."""
+        """Let a slave in and return its session, new or known; it is reached by its newest route."""
         session = self.sessions.get(greeting.session)
         if session is None:
             session = Session(*greeting[:5], joined=now, heard=now)
             self.sessions[session.id] = session
         for claim in [one for one in self._claims.values() if one.greeting.route == greeting.route]:
-            del self._claims[
-                claim.greeting.session
-            ]  # a connection is one slave's, which has the session of its Hello now
+            # A connection is one slave's, and its session is that of its newest Hello.
+            del self._claims[claim.greeting.session]
         self.heard(session, now)
         session.route, session.window, session.seen = greeting.route, greeting.window, greeting.seen
         session.told.clear()
@@ -111,29 +110,29 @@ class Membership:
         return session
 
     def heard(self, session: Session, now: float) -> None:
-        """Any word of a slave shows that it lives."""
+        """Note that a slave lives: any message of it shows that."""
         session.heard = now
         session.is_silent = False
 
     def remove(self, session_id: bytes) -> Session | None:
-        """A slave is out; None if it was not in."""
+        """Take a session out and return it; None if it was not in."""
         self._expected.discard(session_id)
         return self.sessions.pop(session_id, None)
 
     def claim(self, session_id: bytes) -> Arrival | None:
-        """Who claims a session though it is in use."""
+        """Return the slave that claims a session though it is in use, or None."""
         return self._claims.get(session_id)
 
     def end_claim(self, session_id: bytes) -> Arrival | None:
-        """The claim is decided; returns it."""
+        """Take away a claim that is decided, and return it."""
         return self._claims.pop(session_id, None)
 
     def unanswered(self, now: float) -> list[Arrival]:
-        """Claims whose challenge the older holder did not answer in time."""
+        """Return the claims whose challenge the older holder did not answer in time."""
         return [claim for claim in self._claims.values() if now - claim.at >= self._timing.answer_s]
 
     def fallen_silent(self, now: float) -> list[Session]:
-        """Notice who is silent; returns those silent for so long that their leases are over."""
+        """Mark silent sessions; returns those silent for so long that their leases are over."""
         slept_s, self._looked = now - self._looked, now
         gone = []
         for session in self.sessions.values():
@@ -148,7 +147,7 @@ class Membership:
         return gone
 
     def says(self, session: Session, condition: Condition, now: float) -> bool:
-        """A slave says how it is; whether it can be granted more, or no more, has changed."""
+        """Note a slave's condition; returns whether that changes if it may be granted tasks."""
         session.complaint = condition.complaint
         if condition.delivers == (session.stuck_since is None):
             return False
@@ -156,7 +155,7 @@ class Membership:
         return True
 
     def lapsed(self, now: float) -> list[Session]:
-        """Those with leases that could not deliver anything for so long that their leases are over."""
+        """Return the sessions that could not deliver anything for so long that their leases are over."""
         return [
             session
             for session in self.sessions.values()
@@ -164,11 +163,11 @@ class Membership:
         ]
 
     def is_adopting(self, now: float) -> bool:
-        """Waiting for slaves of before the restart, whose leases must not be given twice."""
+        """Return whether it waits for slaves of before a restart, whose leases must not be granted twice."""
         return bool(self._expected) and now < self._adopt_until
 
     def missing(self, now: float) -> list[Session]:
-        """The sessions that did not come back in time, once."""
+        """Return the sessions that did not come back in time, once."""
         if not self._expected or now < self._adopt_until:
             return []
         expected, self._expected = self._expected, set()

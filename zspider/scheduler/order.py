@@ -1,13 +1,11 @@
 """The two orders that waiting tasks stand in, and a heap of tasks in one of them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from heapq import heappop, heappush
 from itertools import count
-from typing import Literal
 
-from zspider.task import Ref, Task
+from zspider.task import Kind, Ref, Task
 
-Kind = Literal["ready", "delayed"]
 Position = tuple[int, int]  # sorts tasks: (-priority, seq) when ready, (due_ms, seq) when delayed
 BEGIN: Position = (-(1 << 62), -1)  # before every task
 END: Position = (1 << 62, 0)  # behind every task
@@ -15,17 +13,17 @@ _STALE_MAX = 64  # heap entries whose task is gone that are not worth cleaning u
 
 
 def ready_position(task: Task) -> Position:
-    """Higher priority first, then order of arrival (docs/pyspider-behaviour.md 4.4)."""
+    """Return a place among the ready: higher priority first, then order of arrival (docs/pyspider-behaviour.md 4.4)."""
     return (-task.priority, task.seq)
 
 
 def delayed_position(task: Task) -> Position:
-    """Earlier due first, then order of arrival."""
+    """Return a task's place among the delayed: earlier due first, then order of arrival."""
     return (task.due_ms, task.seq)
 
 
 def position_of(task: Task) -> tuple[Kind, Position]:
-    """Which order the database has a waiting task in, and where."""
+    """Return which order the database has a waiting task in, and where."""
     return ("delayed", delayed_position(task)) if task.due_ms else ("ready", ready_position(task))
 
 
@@ -41,8 +39,12 @@ class TaskHeap:
     def __len__(self) -> int:
         return len(self._tasks)
 
+    def __iter__(self) -> Iterator[Ref]:
+        """The refs of all tasks, in no order."""
+        return iter(self._tasks)
+
     def get(self, ref: Ref) -> Task | None:
-        """This task, if it is here."""
+        """Return this task, or None if it is not here."""
         return self._tasks.get(ref)
 
     def push(self, task: Task) -> None:
@@ -53,7 +55,7 @@ class TaskHeap:
             self.keep_first(len(self._heap))
 
     def peek(self) -> Task | None:
-        """The first task, or None."""
+        """Return the first task, or None."""
         while self._heap:
             task = self._heap[0][2]
             if self._tasks.get(task.ref) is task:
@@ -62,13 +64,13 @@ class TaskHeap:
         return None
 
     def pop(self) -> Task:
-        """Take out the first task; only after `peek` gave it."""
+        """Take out the first task and return it; only after `peek` gave it."""
         task = heappop(self._heap)[2]
         del self._tasks[task.ref]
         return task
 
     def discard(self, ref: Ref) -> Task | None:
-        """Take out this task; None if it is not here."""
+        """Take out this task and return it; None if it is not here."""
         return self._tasks.pop(ref, None)
 
     def keep_first(self, n: int) -> Position:

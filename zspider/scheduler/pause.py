@@ -45,7 +45,7 @@ class AutoPause:
         self._enter(Phase.NORMAL)
 
     def ended(self, is_success: bool, error: str) -> None:
-        """A page of it ended. error: why it failed."""
+        """Count a page that ended. error: why it failed."""
         if is_success:
             self._failures = 0
             self._has_success = True
@@ -54,7 +54,7 @@ class AutoPause:
             self._last_error = error
 
     def turn(self, now: float) -> bool:
-        """Decide by what has ended and the time; whether the phase is another now."""
+        """Decide by what has ended and the time; returns whether the phase is another now."""
         if not self.is_on and self._failures < self._limit:  # asked at each step, of each project
             return False
         before = self.phase
@@ -68,18 +68,18 @@ class AutoPause:
         return self.phase is not before
 
     def clear(self) -> None:
-        """An edit, or somebody who knows better: as if nothing had failed."""
+        """Begin anew after an edit or by an operator's wish, as if nothing had failed."""
         self._enter(Phase.NORMAL)
 
     def allows(self, leases: LeaseTable) -> bool:
-        """Whether a page may be granted now."""
+        """Return whether a page may be granted now."""
         if self.phase is not Phase.PROBING:
             return self.phase is Phase.NORMAL
         self._probes = {ref for ref in self._probes if leases.get(ref) is not None}
         return len(self._probes) + self._failures < self._pausing.probe_num
 
     def granted(self, ref: Ref) -> None:
-        """A page was granted, as it may be while the project is NORMAL or PROBING."""
+        """Note that a page was granted, as it may be while the project is NORMAL or PROBING."""
         if self.is_on:
             self._probes.add(ref)
 

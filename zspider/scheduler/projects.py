@@ -3,9 +3,10 @@
 from typing import NamedTuple
 
 from zspider.delivery import ATTEMPTS_MAX
+from zspider.scheduler.actions import Action, Finish, Refill, Sweep
 from zspider.scheduler.bucket import TokenBucket
 from zspider.scheduler.frontier import Frontier
-from zspider.scheduler.internal import cron_task, info_run, info_task
+from zspider.scheduler.internal_tasks import cron_task, info_run, info_task
 from zspider.scheduler.leases import LeaseTable
 from zspider.scheduler.pause import AutoPause, Pausing
 from zspider.scheduler.rules import is_finished
@@ -60,6 +61,7 @@ class ProjectState:
 
     @property
     def is_active(self) -> bool:
+        """Whether its script runs at all."""
         return self.project.status.is_active
 
     @property
@@ -68,7 +70,7 @@ class ProjectState:
         return self.pause.is_on or self.project.status is ProjectStatus.PAUSED
 
     def allows_page(self, leases: LeaseTable) -> bool:
-        """Whether a page may be granted, for all that it is paused."""
+        """Return whether a page may be granted though the project is paused."""
         return self.project.status is not ProjectStatus.PAUSED and self.pause.allows(leases)
 
     @property
@@ -83,14 +85,30 @@ class ProjectState:
         wants = info is not None and info.has_on_finished and not info.error
         return wants and self.is_active and is_finished(self.project.counts)
 
+    def storage_requests(self) -> list[Action]:
+        """Return what the database is to be asked: to submit on_finished, or for more waiting tasks; each once."""
+        actions: list[Action] = []
+        if self.is_finishing and not self.is_finish_asked:
+            self.is_finish_asked = True
+            actions.append(Finish(self.project.id))
+        if not self.has_script:
+            return actions
+        for kind, window in self.frontier.wants():
+            window.is_refilling = True
+            beyond = self.frontier.range_beyond() if kind == "ready" else None
+            actions.append(Sweep(self.project.id, beyond) if beyond else Refill(self.project.id, kind, window.after))
+        if (part := self.frontier.next_range()) is not None:
+            actions.append(Sweep(self.project.id, part))
+        return actions
+
     def internal_tasks(self, now_ms: int) -> list[Task]:
-        """The tasks of our own that are due now; the caller grants each that is not leased."""
+        """Return the tasks of our own that are due now; the caller grants each that is not leased."""
         if self.project.info is None:
             return [info_task(self.project.id, self.project.script, self._info_attempt)]
         return self._cron(now_ms)
 
     def put_back(self, task: Task, *, is_charged: bool) -> None:
-        """One of these tasks was not done by the slave that had it. is_charged: it may have ended that slave."""
+        """Take back one of these tasks that its slave did not do. is_charged: it may have ended that slave."""
         if task.taskid == GET_INFO:
             self._info_attempt += is_charged and task.run == info_run(self.project.script)
             if self._info_attempt >= ATTEMPTS_MAX and self.project.info is None:
@@ -104,11 +122,11 @@ class ProjectState:
                 self._cron_attempt = 0
 
     def cron_ran(self, task: Task) -> None:
-        """The cron task was granted: its ticks are taken care of, unless it is put back."""
+        """Note that the cron task was granted: its ticks are taken care of, unless it is put back."""
         self._since_s, self._last_tick_s = self._last_tick_s, task.run
 
     def next_tick_ms(self, now_ms: int) -> int | None:
-        """When the next @every tick is; None without one."""
+        """Return when the next @every tick is; None without one."""
         tick_s = self._tick_s()
         return None if tick_s is None else (now_ms // 1000 // tick_s + 1) * tick_s * 1000
 

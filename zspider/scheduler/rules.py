@@ -39,9 +39,9 @@ class SchedulerRules:
         return Accept.CANCEL if follow.cancel else Accept.RESTART
 
     def has_room(self, waiting: int, follow: Follow) -> bool:
-        """Whether a new URL may be added to those that wait (docs/pyspider-behaviour.md 4.6).
+        """Return whether a new URL may be added to those that wait (docs/pyspider-behaviour.md 4.6).
 
-        What zspider submits itself, and messages, always may. A restart or a retry is nothing new: nobody asks.
+        What zspider submits itself, and messages, always may. A restart or a retry is nothing new, and not asked about.
         """
         return waiting < self.waiting_max or follow.taskid in _ALWAYS or is_message(follow.taskid)
 
@@ -67,7 +67,7 @@ class SchedulerRules:
         return Finish(Status.ACTIVE, due_ms, stored.retried + 1, "retry")
 
     def is_finished(self, counts: Mapping[str, int]) -> bool:
-        """Whether it is time for on_finished, by a project's counters."""
+        """Return whether it is time for on_finished, by a project's counters."""
         return is_finished(counts)
 
     def _delay_ms(self, project: int, retried: int) -> int:
@@ -79,7 +79,7 @@ class SchedulerRules:
 
 
 def is_finished(counts: Mapping[str, int]) -> bool:
-    """Nothing of a project is left, and something was done since its last on_finished (docs/pyspider-behaviour.md 4.8).
+    """Return whether no task is left and some run ended since the last on_finished (docs/pyspider-behaviour.md 4.8).
 
     What is leased, retried or recrawled waits, by the counters.
     """
@@ -87,7 +87,7 @@ def is_finished(counts: Mapping[str, int]) -> bool:
 
 
 def _waits_for_retry(stored: Stored, now_ms: int) -> bool:
-    """Not due yet, after a failure: nobody can be working on it."""
+    """Return whether it is not due yet after a failure, so that no slave can be working on it."""
     return stored.retried > 0 and stored.due_ms > now_ms
 
 

@@ -15,7 +15,7 @@ class SmoothRate:
         self._is_new = True  # nothing was measured yet
 
     def note(self, count: int, now: float) -> None:
-        """The count is this now (monotonic seconds). One that fell is a new count: it shows no growth."""
+        """Note the count at this time (monotonic seconds). One that fell is a new count: it shows no growth."""
         if self._last is None:
             self._last = now, count
             return

@@ -12,7 +12,7 @@ _Entry = tuple[int, int, bytes, int, Session]
 
 
 class Turns:
-    """Slaves with room: the one with the least to do first, and among equals the one that waits longest.
+    """The order of slaves with room: the one with the least to do first, and among equals the one that waits longest.
 
     How much a slave has to do is told apart in eighths of its window: below one eighth all take turns, so
     that a slave whose pages are slow gets its share as long as it has room to fetch beside them.
@@ -27,7 +27,7 @@ class Turns:
         self._serial = count()  # a slave that came back may have entries of its former session: no two are equal
 
     def first(self) -> Session | None:
-        """The slave whose turn it is; None if nobody has room."""
+        """Return the slave whose turn it is; None if none has room."""
         if self._changed:
             self._settle()
         while self._heap:
@@ -37,18 +37,25 @@ class Turns:
         return None
 
     def first_able(self, script: tuple[int, bytes]) -> Session | None:
-        """The slave whose turn it is of those that can load this script."""
+        """Return the slave whose turn it is of those that can load this script, or None."""
         able = [entry for entry in self._heap if self._counts(entry) and script not in entry[-1].barred]
         return min(able)[-1] if able else None
 
     def served(self, session: Session) -> None:
-        """It was just lent a task: the others come first now."""
+        """Note that a slave was just lent a task: the others come first now."""
         self._served += 1
         session.served = self._served
         if self._heap[0] is session.turn and session.room > 0:  # as nearly always: those before it can load the script
             session.turn = self._entry(session)
             heapreplace(self._heap, session.turn)
             self._changed.discard(session)
+
+    def assert_invariants(self) -> None:
+        """Raise AssertionError when a slave with room has no place among the others, and will get none."""
+        placed = {id(entry) for entry in self._heap}
+        for session in self._sessions.values():
+            is_placed = session in self._changed or id(session.turn) in placed
+            assert session.room <= 0 or is_placed, f"session {session.id.hex()[:8]} has room and no turn"
 
     def _counts(self, entry: _Entry) -> bool:
         """Whether this is the current entry of a session that is in and has room."""

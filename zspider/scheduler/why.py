@@ -35,7 +35,7 @@ class Waiting(NamedTuple):
 
 
 def why_project(core: Core, state: ProjectState, now: float, now_ms: int) -> list[Wait]:
-    """What holds a project back, the first obstacle first; never empty.
+    """Return what holds a project back, the first obstacle first; never empty.
 
     What stops all its pages hides what would hold them back otherwise.
     """
@@ -50,7 +50,7 @@ def why_project(core: Core, state: ProjectState, now: float, now_ms: int) -> lis
 
 
 def why_task(core: Core, state: ProjectState, task: Waiting, now: float, now_ms: int) -> list[Wait]:
-    """What a task waits for that is to be done; never empty."""
+    """Return what a task waits for that is to be done; never empty."""
     lease = core.leases.get(task.ref)
     if lease is not None:
         where = "its outcome is being committed" if lease.has_arrived else f"a slave on {lease.session.host} has it"
@@ -72,8 +72,8 @@ def why_task(core: Core, state: ProjectState, task: Waiting, now: float, now_ms:
 
 
 def why_finished(status: Status, reason: str) -> list[Wait]:
-    """The answer for a task that is not to be done."""
-    return [Wait("nothing", f"it is {status.word}" + (f": {reason}" if reason else "") + "; there is nothing to do")]
+    """Return the answer for a task that is not to be done."""
+    return [Wait("nothing", f"already {status.word}" + (f": {reason}" if reason else ""))]
 
 
 # --- what stops all pages ---------------------------------------------------------------------------
@@ -82,11 +82,11 @@ def why_finished(status: Status, reason: str) -> list[Wait]:
 def _stop(core: Core, state: ProjectState, now: float, now_ms: int) -> Wait | None:
     project = state.project
     if project.status is ProjectStatus.PAUSED:
-        return Wait("paused", f"somebody paused it: `zspiderd project resume {project.name}`")
+        return Wait("paused", f"paused by hand: `zspiderd project resume {project.name}`")
     if not state.is_active:
         return Wait("stopped", f"its status is {project.status}: `zspiderd project start {project.name}`")
     if core.is_adopting(now):
-        return Wait("restart", "the master was started again and waits for the slaves of before")
+        return Wait("restart", "waiting for slaves that were connected before the restart")
     if (no_slave := _no_slave(core)) is not None:
         return no_slave
     if (error := core.unloadable(project.id)) or (project.info is not None and (error := project.info.error)):
@@ -161,11 +161,11 @@ def _complaint(session: Session) -> Wait:
 
 
 def _hosts(core: Core, state: ProjectState, now: float, now_ms: int) -> list[Wait]:
-    """The hosts that may not be asked now, of those whose tasks were set aside."""
-    aside = set(state.frontier.aside.hosts)
+    """The hosts that may not be asked now, of those whose tasks were deferred."""
+    deferred = set(state.frontier.deferred.hosts)
     waits: list[Wait] = []
-    for name in core.hosts.names() if aside else ():
-        if host_hash(name) in aside and (holding := core.hosts.holding(name, now)) is not None:
+    for name in core.hosts.names() if deferred else ():
+        if host_hash(name) in deferred and (holding := core.hosts.holding(name, now)) is not None:
             waits.append(_host(name, holding, now, now_ms))
             if len(waits) == HOSTS_SHOWN:
                 break
@@ -192,12 +192,12 @@ def _leased(core: Core, state: ProjectState) -> list[Wait]:
 
 def _later(state: ProjectState, now_ms: int) -> list[Wait]:
     frontier = state.frontier
-    if not (frontier.is_loaded or frontier.has_aside) and frontier.peek(now_ms) is None:
+    if not (frontier.is_loaded or frontier.has_deferred) and frontier.peek(now_ms) is None:
         return [Wait("database", "waiting tasks are being read from the database")]
     due_ms = frontier.next_due_ms()
     if due_ms is None or due_ms <= now_ms:
         return []
-    return [Wait("later", "what is left is to be tried or fetched again later; the first is due then", due_ms)]
+    return [Wait("later", "the other tasks wait for a retry or recrawl; the first is due then", due_ms)]
 
 
 def _nothing(state: ProjectState) -> Wait:

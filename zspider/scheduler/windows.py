@@ -31,7 +31,7 @@ class SlidingSum:
         return len(self._begins)
 
     def add(self, ms: int, activity: Activity) -> None:
-        """Something happened at this wall-clock millisecond."""
+        """Add what happened at this wall-clock millisecond."""
         slot = self._window.slot(ms)
         at = bisect_left(self._begins, slot)
         if at == len(self._begins) or self._begins[at] != slot:
@@ -43,7 +43,7 @@ class SlidingSum:
         self._forget(ms)
 
     def total(self, ms: int) -> Activity:
-        """The sum over the window that ends now."""
+        """Return the sum over the window that ends now."""
         self._forget(ms)
         return tuple(self._total)
 
@@ -69,18 +69,18 @@ class Windows:
             self._of(project)[step_s].add(slot * 1000, activity)
 
     def add(self, project: int, activity: Activity, at_ms: int) -> None:
-        """A transaction of this wall-clock time counted this."""
+        """Add what a transaction of this wall-clock time counted."""
         if any(activity):
             for sums in self._of(project).values():
                 sums.add(at_ms, activity)
 
     def totals(self, project: int, now_ms: int) -> dict[str, Activity]:
-        """The sums up to now, by name of the window."""
+        """Return the sums up to now, by name of the window."""
         sums = self._of(project)
         return {window.name: sums[window.step_s].total(now_ms) for window in WINDOWS}
 
     def forget(self, project: int) -> None:
-        """A project is gone."""
+        """Forget a project that is gone."""
         self._sums.pop(project, None)
 
     def _of(self, project: int) -> dict[int, SlidingSum]:

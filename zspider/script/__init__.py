@@ -1,1 +1,1 @@
-"""What a user's script sees and how it is run: the handler, the response, the loader, the runner, pyspider's names."""
+"""A user's script: what it sees (`BaseHandler`, `crawl()`, the page), how it is loaded, and how a callback is run."""

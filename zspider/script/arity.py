@@ -1,4 +1,4 @@
-"""How a callback is called: it gets the arguments it declares (docs/pyspider-behaviour.md 2.7), and may be `async`."""
+"""Calling a callback with the arguments that it declares (docs/pyspider-behaviour.md 2.7); it may be `async`."""
 
 import inspect
 from collections.abc import Callable, Coroutine, Iterator, Sequence
@@ -14,7 +14,7 @@ _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_O
 
 
 class Declared(NamedTuple):
-    """What a callback declares, without its `self`."""
+    """The parameters that a callback declares, without `self`."""
 
     positional: int
     keywords: tuple[str, ...]  # keyword-only
@@ -40,7 +40,7 @@ def call(callback: Callable[..., Any], arguments: Sequence[Any], names: Sequence
 
 
 def _declared(callback: Callable[..., Any]) -> Declared:
-    """What a bound method takes. Kept on its function: the inspection costs 20 us."""
+    """Return what a bound method declares. It is kept on its function: the inspection costs 20 us."""
     function = getattr(callback, "__func__", None)
     if not isinstance(function, FunctionType):
         return _inspect(callback)

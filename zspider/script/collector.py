@@ -1,4 +1,4 @@
-"""What one run of a callback asks for: its follows, its results and its messages, counted and within limits."""
+"""What one run of a callback submits: its follows, results and messages, counted and within limits."""
 
 import json
 from collections.abc import Callable
@@ -16,14 +16,14 @@ _encode_json = json.JSONEncoder(ensure_ascii=False, default=str).encode
 
 
 class LimitError(ScriptError):
-    """The run asked for more than it may; another try cannot help."""
+    """The run submitted more than it may; another try cannot help."""
 
 
 class Collector:
     """Follows, results and messages of one run.
 
     Invariant: `follows` holds what was not handed to `on_follows` yet and is no repeat, fewer than FOLLOWS_PENDING_MAX
-    if there is somebody to hand to; `fatal` is set once a limit was passed, even if the script swallowed the error.
+    if `on_follows` is given; `fatal` is set once a limit was passed, even if the script swallowed the error.
     """
 
     __slots__ = (
@@ -65,7 +65,7 @@ class Collector:
         self._outcome_bytes_max = limits.outcome_bytes
 
     def is_new(self, taskid: str) -> bool:
-        """Whether this run did not submit the taskid yet; the first one wins. Raises LimitError."""
+        """Return whether the taskid is new to this run; the first submission wins. Raises LimitError."""
         if taskid in self._seen:
             return False
         if self.count >= self._follows_max:
@@ -80,7 +80,7 @@ class Collector:
             self.repeats += 1
 
     def add(self, follow: Follow) -> None:
-        """Take a follow that `is_new`."""
+        """Add a follow for which `is_new` was true."""
         if follow.asks_nothing and self.known.get(follow.url) == follow.taskid:
             self.repeat(follow.taskid)
             return
@@ -104,7 +104,7 @@ class Collector:
         self.results.append(packed)
 
     def add_message(self, message: Message) -> None:
-        """Take a message. Raises LimitError."""
+        """Add a message. Raises LimitError."""
         size = len(message.body)
         if size > MESSAGE_BYTES_MAX:
             raise self.fail(f"a message of {size} bytes, the limit is {MESSAGE_BYTES_MAX}")
@@ -119,7 +119,7 @@ class Collector:
         self._outcome_bytes += size
 
     def fail(self, reason: str) -> LimitError:
-        """Mark the run as failed for good; the caller raises what is returned."""
+        """Mark the run as failed for good; returns the error for the caller to raise."""
         self.fatal = self.fatal or reason
         return LimitError(reason)
 

@@ -1,4 +1,4 @@
-"""When an @every method is due: at multiples of a period, or at the times of a cron expression. Pure."""
+"""When @every methods are due: at multiples of a period, or at the times of a cron expression. Pure."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, tzinfo
@@ -34,7 +34,7 @@ class Cron:
         return self._expression if self._zone is UTC else f"{self._expression} ({self._zone})"
 
     def comes(self, since_s: int, until_s: int) -> bool:
-        """Whether one of its times lies in (since_s, until_s], in seconds since the epoch."""
+        """Return whether one of its times lies in (since_s, until_s], in seconds since the epoch."""
         from cronsim import CronSim
 
         for moment in CronSim(self._expression, datetime.fromtimestamp(since_s, self._zone)):
@@ -55,12 +55,12 @@ def _zone(name: str | None) -> tzinfo:
 
 
 def whole_tick(job: Callable[..., Any]) -> int:
-    """The period of an @every method in whole seconds, at least 1; for a cron expression how often to look."""
+    """Return the period of an @every method in whole seconds, at least 1; for a cron expression how often to look."""
     return max(1, int(job.tick))  # type: ignore[attr-defined]
 
 
 def every_text(method: Callable[..., Any]) -> str:
-    """When a method marked @every comes, for people; "" for another one."""
+    """Return when a method marked @every comes, for people; "" for another one."""
     cron: Cron | None = getattr(method, "cron", None)
     if cron is not None:
         return f"cron {cron}"
@@ -68,7 +68,7 @@ def every_text(method: Callable[..., Any]) -> str:
 
 
 def is_due(job: Callable[..., Any], since_s: int, until_s: int) -> bool:
-    """Whether an @every method has a tick in (since_s, until_s]; both in seconds since the epoch."""
+    """Return whether an @every method has a tick in (since_s, until_s]; both in seconds since the epoch."""
     cron: Cron | None = getattr(job, "cron", None)
     if cron is not None:
         return cron.comes(since_s, until_s)

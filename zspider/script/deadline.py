@@ -67,7 +67,7 @@ class Deadline:
             signal.setitimer(signal.ITIMER_REAL, max(left - (monotonic() - since), 1e-6), REPEAT_S)
 
     def strike(self) -> None:
-        """The time is over, or that after which the code is slow."""
+        """Act on the signal: the time is over, or the code is slow."""
         if not self._armed:
             self._is_over = True
         elif self._on_slow is not None and self._seconds is not None:
@@ -80,7 +80,7 @@ class Deadline:
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Inside, the time does not run and nothing is raised: for our own work within user code."""
+        """Stop the time inside the block, and raise nothing: for our own work within user code."""
         if not self._armed:
             yield
             return
@@ -109,7 +109,7 @@ def _on_alarm(number: int, frame: FrameType | None) -> None:
 
 
 def time_limit_of(task: Mapping[str, Any], default_s: float | None) -> float | None:
-    """How many seconds a task's callback may run: its own `process_time_limit`, at most a day, else the default.
+    """Return the seconds that a task's callback may run: its own `process_time_limit`, at most a day, else the default.
 
     What is no number above 0 (True, NaN, text) counts as none.
     """
@@ -121,5 +121,5 @@ def time_limit_of(task: Mapping[str, Any], default_s: float | None) -> float | N
 
 
 def standing_still() -> AbstractContextManager[None]:
-    """Inside, the time of whatever user code runs now stands still: for our own work in the middle of it."""
+    """Stop the time of the running user code inside the block: for our own work in the middle of it."""
     return _running[-1].paused() if _running else nullcontext()

@@ -1,4 +1,4 @@
-"""How a user's error is told: one line for lists, and a traceback that begins in the user's code."""
+"""Errors of user code as text: one line for lists, and a traceback that begins in the user's code."""
 
 import traceback
 from pathlib import Path
@@ -37,7 +37,7 @@ class ProjectImportError(ImportError):
 
 
 def reason_of(error: BaseException) -> str:
-    """One line: type and text of an error; a syntax error's line."""
+    """Return type and text of an error in one line, with a syntax error's line number."""
     if isinstance(error, ScriptError):
         text = str(error)
     elif isinstance(error, ProjectImportError):  # the name that it could be caught by
@@ -54,7 +54,7 @@ def reason_of(error: BaseException) -> str:
 
 
 def is_of_memory(error: BaseException) -> bool:
-    """Whether an error may mean that memory ran out: Python itself and C libraries do not always say MemoryError."""
+    """Return whether an error may mean that memory ran out: C libraries and Python do not always say MemoryError."""
     if isinstance(error, MemoryError | SystemError) or is_shortage(error):
         return True
     if type(error).__module__.partition(".")[0] in _LIBRARIES:
@@ -67,7 +67,7 @@ def is_of_memory(error: BaseException) -> bool:
 
 
 def user_traceback(error: BaseException) -> str:
-    """The traceback of an error, of its causes and of its parts, without the frames of zspider."""
+    """Return the traceback of an error, of its causes and of its parts, without the frames of zspider."""
     told = traceback.TracebackException(type(error), error, _skip_ours(error.__traceback__), limit=-FRAMES_MAX)
     chain: list[traceback.TracebackException | None] = [told]
     while chain:
@@ -83,7 +83,7 @@ def user_traceback(error: BaseException) -> str:
 
 
 def _skip_ours(tb: TracebackType | None) -> TracebackType | None:
-    """The traceback from the user's first frame on; between ours and it are those that run an `async def`."""
+    """Return the traceback from the user's first frame on; before it are ours, and those that run an `async def`."""
     while tb is not None and tb.tb_frame.f_code.co_filename.startswith((*_OURS, _ASYNCIO)):
         tb = tb.tb_next
     return tb

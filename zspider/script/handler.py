@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from zspider.delivery import Follow
 from zspider.script.arity import call
 from zspider.script.collector import Collector
-from zspider.script.cron import is_due, whole_tick
-from zspider.script.curl import curl_to_arguments
-from zspider.script.follow import Schedule, checked_taskid, make_follow, pack_body, read_schedule
-from zspider.script.message import make_message
-from zspider.script.options import (
+from zspider.script.crawl.curl import curl_to_arguments
+from zspider.script.crawl.follow import Schedule, checked_taskid, make_follow, pack_body, read_schedule
+from zspider.script.crawl.message import make_message
+from zspider.script.crawl.options import (
     SCHEDULE,
     add_late,
     add_schedule,
@@ -25,10 +24,11 @@ from zspider.script.options import (
     make_task,
     with_defaults,
 )
+from zspider.script.cron import is_due, whole_tick
 from zspider.task import MESSAGE_URL, usual_taskid
 
 if TYPE_CHECKING:
-    from zspider.script.response import Response
+    from zspider.script.page.response import Response
 
 
 class BaseHandlerMeta(type):
@@ -120,7 +120,7 @@ class BaseHandler(metaclass=BaseHandlerMeta):
         return tasks
 
     def _prepared(self, callback: Any, options: dict[str, Any]) -> "_Template | dict[str, Any]":
-        """What does not depend on the URL: a template where one fits, else the complete options.
+        """Return what does not depend on the URL: a template if one fits, else the complete options.
 
         Templates are made once per callback and `crawl_config`.
         """
@@ -140,7 +140,10 @@ class BaseHandler(metaclass=BaseHandlerMeta):
         return self._complete(callback, options) if template is None else template
 
     def _made_template(self, callback: Any, crawl_config: dict[str, Any]) -> _Template | None:
-        """None when the callback's @config is about single URLs, and in a debugger, which shows what is bound late."""
+        """Make a template.
+
+        None if the callback's @config is about single URLs, or in a debugger, which shows all options.
+        """
         options = self._complete(callback, {})
         if self.is_debugger() or not fits_a_template(options):
             return None
@@ -168,7 +171,7 @@ class BaseHandler(metaclass=BaseHandlerMeta):
         return self._task_like(url, prepared, taskid)
 
     def _submit_alone(self, run: Collector, url: str, options: dict[str, Any]) -> dict[str, Any]:
-        """The long way, with complete options."""
+        """Submit a URL the long way, with complete options."""
         task = {"project": self.project_name, **make_task(url, options)}
         if self.is_debugger():
             add_late(task, self.crawl_config or {})
@@ -188,7 +191,7 @@ class BaseHandler(metaclass=BaseHandlerMeta):
         }
 
     def _submit_like(self, run: Collector, url: str, template: _Template) -> dict[str, Any]:
-        """The short way: everything but the URL is packed already."""
+        """Submit a URL the short way: everything but the URL is packed already."""
         url = checked_url(url)
         task = self._task_like(url, template, usual_taskid(url))
         is_same = True
@@ -203,7 +206,7 @@ class BaseHandler(metaclass=BaseHandlerMeta):
         return task
 
     def _complete(self, callback: Any, options: Mapping[str, Any]) -> dict[str, Any]:
-        """The options encoded, with the callback by name, @config and crawl_config's schedule keys filled in."""
+        """Return the options encoded, with the callback by name, @config and crawl_config's schedule keys filled in."""
         options = dict(options)
         if callback:
             options["callback"] = name = self._callback_name(callback)
@@ -220,7 +223,7 @@ class BaseHandler(metaclass=BaseHandlerMeta):
         raise NotImplementedError(f"self.{name}() not implemented!")
 
     def send_message(self, project: str, msg: Any, url: str = MESSAGE_URL) -> None:
-        """Have `on_message` of a project called with `msg`, once this run has ended; your own project may be named.
+        """Send `msg` to the `on_message` of a project, once this run has ended; it may be your own project.
 
         msg: JSON-like, as `save` of crawl(). url: what on_message returns is stored as the result of this URL, and
         replaces what was stored of it before. A project that does not exist gets nothing, and the master's log says so.
@@ -232,11 +235,14 @@ class BaseHandler(metaclass=BaseHandlerMeta):
         self._run.add_message(make_message(self.project_name, project, msg, url, self._run.guarded))
 
     def get_taskid(self, task: dict[str, Any]) -> str:
-        """The identity of a task within its project: two tasks with one taskid are one task. May be overridden."""
+        """Return the identity of a task within its project: two tasks with one taskid are one task.
+
+        May be overridden.
+        """
         return usual_taskid(task["url"])
 
     def is_debugger(self) -> bool:
-        """Whether this run is a try that changes nothing."""
+        """Return whether this run is a try that changes nothing."""
         return bool(self.__env__.get("debugger"))
 
     def on_start(self) -> Any:

@@ -1,4 +1,4 @@
-"""What a callback may change of the interpreter that also runs the pages after it."""
+"""Settings of the interpreter that a callback may change, and that are put back for the next page."""
 
 import gc
 import sys

@@ -1,4 +1,4 @@
-"""Which URLs have a task already, as far as the master has said so: submitting them again would change nothing."""
+"""URLs that have a task already, as the master has confirmed: submitting them again would change nothing."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -22,14 +22,14 @@ class Known:
         self._old = old
 
     def get(self, url: str) -> str | None:
-        """The taskid of this URL, if it is known."""
+        """Return the taskid of this URL, if it is known."""
         taskid = self._young.get(url)
         if taskid is None and (taskid := self._old.get(url)) is not None:
             self.fading[url] = taskid
         return taskid
 
 
-class KnownUrls:
+class SeenUrls:
     """The URLs met most recently: at least the last `size // 2`, and not many more than `size`.
 
     What is known of a project is true within one generation of it (broker.messages), and forgotten when it has another
@@ -43,7 +43,7 @@ class KnownUrls:
         self._learned = 0  # URLs in `_young`, and those of generations that it has forgotten
 
     def of(self, project: int, generation: bytes) -> Known:
-        """What is known in this generation of the project."""
+        """Return what is known in this generation of the project."""
         return Known(_taskids(self._young.get(project), generation), _taskids(self._old.get(project), generation))
 
     def learn(self, project: int, generation: bytes, taskids: Mapping[str, str]) -> None:

@@ -1,4 +1,4 @@
-"""What one run of a script is held to."""
+"""The limits of one run of a script."""
 
 import msgspec
 

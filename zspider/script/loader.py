@@ -1,4 +1,4 @@
-"""From a script's text to a handler that can be run (docs/pyspider-behaviour.md 2.1, 6.1)."""
+"""Loading a script: from its text to a handler that can be run (docs/pyspider-behaviour.md 2.1, 6.1)."""
 
 import linecache
 import logging
@@ -28,12 +28,12 @@ class Source:
         self.text = text
 
     def get_source(self, name: str) -> str:
-        """The script's text."""
+        """Return the script's text."""
         return self.text
 
 
 class ProjectFacts(NamedTuple):
-    """What may change of a project, as its script sees it in `self.project`."""
+    """The facts of a project that may change, as its script sees them in `self.project`."""
 
     status: str
     group: str
@@ -42,7 +42,7 @@ class ProjectFacts(NamedTuple):
     updated_ms: int
 
     def as_project(self) -> dict[str, Any]:
-        """With pyspider's names and units (docs/pyspider-behaviour.md 2.2)."""
+        """Return the project as a dict, with pyspider's names and units (docs/pyspider-behaviour.md 2.2)."""
         return {
             "status": self.status,
             "group": self.group or None,
@@ -62,14 +62,14 @@ class LoadedScript:
         self._told: ProjectFacts | None = None
 
     def tell(self, facts: "ProjectFacts") -> None:
-        """Tell the script how its project is now, which may change while its text stays."""
+        """Update the project's facts in the script; they may change while its text stays."""
         if facts != self._told:
             self._told = facts
             self.handler.project.update(facts.as_project())
             self.handler.__env__["debug"] = facts.status == "DEBUG"
 
     def info(self) -> ScriptInfo:
-        """What the master must know of this version. Raises ValueError or TypeError when it cannot be packed."""
+        """Return what the master must know of this version. Raises ValueError or TypeError when it cannot be packed."""
         handler = self.handler
         crawl_config = {**(handler.crawl_config or {})}
         callback = crawl_config.get("callback")
@@ -141,7 +141,7 @@ def execute(module: ModuleType, project: dict[str, Any], text: str, loader: Sour
 
 
 def _handler_class(module: ModuleType) -> type:
-    """`__handler_cls__`, or the last proper subclass of whatever the module calls BaseHandler."""
+    """Return `__handler_cls__`, or the last proper subclass of what the module calls BaseHandler."""
     names = vars(module)
     chosen = names.get("__handler_cls__")
     base = names.get("BaseHandler", BaseHandler)

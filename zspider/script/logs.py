@@ -1,4 +1,4 @@
-"""What a run says: prints, log records and warnings, in one text of which the end is kept.
+"""The log of a run: prints, log records and warnings, in one text of which the end is kept.
 
 Source: docs/pyspider-behaviour.md 6.4.
 """
@@ -37,10 +37,11 @@ class Tail(io.TextIOBase):
         return len(text)
 
     def writable(self) -> bool:
+        """Return True, as files for writing do."""
         return True
 
     def tail(self) -> str:
-        """The last `chars_max` characters."""
+        """Return the last `chars_max` characters."""
         return "".join(self._parts)[-self._chars_max :] if self._parts else ""
 
 
@@ -58,13 +59,14 @@ class _Formatter(logging.Formatter):
 
 
 class TailHandler(logging.Handler):
-    """Writes records into the Tail of the run that goes on; outside runs they are dropped."""
+    """Writes records into the Tail of the current run; outside of runs they are dropped."""
 
     def __init__(self) -> None:
         super().__init__()
         self.setFormatter(_Formatter())
 
     def emit(self, record: logging.LogRecord) -> None:
+        """Write a record into the Tail of the current run."""
         try:
             if _current is not None:
                 _current.write(self.format(record) + "\n")
@@ -78,7 +80,7 @@ _handler = TailHandler()
 
 @contextmanager
 def captured(chars_max: int = LOG_CHARS) -> Iterator[Tail]:
-    """While inside, whatever this process prints, logs or warns goes to the Tail. Not reentrant."""
+    """Send prints, log records and warnings of this process to the Tail inside the block. Not reentrant."""
     global _current
     tail = _current = Tail(chars_max)
     before = sys.stdout, sys.stderr, warnings.showwarning
@@ -100,14 +102,14 @@ def _show_warning(message: Any, category: type[Warning], filename: str, lineno: 
 
 
 def project_logger(name: str) -> logging.Logger:
-    """A logger of the project's own, outside the logger tree."""
+    """Return a logger of the project's own, outside the logger tree."""
     logger = logging.Logger(name, logging.DEBUG)
     logger.addHandler(_handler)
     return logger
 
 
 class LoggingProxy:
-    """What a script's name `logging` means inside callbacks: the project's logger, and the module besides.
+    """The `logging` of a script inside callbacks: the project's logger, and the module's other names.
 
     pyspider puts a bare logger there, so that `logging.getLogger()` fails; here both work.
     """

@@ -1,4 +1,4 @@
-"""JSON-like values: what a script hands over, in the form that travels (docs/pyspider-behaviour.md 3.3).
+"""JSON-like values: what a script returns or submits, in the form that is sent (docs/pyspider-behaviour.md 3.3).
 
 str, int, float, bool, None and bytes are kept, tuples become lists, keys become text, anything else `str(x)`.
 """
@@ -30,7 +30,7 @@ def plain(value: Any, depth: int = 0) -> Any:
 
 
 def _other(value: Any) -> Any:
-    """A subclass of a plain type as that type; anything else as its text."""
+    """Return a subclass of a plain type as that type; anything else as its text."""
     match value:
         case str():
             return text(str.__str__(value))
@@ -44,7 +44,7 @@ def _other(value: Any) -> Any:
 
 
 def _key(key: Any) -> str:
-    """A dict's key as JSON would write it."""
+    """Return a dict's key as JSON would write it."""
     if isinstance(key, str):
         return text(str.__str__(key))
     if isinstance(key, bytes):
@@ -55,7 +55,7 @@ def _key(key: Any) -> str:
 
 
 def text(value: str) -> str:
-    """The same text with "?" for lone surrogates, which UTF-8 cannot hold."""
+    """Return the text with "?" for lone surrogates, which UTF-8 cannot hold."""
     if value.isascii():
         return value
     return value.encode("utf-8", "replace").decode("utf-8")

@@ -34,18 +34,18 @@ class ProjectFinder(MetaPathFinder):
         self._modules: OrderedDict[tuple[str, bytes], ModuleType] = OrderedDict()
 
     def install(self) -> None:
-        """Before all other finders: any directory of that name would be a package for them."""
+        """Install it before all other finders: they would take any directory named `projects` for a package."""
         sys.meta_path.insert(0, self)
 
     def forget_imports(self) -> None:
-        """A script is about to be loaded: what it imports is asked for anew."""
+        """Forget what was imported, so that the next script that is loaded asks for it again."""
         for name in [name for name in sys.modules if name == PACKAGE or name.startswith(f"{PACKAGE}.")]:
             del sys.modules[name]
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """A spec for a name of ours, else None. Raises ProjectImportError for an unknown project."""
+        """Return a spec for a name of ours, else None. Raises ProjectImportError for an unknown project."""
         package, _, name = fullname.partition(".")
         if package != PACKAGE:
             return None

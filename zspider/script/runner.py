@@ -12,16 +12,16 @@ import msgspec
 from zspider.delivery import TRACK_BYTES_MAX, End, Follow, Message, NewSchedule
 from zspider.script.arity import OF_A_RESULT, call
 from zspider.script.collector import Collector
+from zspider.script.crawl.follow import new_schedule
 from zspider.script.deadline import Deadline, standing_still, time_limit_of
 from zspider.script.errors import reason_of, user_traceback
-from zspider.script.follow import new_schedule
 from zspider.script.interpreter import kept
 from zspider.script.known import Known
 from zspider.script.limits import USUAL_LIMITS, ProcessorLimits
 from zspider.script.loader import LoadedScript
 from zspider.script.logs import LOG_CHARS, Tail, captured
+from zspider.script.page.response import Response
 from zspider.script.plain import plain, text
-from zspider.script.response import Response
 from zspider.task import GUARDED
 
 FAILED_CONTENT_CHARS = 500  # of a failed page, kept in its track
@@ -33,8 +33,8 @@ _MAX_INT = 2**31 - 1
 
 
 @dataclass(slots=True)
-class Ran:
-    """What a run led to.
+class RunResult:
+    """The result of a run.
 
     follows: those that were not handed to `on_follows`. repeats: how many were left out.
     results: JSON texts. track: packed track dict of docs/pyspider-behaviour.md 3.5; None when the callback is marked
@@ -68,7 +68,7 @@ def run(
     known: Known | None = None,
     on_memory_error: Callable[[BaseException], str] | None = None,
     on_slow: Callable[[], None] | None = None,
-) -> Ran:
+) -> RunResult:
     """Run the task's callback with the page. Never raises for what user code does.
 
     on_follows: called during the run, with time standing still, whenever many follows are pending; in order.
@@ -106,7 +106,7 @@ def run(
         edited = _edited(handler, tail, task, schedule)
         save = handler.save
         handler.task = handler.response = handler.save = handler._run = None
-        ran = Ran(
+        ran = RunResult(
             end=_end(error, collector),
             follows=collector.follows,
             follows_count=collector.count,
@@ -130,7 +130,7 @@ def run(
 
 
 def _call(handler: Any, task: dict[str, Any], response: Response) -> Any:
-    """Apply the status rules, call the callback, and hand what it gives to on_result."""
+    """Apply the status rules, call the callback, and pass what it returns to on_result."""
     callback = _callback(handler, task)
     if callback is None:
         raise NotImplementedError(f"self.{_callback_name(task)}() not implemented!")
@@ -156,7 +156,7 @@ def _log(handler: Any, tail: Tail, error: BaseException) -> None:
 
 
 def _edited(handler: Any, tail: Tail, task: Mapping[str, Any], before: dict[str, Any]) -> NewSchedule | None:
-    """What the callback made of `task['schedule']`; one that cannot be kept is logged, and the old one stays."""
+    """Return `task['schedule']` as the callback left it; if it cannot be kept it is logged, and the old one stays."""
     try:
         schedule = task.get("schedule") or {}
         return None if schedule == before else new_schedule(schedule)
@@ -175,7 +175,7 @@ def _callback(handler: Any, task: Mapping[str, Any]) -> Any:
 
 
 def _pausing(on_follows: Callable[[list[Follow]], None] | None) -> Callable[[list[Follow]], None] | None:
-    """The same call with the script's time standing still: sending must not be torn, and may have to wait."""
+    """Wrap a call so that the script's time stands still: sending must not be interrupted, and may have to wait."""
     if on_follows is None:
         return None
 
@@ -193,9 +193,9 @@ def _end(error: BaseException | None, collector: Collector) -> End:
 
 
 def _pack_track(
-    ran: Ran, response: Response, headers: dict[str, str], value: Any, process_s: float, before: Mapping[str, Any]
+    ran: RunResult, response: Response, headers: dict[str, str], value: Any, process_s: float, before: Mapping[str, Any]
 ) -> bytes:
-    """The track of docs/pyspider-behaviour.md 3.5.
+    """Return the packed track (docs/pyspider-behaviour.md 3.5).
 
     A `save` that cannot be kept fails the run for good; the old one stays.
     """

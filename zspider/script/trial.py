@@ -1,4 +1,4 @@
-"""A script tried by itself: loaded as a debugger would, asked for one task, and described."""
+"""A script tried alone: loaded as in a debugger, described, and asked to submit one task."""
 
 import inspect
 from typing import Any, NamedTuple
@@ -35,7 +35,7 @@ def load_trial(name: str, text: str) -> LoadedScript:
 
 
 def methods(handler: BaseHandler) -> list[Method]:
-    """The public methods that the script itself defines, as they stand in it, inherited ones first."""
+    """Return the public methods that the script itself defines, as they stand in it, inherited ones first."""
     names: dict[str, None] = {}
     for base in reversed(type(handler).__mro__):
         if base is not object and base is not BaseHandler:
@@ -45,7 +45,7 @@ def methods(handler: BaseHandler) -> list[Method]:
 
 
 def submitted(loaded: LoadedScript, url: str, options: dict[str, Any]) -> Follow:
-    """What `self.crawl(url, **options)` submits; `url` may be a curl command.
+    """Return what `self.crawl(url, **options)` submits; `url` may be a curl command.
 
     Raises UnusableTask for a callback the handler does not have, an unknown option, a URL that is none.
     """
@@ -64,7 +64,7 @@ def submitted(loaded: LoadedScript, url: str, options: dict[str, Any]) -> Follow
 
 
 def checked_callback(loaded: LoadedScript, name: str) -> str:
-    """The same name. Raises UnusableTask, which lists the callbacks there are, for none ("") and an unknown one."""
+    """Return the name. Raises UnusableTask, which lists the callbacks there are, if it is "" or unknown."""
     if name and callable(getattr(loaded.handler, name, None)):
         return name
     known = ", ".join(method.name for method in methods(loaded.handler) if method.name not in ENTRY_POINTS) or "none"

@@ -6,7 +6,7 @@ from zspider.storage.opening import open_storage, schema_state, upgrade
 from zspider.storage.reader import Reader
 from zspider.storage.report import Committed, Ended, Ownership
 from zspider.storage.results import StoredResult
-from zspider.storage.retention import Cutoffs, Place, Swept
+from zspider.storage.retention import Cutoffs, Place, RetentionStep
 from zspider.storage.storage import Storage
 from zspider.storage.tasks import TaskDetail
 from zspider.storage.walk import Cursor, Selection
@@ -21,11 +21,11 @@ __all__ = [
     "Ownership",
     "Place",
     "Reader",
+    "RetentionStep",
     "Selection",
     "Step",
     "Storage",
     "StoredResult",
-    "Swept",
     "TaskDetail",
     "open_storage",
     "schema_state",

@@ -5,15 +5,17 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from zspider.errors import StorageError
-from zspider.storage.accept import Batch
-from zspider.storage.counters import RESULTS, CounterTable
+from zspider.storage.batch import Batch
+from zspider.storage.counter_names import RESULTS
+from zspider.storage.counters import CounterTable
 from zspider.storage.database import Database, Transaction
 from zspider.storage.forget import Forgetting
-from zspider.storage.kept import KeptRows
 from zspider.storage.ownership import Fence
 from zspider.storage.report import Committed
 from zspider.storage.results import ResultTable
-from zspider.storage.tasks import TaskRow, TaskTable
+from zspider.storage.row_cache import RowCache
+from zspider.storage.rows import TaskRow
+from zspider.storage.tasks import TaskTable
 from zspider.storage.walk import Cursor, Selection, Walk
 from zspider.task import Ref, Status, task_key
 
@@ -22,7 +24,7 @@ class Change(StrEnum):
     """What is done to a task."""
 
     RESTART = "restart"  # it waits for a new run, with all its tries
-    REMOVE = "remove"  # its row goes: nobody knows its URL any more
+    REMOVE = "remove"  # its row goes: its URL is new when it is found again
 
 
 class Step(NamedTuple):
@@ -38,13 +40,13 @@ class Bulk:
     """Writes such changes. `batch`: makes an empty Batch for a time."""
 
     def __init__(
-        self, db: Database, fence: Fence, forgetting: Forgetting, batch: Callable[[int], Batch], kept: KeptRows
+        self, db: Database, fence: Fence, forgetting: Forgetting, batch: Callable[[int], Batch], row_cache: RowCache
     ) -> None:
         self._db = db
         self._fence = fence
         self._batch = batch
         self._forgetting = forgetting
-        self._kept = kept
+        self._row_cache = row_cache
         self._tasks = TaskTable(db.engine)
         self._results = ResultTable(db.engine)
         self._counters = CounterTable(db.engine)
@@ -101,7 +103,7 @@ class Bulk:
 
     def _change(self, tx: Transaction, batch: Batch, change: Change, rows: list[TaskRow], now_ms: int) -> None:
         batch.rows = {row.ref: row for row in rows}
-        self._kept.take(batch.rows)  # they are written here: whoever needs one asks the database
+        self._row_cache.take(batch.rows)  # they are written here, and read from the database next
         for row in rows:
             if change is Change.RESTART:
                 batch.restart(row)

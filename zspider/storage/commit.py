@@ -7,17 +7,19 @@ import structlog
 
 from zspider.decisions import Accept, Rules
 from zspider.delivery import End, Follow, Outcome
-from zspider.storage.accept import ArrivalNumbers, Batch, cron_projects, refs_of, storable
-from zspider.storage.counters import CRON_TICK, GAUGES, RESULTS, CounterTable
+from zspider.storage.batch import ArrivalNumbers, Batch, cron_projects, refs_of, storable
+from zspider.storage.counter_names import CRON_TICK, GAUGES, RESULTS
+from zspider.storage.counters import CounterTable
 from zspider.storage.database import Database, Transaction
 from zspider.storage.engine import BadDatum
-from zspider.storage.kept import KeptRows
-from zspider.storage.known import KnownKeys
 from zspider.storage.ownership import Fence
 from zspider.storage.projects import ProjectTable
 from zspider.storage.report import Committed
 from zspider.storage.results import ResultTable
-from zspider.storage.tasks import TaskRow, TaskTable
+from zspider.storage.row_cache import RowCache
+from zspider.storage.rows import TaskRow
+from zspider.storage.seen import SeenKeys
+from zspider.storage.tasks import TaskTable
 from zspider.storage.windows import WindowTable
 from zspider.task import Ref, Status
 
@@ -28,7 +30,7 @@ _ODD = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError,
 log = structlog.get_logger(__name__)
 
 
-class Writer:
+class Committer:
     """Writes batches. `projects`: those that may be written to, and the run with which their new tasks begin; kept by
     the caller.
     """
@@ -41,16 +43,16 @@ class Writer:
         *,
         projects: Mapping[int, int],
         numbers: ArrivalNumbers,
-        known: KnownKeys,
-        kept: KeptRows,
+        seen: SeenKeys,
+        row_cache: RowCache,
     ) -> None:
         self._db = db
         self._fence = fence
         self._rules = rules
         self._projects = projects
         self._numbers = numbers
-        self._known = known
-        self._kept = kept
+        self._seen = seen
+        self._row_cache = row_cache
         self._tasks = TaskTable(db.engine)
         self._project_table = ProjectTable(db.engine)
         self._results = ResultTable(db.engine)
@@ -73,7 +75,7 @@ class Writer:
     def submit_with(
         self, project: int, follows: Sequence[Follow], now_ms: int, change: Callable[[Transaction], T]
     ) -> tuple[Committed, T]:
-        """The same together with another change in the same transaction; also returns what that gave."""
+        """Accept URLs together with another change in the same transaction; also returns what that gave."""
         batch = self.batch(now_ms)
         with self._db.transaction() as tx:
             self._fence.enter(tx)
@@ -105,8 +107,8 @@ class Writer:
         return self._done(batch)
 
     def batch(self, now_ms: int) -> Batch:
-        """An empty one, for one transaction."""
-        return Batch(self._rules, self._known, self._numbers, now_ms, self._projects)
+        """Return an empty batch, for one transaction."""
+        return Batch(self._rules, self._seen, self._numbers, now_ms, self._projects)
 
     def _commit(self, outcomes: Sequence[Outcome], first: int, now_ms: int, report: Committed) -> None:
         try:
@@ -136,7 +138,7 @@ class Writer:
                 for number, outcome in enumerate(outcomes, first)
                 if batch.end(outcome, outcome.project in self._projects)
             ]
-            batch.deliver(self._ids_of(tx, batch.receivers))
+            batch.deliver(self._ids_of(tx, batch.messages.receivers))
             self._accept_and_write(tx, batch, now_ms)
         if not batch.report.dropped[Accept.FULL]:
             batch.report.followed = followed
@@ -149,7 +151,7 @@ class Writer:
 
     def _find(self, tx: Transaction, refs: Iterable[Ref]) -> dict[Ref, TaskRow]:
         """The rows of those tasks that exist, kept or read."""
-        rows, unknown = self._kept.take(refs)
+        rows, unknown = self._row_cache.take(refs)
         return rows | self._tasks.find(tx, unknown)
 
     def _accept_and_write(self, tx: Transaction, batch: Batch, now_ms: int) -> None:
@@ -165,15 +167,15 @@ class Writer:
         self._tasks.delete(tx, batch.spent())
         for project, delta in self._results.write(tx, batch.results()).items():
             batch.report.counts[project][RESULTS] += delta
-        batch.count_costs()
+        batch.costs.count()
         self._counters.add(tx, batch.report.counts)
         self._windows.add(tx, batch.report.counts, now_ms)
         batch.report.entered += self._tasks.as_tasks(tx, batch.waiting())
 
     def _done(self, batch: Batch) -> Committed:
         """After COMMIT: the rows are certain now."""
-        self._known.update(batch.linkable())
-        self._kept.put(batch.rows.values())
+        self._seen.update(batch.linkable())
+        self._row_cache.put(batch.rows.values())
         return batch.report
 
 

@@ -22,15 +22,15 @@ class Transaction:
         self._engine = engine
 
     def rows(self, statement: sa.Executable, params: Mapping[str, Any] | None = None) -> Sequence[Any]:
-        """All rows of a SELECT."""
+        """Return all rows of a SELECT."""
         return self._conn.execute(statement, params).all()
 
     def one(self, statement: sa.Executable, params: Mapping[str, Any] | None = None) -> Any:
-        """The first row of a SELECT, or None."""
+        """Return the first row of a SELECT, or None."""
         return self._conn.execute(statement, params).first()
 
     def change(self, statement: sa.Insert | sa.Update | sa.Delete, params: Mapping[str, Any] | None = None) -> int:
-        """UPDATE or DELETE; the number of rows that matched."""
+        """Run an UPDATE or DELETE; returns the number of rows that matched."""
         return self._conn.execute(statement, params).rowcount
 
     def upsert(self, upsert: Upsert, rows: Sequence[tuple[Any, ...]]) -> None:
@@ -55,9 +55,9 @@ class Database:
 
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:
-        """BEGIN ... COMMIT; any exception rolls back.
+        """Open a transaction that ends in COMMIT; any exception rolls it back.
 
-        Raises StorageUnavailable when nothing is written or (COMMIT got no answer) nobody knows: the connection
+        Raises StorageUnavailable when nothing is written or (COMMIT got no answer) that is not known: the connection
         is dropped then, and the next call makes another.
         """
         try:
@@ -73,7 +73,7 @@ class Database:
 
     @contextmanager
     def connection(self) -> Iterator[sa.Connection]:
-        """The bare connection, for migrations."""
+        """Return the bare connection, for migrations."""
         try:
             yield self._connected()
         except self.engine.foreign as exc:

@@ -58,7 +58,7 @@ class Engine(ABC):
 
     @abstractmethod
     def open(self, *, writes: bool, patient: bool = False) -> sa.Engine:
-        """An SQLAlchemy engine without a pool.
+        """Return an SQLAlchemy engine without a pool.
 
         writes: its transactions may write. patient: an answer may take as long as it takes.
         """
@@ -69,7 +69,7 @@ class Engine(ABC):
 
     @abstractmethod
     def is_missing(self, exc: Exception) -> bool:
-        """Whether this says that there is no such database; `create` may help then."""
+        """Return whether this says that there is no such database; `create` may help then."""
 
     @abstractmethod
     def upsert(
@@ -82,7 +82,7 @@ class Engine(ABC):
 
     @abstractmethod
     def translated(self, exc: Exception) -> ZspiderError:
-        """Our error for a foreign exception."""
+        """Return our error for a foreign exception."""
 
     @abstractmethod
     def check(self, upsert: Upsert, rows: Sequence[tuple[Any, ...]]) -> None:
@@ -103,7 +103,7 @@ class Engine(ABC):
 
 
 def engine_of(address: str) -> Engine:
-    """The Engine for a database address; ConfigError when it is malformed or of an unknown kind."""
+    """Return the Engine for a database address; ConfigError when it is malformed or of an unknown kind."""
     try:
         url = make_url(address)
     except (ArgumentError, ValueError) as exc:
@@ -150,6 +150,7 @@ class Sqlite(Engine):
         self._lock_fd: int | None = None
 
     def open(self, *, writes: bool, patient: bool = False) -> sa.Engine:
+        """Return an engine for the file; ConfigError when it cannot be used. `patient` changes nothing."""
         self._check_place()
         if not writes and not self.path.exists():
             raise ConfigError(f"database: there is no file {self.path}")  # SQLite would make one
@@ -166,6 +167,7 @@ class Sqlite(Engine):
         return engine
 
     def upsert(self, table: sa.Table, columns: Sequence[str], update: Mapping[str, str]) -> Upsert:
+        """Prepare INSERT ... ON CONFLICT DO UPDATE."""
         name, names, long = self._split(table, columns)
         keys = ", ".join(f'"{column.name}"' for column in table.primary_key)
         sets = ", ".join(
@@ -177,15 +179,18 @@ class Sqlite(Engine):
         return Upsert(f"INSERT INTO {name} ({names}) VALUES ({marks}) ON CONFLICT ({keys}) DO {action}", long)  # noqa: S608
 
     def create(self) -> None:
+        """Check that the file can be made."""
         self._check_place()  # opening makes the file
 
     def is_missing(self, exc: Exception) -> bool:
+        """Return False: SQLite makes the file itself."""
         return False
 
     def check(self, upsert: Upsert, rows: Sequence[tuple[Any, ...]]) -> None:
-        """SQLite says itself what it does not take."""
+        """Check nothing: SQLite says itself what it does not take."""
 
     def translated(self, exc: Exception) -> ZspiderError:
+        """Return our error for one of SQLite's, by its code."""
         cause = _driver_error(exc)
         text = f"SQLite {self.path}: {cause}"
         if isinstance(cause, (UnicodeError, OverflowError)):
@@ -200,6 +205,7 @@ class Sqlite(Engine):
         return StorageError(text)
 
     def lock(self) -> None:
+        """Lock a file beside the database; OwnedElsewhere when a master on this machine has it."""
         if self._lock_fd is not None:
             return
         self._check_place()
@@ -216,6 +222,7 @@ class Sqlite(Engine):
         self._lock_fd = handle
 
     def unlock(self) -> None:
+        """Let other masters open the database."""
         if self._lock_fd is not None:
             os.close(self._lock_fd)
             self._lock_fd = None
@@ -258,6 +265,7 @@ class Mysql(Engine):
         self._packet_bytes = PACKET_BYTES_MIN  # the server's own, once connected
 
     def open(self, *, writes: bool, patient: bool = False, database: bool = True) -> sa.Engine:
+        """Return an engine for the server. database: False connects to none, to make one."""
         answer_s = None if patient else ANSWER_S
         engine = sa.create_engine(
             self.url if database else self.url.set(database=""),
@@ -275,6 +283,7 @@ class Mysql(Engine):
         return engine
 
     def create(self) -> None:
+        """Make the database on the server; ConfigError when the user may not."""
         name = str(self.url.database).replace("`", "``")
         try:
             with self.open(writes=True, database=False).connect() as conn:
@@ -290,9 +299,11 @@ class Mysql(Engine):
             raise ConfigError(f"database: {name!r} does not exist and {self._user} may not create it") from exc
 
     def is_missing(self, exc: Exception) -> bool:
+        """Return whether the server says that it has no such database."""
         return _mysql_code(_driver_error(exc)) == self._UNKNOWN_DATABASE
 
     def upsert(self, table: sa.Table, columns: Sequence[str], update: Mapping[str, str]) -> Upsert:
+        """Prepare INSERT ... ON DUPLICATE KEY UPDATE."""
         # PyMySQL sends all rows of this form as one statement of at most 1 MB; every version understands VALUES().
         name, names, long = self._split(table, columns)
         changes = update or {columns[0]: "{old}"}  # not INSERT IGNORE: it also swallows truncation
@@ -304,6 +315,7 @@ class Mysql(Engine):
         return Upsert(f"INSERT INTO {name} ({names}) VALUES ({marks}) ON DUPLICATE KEY UPDATE {sets}", long)  # noqa: S608
 
     def check(self, upsert: Upsert, rows: Sequence[tuple[Any, ...]]) -> None:
+        """Raise BadDatum for a row that may be larger than the server's max_allowed_packet."""
         if not upsert.long:
             return
         for row in rows:
@@ -313,6 +325,7 @@ class Mysql(Engine):
                 raise BadDatum(f"{size} bytes in one row; the server's max_allowed_packet is {self._packet_bytes}")
 
     def translated(self, exc: Exception) -> ZspiderError:
+        """Return our error for one of the server's, by its number."""
         cause = _driver_error(exc)
         if isinstance(cause, (UnicodeError, OverflowError)):
             return BadDatum(f"cannot be stored: {type(cause).__name__}")
@@ -328,10 +341,10 @@ class Mysql(Engine):
         return StorageError(text)
 
     def lock(self) -> None:
-        """The epoch is all there is: GET_LOCK would vanish with its connection."""
+        """Lock nothing: the epoch is all there is, since GET_LOCK would vanish with its connection."""
 
     def unlock(self) -> None:
-        """Nothing is locked."""
+        """Unlock nothing."""
 
     @property
     def _user(self) -> str:

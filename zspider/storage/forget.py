@@ -2,18 +2,19 @@
 
 from collections.abc import MutableMapping, Sequence
 
-from zspider.storage.counters import FIRST_RUN, CounterTable
+from zspider.storage.counter_names import FIRST_RUN
+from zspider.storage.counters import CounterTable
 from zspider.storage.database import Transaction
-from zspider.storage.known import KnownKeys
 from zspider.storage.report import Committed
+from zspider.storage.seen import SeenKeys
 from zspider.task import Ref
 
 
 class Forgetting:
-    """Keeps `known` and `first_runs` true: by project, the run with which new tasks begin."""
+    """Keeps `seen` and `first_runs` true: by project, the run with which new tasks begin."""
 
-    def __init__(self, known: KnownKeys, first_runs: MutableMapping[int, int]) -> None:
-        self._known = known
+    def __init__(self, seen: SeenKeys, first_runs: MutableMapping[int, int]) -> None:
+        self._seen = seen
         self._first_runs = first_runs
 
     def forget(self, tx: Transaction, refs: Sequence[Ref], last_run: int, report: Committed) -> None:
@@ -23,7 +24,7 @@ class Forgetting:
         outcome of a run of before is taken for one of the new task's. Safe to repeat, and whether the COMMIT comes
         through or not.
         """
-        self._known.discard(refs)
+        self._seen.discard(refs)
         project = refs[0].project
         stored = CounterTable.value(tx, project, FIRST_RUN)
         report.counts[project][FIRST_RUN] += max(1, last_run + 1 - stored)

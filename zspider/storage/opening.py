@@ -54,7 +54,7 @@ def upgrade(address: str, progress: Callable[[str], None] = lambda _: None, *, w
 
 
 def schema_state(address: str) -> SchemaState:
-    """Whether the tables are of this version."""
+    """Return whether the tables are of this version."""
     with _opened(engine_of(address), writes=False) as db, db.connection() as conn:
         return state_of(conn)
 

@@ -95,7 +95,7 @@ class Fence:
         return Ownership(bytes(seen.cluster), self._epoch), int(seen.last_seq)
 
     def enter(self, tx: Transaction) -> None:
-        """First in every write: hold the master row still until COMMIT; OwnedElsewhere when it is not ours."""
+        """Hold the master row still until COMMIT, first in every write; OwnedElsewhere when it is not ours."""
         row = tx.one(_HOLD)
         if self._epoch is None or row is None or row.epoch != self._epoch:
             raise OwnedElsewhere(
@@ -103,7 +103,7 @@ class Fence:
             )
 
     def renew(self, seq: int) -> None:
-        """Show that we live."""
+        """Show other masters that this one lives."""
         self._change(_RENEW, seq)
 
     def release(self, seq: int) -> None:

@@ -8,7 +8,8 @@ import msgspec
 import sqlalchemy as sa
 
 from zspider.errors import ConfigError, StorageError
-from zspider.storage.counters import ALL, ALL_BUT_RESULTS, FIRST_RUN, GAUGES, REMOVING, RESULTS, CounterTable
+from zspider.storage.counter_names import ALL, ALL_BUT_RESULTS, FIRST_RUN, GAUGES, REMOVING, RESULTS
+from zspider.storage.counters import CounterTable
 from zspider.storage.database import Transaction
 from zspider.storage.engine import Engine
 from zspider.storage.results import ResultTable
@@ -40,19 +41,19 @@ class ProjectTable:
         self._add_script = engine.upsert(scripts, ("hash", "text", "created_ms"), {})
 
     def all(self, tx: Transaction) -> list[Project]:
-        """All projects with their counters, by name."""
+        """Return all projects with their counters, by name."""
         counts = CounterTable.read(tx)
         return [_project(row, counts) for row in tx.rows(self._ALL)]
 
     def one(self, tx: Transaction, project: int) -> Project:
-        """One project; StorageError when there is none of this id."""
+        """Return one project; StorageError when there is none of this id."""
         row = tx.one(self._ONE, {"project": project})
         if row is None:
             raise StorageError(f"there is no project with id {project}")
         return _project(row, CounterTable.read(tx))
 
     def find(self, tx: Transaction, name: str) -> int | None:
-        """The id of a name."""
+        """Return the id of a name, or None."""
         if not NAME.fullmatch(name):
             return None  # MySQL would not compare it with ASCII names
         row = tx.one(self._ID, {"name": name})
@@ -93,7 +94,7 @@ class ProjectTable:
         return digest
 
     def script(self, tx: Transaction, digest: bytes) -> str:
-        """A script's text; StorageError when it is not known."""
+        """Return a script's text; StorageError when it is not known."""
         row = tx.one(self._TEXT, {"hash": digest})
         if row is None:
             raise StorageError(f"there is no script {digest.hex()}")
@@ -107,7 +108,7 @@ class ProjectTable:
 class Removal:
     """Takes a project away, some rows at a time; the counters stay true in between.
 
-    A counter (REMOVING) says from the first transaction to the last that it is going: whoever starts next goes on.
+    A counter (REMOVING) says from the first transaction to the last that it is going: the next master goes on.
     """
 
     _SOME_TASKS = (
@@ -126,7 +127,7 @@ class Removal:
         self._windows = WindowTable(engine)
 
     def step(self, tx: Transaction, project: int, batch: int, *, keep_results: bool) -> int:
-        """Delete up to `batch` rows; how many are left, 0 when all that was to go is gone.
+        """Delete up to `batch` rows; returns how many are left, 0 when all that was to go is gone.
 
         keep_results: a removal that was begun without it stays one of everything.
         """
@@ -189,7 +190,7 @@ class SessionTable:
         self._add = engine.upsert(sessions, ("session", "host", "since_ms"), {"host": "{new}"})
 
     def all(self, tx: Transaction) -> list[bytes]:
-        """All of them, oldest first."""
+        """Return all sessions, oldest first."""
         return [bytes(row.session) for row in tx.rows(self._ALL)]
 
     def add(self, tx: Transaction, session: bytes, host: str, now_ms: int) -> None:

@@ -27,39 +27,39 @@ class Reader:
         self._db.close()
 
     def projects(self) -> list[Project]:
-        """All projects, by name, with their counters."""
+        """Return all projects, by name, with their counters."""
         with self._db.transaction() as tx:
             return self._projects.all(tx)
 
     def windows(self, now_ms: int) -> list[WindowSlot]:
-        """What happened in each project in the slots of time that are in a window now, oldest first."""
+        """Return what happened in each project in the slots of time that are in a window now, oldest first."""
         with self._db.transaction() as tx:
             return self._windows.newest(tx, now_ms)
 
     def results(self, project: int, after: bytes = b"", limit: int = 100) -> list[StoredResult]:
-        """Results of the tasks whose keys come after `after`; fewer than `limit` when they are large, [] at the end."""
+        """Return results of tasks with keys behind `after`; fewer than `limit` when they are large, [] at the end."""
         with self._db.transaction() as tx:
             return self._results.page(tx, project, after, limit)
 
     def tasks(
         self, project: int, status: Status | None = None, after: bytes = b"", limit: int = 100
     ) -> list[TaskDetail]:
-        """Tasks whose keys come after `after`."""
+        """Return tasks whose keys come after `after`."""
         with self._db.transaction() as tx:
             return self._tasks.page(tx, project, status, after, limit)
 
     def count(self, project: int, selection: Selection, cursor: Cursor | None, rows: int) -> tuple[int, Cursor | None]:
-        """How many of the next `rows` tasks are selected, and where to go on; None at the end."""
+        """Return how many of the next `rows` tasks are selected, and where to go on; None at the end."""
         with self._db.transaction() as tx:
             page = self._walk.page(tx, project, selection, cursor or Cursor(), rows)
         return len(page.rows), page.next
 
     def task(self, project: int, taskid: str) -> TaskDetail | None:
-        """One task, or None."""
+        """Return one task, or None."""
         with self._db.transaction() as tx:
             return self._tasks.detail(tx, Ref(project, task_key(taskid)))
 
     def script(self, digest: bytes) -> str:
-        """A script's text by its hash."""
+        """Return a script's text by its hash."""
         with self._db.transaction() as tx:
             return self._projects.script(tx, digest)

@@ -1,4 +1,4 @@
-"""What a write to storage led to, as the master needs to hear it."""
+"""What a write to storage led to, as the master is told it. It knows no database."""
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping

@@ -7,24 +7,13 @@ import sqlalchemy as sa
 
 from zspider.storage.database import Transaction
 from zspider.storage.engine import Engine
+from zspider.storage.rows import ResultRow
 from zspider.storage.schema import results
 from zspider.task import Ref
 
 KEYS_PER_QUERY = 500
 FIRST_STEP = 16  # rows read before their size is known: one may be 4 MiB
 PAGE_BYTES = 8 * 1024 * 1024  # no further rows are read once a page is this large
-
-
-class ResultRow(NamedTuple):
-    """One result, in the order of the table's columns."""
-
-    project: int
-    key: bytes
-    item: int
-    taskid: bytes
-    url: bytes
-    result: str
-    updated_ms: int
 
 
 class StoredResult(NamedTuple):
@@ -99,7 +88,7 @@ class ResultTable:
         return delta
 
     def cut_task(self, tx: Transaction, ref: Ref) -> int:
-        """Delete a task's results; how many there were."""
+        """Delete a task's results; returns how many there were."""
         return tx.change(self._CUT, {"project": ref.project, "row": ref.key, "first": 0})
 
     def cut(
@@ -119,7 +108,7 @@ class ResultTable:
         return tx.change(self._CUT_OLDER, {**stretch, "before_ms": before_ms}), keys[-1].key
 
     def page(self, tx: Transaction, project: int, after: bytes, limit: int) -> list[StoredResult]:
-        """The results of the next tasks by key, at least one task's; a task's results are never cut in two.
+        """Return the results of the next tasks by key, at least one task's; a task's results are never cut in two.
 
         Fewer than `limit` when they are large; [] only when there are no more.
         """

@@ -1,4 +1,4 @@
-"""What goes by itself after some days: a sweep along a project's tasks and results by key, some rows at a time."""
+"""What goes by itself after some days: a pass along a project's tasks and results by key, some rows at a time."""
 
 from collections.abc import Sequence
 from enum import IntEnum
@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from zspider.storage.counters import GAUGES, RESULTS, CounterTable
+from zspider.storage.counter_names import GAUGES, RESULTS
+from zspider.storage.counters import CounterTable
 from zspider.storage.database import Database, Transaction
 from zspider.storage.forget import Forgetting
 from zspider.storage.ownership import Fence
@@ -17,14 +18,14 @@ from zspider.task import Ref, Status
 
 
 class Table(IntEnum):
-    """What is swept, in this order."""
+    """What a pass goes along, in this order."""
 
     TASKS = 1
     RESULTS = 2
 
 
 class Place(NamedTuple):
-    """Where a sweep of one project goes on."""
+    """Where the pass along one project goes on."""
 
     table: Table = Table.TASKS
     after: bytes = b""
@@ -38,8 +39,8 @@ class Cutoffs(NamedTuple):
     results_ms: int
 
 
-class Swept(NamedTuple):
-    """One step of a sweep."""
+class RetentionStep(NamedTuple):
+    """One step of a pass."""
 
     report: Committed
     trimmed: int
@@ -48,7 +49,7 @@ class Swept(NamedTuple):
     next: Place | None  # None: the project is done
 
 
-class Sweep:
+class RetentionPass:
     """Makes such steps, each of them one transaction. What waits is never touched."""
 
     _PAGE = (
@@ -68,16 +69,16 @@ class Sweep:
         self._results = ResultTable(db.engine)
         self._counters = CounterTable(db.engine)
 
-    def step(self, project: int, place: Place, cutoffs: Cutoffs, rows: int) -> Swept:
+    def step(self, project: int, place: Place, cutoffs: Cutoffs, rows: int) -> RetentionStep:
         """Look at the next `rows` tasks, or results."""
         with self._db.transaction() as tx:
             self._fence.enter(tx)
-            sweep = self._tasks_step if place.table is Table.TASKS else self._results_step
-            swept = sweep(tx, project, place.after, cutoffs, rows)
-            self._counters.add(tx, swept.report.counts)
-        return swept
+            step = self._tasks_step if place.table is Table.TASKS else self._results_step
+            taken = step(tx, project, place.after, cutoffs, rows)
+            self._counters.add(tx, taken.report.counts)
+        return taken
 
-    def _tasks_step(self, tx: Transaction, project: int, after: bytes, cutoffs: Cutoffs, limit: int) -> Swept:
+    def _tasks_step(self, tx: Transaction, project: int, after: bytes, cutoffs: Cutoffs, limit: int) -> RetentionStep:
         is_wanted = cutoffs.content_ms or cutoffs.tasks_ms
         rows = tx.rows(self._PAGE, {"project": project, "after": after, "limit": limit}) if is_wanted else []
         finished = [row for row in rows if row.status != Status.ACTIVE]
@@ -87,7 +88,7 @@ class Sweep:
             tx.change(self._TRIM, {"project": project, "keys": [row.key for row in full]})
         report = self._forget(tx, project, old)
         place = Place(Table.TASKS, rows[-1].key) if len(rows) == limit else Place(Table.RESULTS)
-        return Swept(report, len(full), len(old), 0, place)
+        return RetentionStep(report, len(full), len(old), 0, place)
 
     def _forget(self, tx: Transaction, project: int, rows: Sequence[Any]) -> Committed:
         report = Committed()
@@ -99,10 +100,10 @@ class Sweep:
             self._forgetting.forget(tx, refs, last_run, report)
         return report
 
-    def _results_step(self, tx: Transaction, project: int, after: bytes, cutoffs: Cutoffs, limit: int) -> Swept:
+    def _results_step(self, tx: Transaction, project: int, after: bytes, cutoffs: Cutoffs, limit: int) -> RetentionStep:
         if not cutoffs.results_ms:
-            return Swept(Committed(), 0, 0, 0, None)
+            return RetentionStep(Committed(), 0, 0, 0, None)
         cut, last = self._results.cut(tx, project, after, limit, cutoffs.results_ms)
         report = Committed()
         report.counts[project][RESULTS] -= cut
-        return Swept(report, 0, 0, cut, None if last is None else Place(Table.RESULTS, last))
+        return RetentionStep(report, 0, 0, cut, None if last is None else Place(Table.RESULTS, last))

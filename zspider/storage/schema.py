@@ -26,6 +26,7 @@ from sqlalchemy.engine.interfaces import Dialect
 from sqlalchemy.types import TypeEngine
 
 from zspider.activity import ACTIVITY
+from zspider.delivery import REASON_CHARS_MAX
 from zspider.task import TASKID_CHARS_MAX, URL_BYTES_MAX
 
 MYSQL_OPTIONS: dict[str, Any] = {
@@ -35,7 +36,6 @@ MYSQL_OPTIONS: dict[str, Any] = {
     "mysql_row_format": "DYNAMIC",
 }
 NAME_CHARS_MAX = 64  # of a project
-REASON_CHARS_MAX = 2000  # as task.Outcome.reason
 KEY_BYTES = 16
 
 
@@ -45,36 +45,36 @@ class RawBytes(LargeBinary):
     cache_ok = True
 
     def bind_processor(self, dialect: Dialect) -> None:
-        """None: nothing is done to a value."""
+        """Return None: nothing is done to a value."""
 
 
 def fixed_bytes(length: int) -> TypeEngine[bytes]:
-    """BINARY(length)."""
+    """Return the type BINARY(length)."""
     return RawBytes(length).with_variant(mysql.BINARY(length), "mysql")
 
 
 def short_bytes(length: int) -> TypeEngine[bytes]:
-    """VARBINARY(length)."""
+    """Return the type VARBINARY(length)."""
     return RawBytes(length).with_variant(mysql.VARBINARY(length), "mysql")
 
 
 def long_bytes() -> TypeEngine[bytes]:
-    """MEDIUMBLOB: up to 16 MiB."""
+    """Return the type MEDIUMBLOB: up to 16 MiB."""
     return RawBytes().with_variant(mysql.MEDIUMBLOB(), "mysql")
 
 
 def long_text() -> TypeEngine[str]:
-    """MEDIUMTEXT: up to 16 MiB."""
+    """Return the type MEDIUMTEXT: up to 16 MiB."""
     return Text().with_variant(mysql.MEDIUMTEXT(), "mysql")
 
 
 def tiny() -> TypeEngine[int]:
-    """TINYINT."""
+    """Return the type TINYINT."""
     return SmallInteger().with_variant(mysql.TINYINT(), "mysql")
 
 
 def name_text() -> TypeEngine[str]:
-    """A project's name: ASCII, compared byte by byte."""
+    """Return the type of a project's name: ASCII, compared byte by byte."""
     return String(NAME_CHARS_MAX).with_variant(
         mysql.VARCHAR(NAME_CHARS_MAX, charset="ascii", collation="ascii_bin"), "mysql"
     )

@@ -4,95 +4,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
-from msgspec import MsgspecError, Raw, Struct
-from msgspec.msgpack import Decoder, Encoder
 
-from zspider.delivery import Follow, NewSchedule
-from zspider.hosts import host_hash, host_of
 from zspider.storage.database import Transaction
 from zspider.storage.engine import Engine
+from zspider.storage.rows import TaskRow, Waiting, with_schedule
 from zspider.storage.schema import tasks
-from zspider.task import MESSAGE_PREFIX, Ref, Status, Stored, Task
+from zspider.task import Ref, Status, Stored, Task
 
 KEYS_PER_QUERY = 500
 FEW_ROWS = 5_000  # up to here it is quicker to read all their keys than to walk along everybody's
-_MESSAGE = MESSAGE_PREFIX.encode()
-_decode_parts = Decoder(dict[str, Raw]).decode
-_encode_parts = Encoder().encode
 _STATUS = (None, *Status)  # by number: faster than Status(n)
-
-
-class TaskRow(Struct):
-    """A task while a transaction decides about it: `stored` is what the rules see, and is changed in place."""
-
-    ref: Ref
-    taskid: bytes
-    url: bytes
-    stored: Stored
-    attempt: int = 0
-    priority: int = 0
-    seq: int = 0
-    body: bytes | None = None  # of a follow accepted now; not read from the database
-    track: bytes | None = None  # of an outcome now; not read from the database
-    host: int = 0  # of a follow accepted now; not read from the database
-    reason: str = ""
-    is_settled: bool = False  # a run of it ended, or it was cancelled
-    is_placed: bool = False  # new, or restarted by a follow: `body` is there
-    schedule: NewSchedule | None = None  # that a callback left, and that is to be written
-    is_spent: bool = False  # a message that was heard, or removed: nothing of it stays
-
-    @property
-    def is_message(self) -> bool:
-        return self.taskid.startswith(_MESSAGE)
-
-    @property
-    def is_ready(self) -> bool:
-        return self.stored.status is Status.ACTIVE and self.stored.due_ms == 0
-
-    def place(self, follow: Follow, seq: int, now_ms: int) -> None:
-        """Take over what a follow says: waiting from its time on, with all its tries."""
-        stored = self.stored
-        stored.status = Status.ACTIVE
-        stored.due_ms = follow.exetime_ms if follow.exetime_ms > now_ms else 0
-        stored.retried = 0
-        stored.retries = follow.retries
-        stored.age_ms = follow.age_ms
-        stored.itag = follow.itag
-        stored.auto_recrawl = follow.auto_recrawl
-        self.url = follow.url.encode()
-        self.host = 0 if self.is_message else host_hash(host_of(follow.url))
-        self.body = follow.body
-        self.priority = follow.priority
-        self.seq = seq
-        self.attempt = 0
-        self.reason = ""
-        self.schedule = None
-        self.is_placed = True
-
-    def as_task(self, body: bytes, track: bytes | None) -> Task:
-        """The row as the frontier holds it."""
-        stored = self.stored
-        return Task(
-            ref=self.ref,
-            taskid=self.taskid.decode(),
-            url=self.url.decode(),
-            body=body,
-            run=stored.run,
-            attempt=self.attempt,
-            retried=stored.retried,
-            priority=self.priority,
-            seq=self.seq,
-            due_ms=stored.due_ms,
-            lastcrawl_ms=stored.lastcrawl_ms,
-            track=track,
-        )
-
-
-class Waiting(NamedTuple):
-    """A waiting task, as a transaction sees it and as the frontier does."""
-
-    row: TaskRow
-    task: Task
 
 
 class TaskDetail(NamedTuple):
@@ -235,7 +156,7 @@ class TaskTable:
     # --- within a commit
 
     def find(self, tx: Transaction, refs: Iterable[Ref]) -> dict[Ref, TaskRow]:
-        """The rows of those tasks that exist."""
+        """Return the rows of those tasks that exist."""
         found: dict[Ref, TaskRow] = {}
         for project, keys in _chunks(refs):
             for row in tx.rows(self._DECIDE, {"project": project, "keys": keys}):
@@ -275,7 +196,7 @@ class TaskTable:
             tx.change(self._DELETE, {"project": project, "keys": keys})
 
     def as_tasks(self, tx: Transaction, rows: Sequence[TaskRow]) -> list[Task]:
-        """The rows as tasks, in order of `seq`; call it after they are written."""
+        """Return the rows as tasks, in order of `seq`; call it after they are written."""
         unread = [row.ref for row in rows if row.is_settled or row.body is None]  # the others are new: no track yet
         content = {
             Ref(project, key): (body, track)
@@ -291,15 +212,15 @@ class TaskTable:
     # --- for the frontier
 
     def ready(self, tx: Transaction, project: int, after: tuple[int, int] | None, limit: int) -> list[Waiting]:
-        """Tasks that may be granted now, by (-priority, seq)."""
+        """Return tasks that may be granted now, by (-priority, seq)."""
         return _page(tx, self._READY_SAME, self._READY_NEXT, project, after or (-(1 << 40), 0), limit)
 
     def delayed(self, tx: Transaction, project: int, after: tuple[int, int] | None, limit: int) -> list[Waiting]:
-        """Tasks that wait for their time (it may have come since), by (due_ms, seq)."""
+        """Return tasks that wait for their time (it may have come since), by (due_ms, seq)."""
         return _page(tx, self._LATER_SAME, self._LATER_NEXT, project, after or (0, 1 << 62), limit)
 
     def of_keys(self, tx: Transaction, project: int, keys: Sequence[bytes]) -> dict[bytes, Waiting]:
-        """Tasks by their keys; all of them wait."""
+        """Return tasks by their keys; all of them wait."""
         found: dict[bytes, Waiting] = {}
         for _, some in _chunks(Ref(project, key) for key in keys):
             rows = tx.rows(self._OF_FRONTIER, {"project": project, "keys": some, "limit": len(some)})
@@ -309,12 +230,12 @@ class TaskTable:
     # --- for readers
 
     def detail(self, tx: Transaction, ref: Ref) -> TaskDetail | None:
-        """One task, or None."""
+        """Return one task, or None."""
         row = tx.one(self._ONE, {"project": ref.project, "row": ref.key})
         return row and _detail(row)
 
     def page(self, tx: Transaction, project: int, status: Status | None, after: bytes, limit: int) -> list[TaskDetail]:
-        """The next tasks by key, of one status or of all."""
+        """Return the next tasks by key, of one status or of all."""
         params: dict[str, Any] = {"project": project, "after": after, "limit": limit}
         if status is None:
             rows = tx.rows(self._BY_KEY, params)
@@ -332,14 +253,6 @@ class TaskTable:
             return tx.rows(self._ACTIVE_OF_MANY, params)
         page = sorted(key for key in keys if key > after)[:limit]
         return tx.rows(self._OF_KEYS, {"project": project, "keys": page}) if page else []
-
-
-def with_schedule(body: bytes, schedule: bytes) -> bytes:
-    """The packed options of a task with another packed schedule; options that nobody can read stay as they are."""
-    try:
-        return _encode_parts(_decode_parts(body) | {"schedule": Raw(schedule)})
-    except (MsgspecError, ValueError):
-        return body
 
 
 def _by_ref(row: TaskRow) -> Ref:

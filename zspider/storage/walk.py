@@ -11,8 +11,9 @@ from msgspec import Meta, Struct
 
 from zspider.storage.database import Transaction
 from zspider.storage.engine import Engine
+from zspider.storage.rows import TaskRow
 from zspider.storage.schema import KEY_BYTES, tasks
-from zspider.storage.tasks import TaskRow, TaskTable
+from zspider.storage.tasks import TaskTable
 from zspider.task import URL_BYTES_MAX, Ref, Status
 
 _FIRST = -(1 << 40)  # before every rank and every due_ms
@@ -76,7 +77,7 @@ class Walk:
         self._tasks = TaskTable(engine)
 
     def page(self, tx: Transaction, project: int, selection: Selection, cursor: Cursor, limit: int) -> Page:
-        """The next rows, of at most `limit` looked at; each task is met once, unless it moves behind the cursor."""
+        """Return the next rows of at most `limit` looked at; each task is met once, if it stays where it is."""
         stretches = _stretches(selection)
         if cursor.stretch >= len(stretches):
             return Page([], 0, None)

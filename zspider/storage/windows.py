@@ -50,7 +50,7 @@ class WindowTable:
         )
 
     def newest(self, tx: Transaction, now_ms: int) -> list[WindowSlot]:
-        """Every slot that is in its window now, oldest first."""
+        """Return every slot that is in its window now, oldest first."""
         return [
             WindowSlot(step_s, slot, project, activity)
             for window in WINDOWS
@@ -60,7 +60,7 @@ class WindowTable:
         ]
 
     def trim(self, tx: Transaction, now_ms: int, limit: int) -> int:
-        """Delete up to `limit` slots of each step that have left their window; how many."""
+        """Delete up to `limit` slots of each step that have left their window; returns how many."""
         cut = 0
         for window in WINDOWS:
             spent = {"step": window.step_s, "before": window.first(now_ms), "limit": limit}

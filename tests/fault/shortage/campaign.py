@@ -93,7 +93,8 @@ def quick(trials: Iterable[Trial]) -> list[Trial]:
     chosen: dict[tuple[str, ...], Trial] = {}
     for trial in one_each(trials):
         place = trial.place
-        own = place.ours if trial.victim == "slave" and "processors" in place.ours else ""
+        is_own = trial.victim == "slave" and any(part in place.ours for part in ("processors", "child_process"))
+        own = place.ours if is_own else ""
         chosen.setdefault((trial.victim, place.call, place.library, own), trial)
     return list(chosen.values())
 

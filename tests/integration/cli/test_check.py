@@ -45,7 +45,7 @@ def findings(ran):
 
 def test_a_good_script_is_described(check, tmp_path):
     assert check(GOOD, code=0).out == (
-        f"{tmp_path}/script0.py: fine\n"
+        f"{tmp_path}/script0.py: ok\n"
         "  handler Handler\n"
         "    on_start  every 120 s\n"
         "    page  priority=2\n"
@@ -64,14 +64,14 @@ def test_a_good_script_is_described(check, tmp_path):
 def test_the_examples_are_fine():
     scripts = sorted((ROOT / "examples").glob("*.py"))
     ran = run([*ZSPIDERD, "check", *map(str, scripts)])
-    assert (ran.code, ran.out.count(": fine\n")) == (0, len(scripts)), ran
+    assert (ran.code, ran.out.count(": ok\n")) == (0, len(scripts)), ran
 
 
 def test_notes_do_not_fail_a_script_and_one_bad_script_fails_all(check):
     noted = GOOD.replace("priority=2", "age=-1")
     assert "line 13: note: age=-1: " in check(noted, code=0).out
     ran = check(GOOD, GOOD.replace("return {}", "print 'x'"), code=1)
-    assert "script0.py: fine\n" in ran.out
+    assert "script0.py: ok\n" in ran.out
     assert "script1.py: 1 problems, 0 notes\n" in ran.out
     assert "line 15: problem: print is a function in Python 3" in ran.out
 

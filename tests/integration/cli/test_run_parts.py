@@ -8,10 +8,11 @@ from contextlib import ExitStack
 import psutil
 import pytest
 from tests.support.process import Process, eventually, run
+from zspider.data_dir import RUN_MARK
 from zspider.errors import ConfigError, OwnedElsewhere
-from zspider.roles.machine.child_process import Child
-from zspider.roles.machine.stop_signal import StopSignal
-from zspider.roles.run.directory import LOCKS, MARK, opened
+from zspider.roles.machine.signals import CommandSignals
+from zspider.roles.run.directory import LOCKS, opened
+from zspider.roles.run.verb_process import VerbProcess
 
 
 @pytest.fixture
@@ -30,7 +31,7 @@ def test_starting_anew_deletes_what_zspider_made_and_nothing_else(tmp_path, scri
     with opened(directory, script, fresh=False):
         assert (directory / "zspider.db").exists()
     with opened(directory, script, fresh=True):
-        assert {file.name for file in directory.iterdir()} == {"notes.txt", "export.csv", MARK, *LOCKS}
+        assert {file.name for file in directory.iterdir()} == {"notes.txt", "export.csv", RUN_MARK, *LOCKS}
 
 
 def test_a_directory_that_somebody_else_made_is_refused(tmp_path, script):
@@ -52,7 +53,7 @@ def test_a_directory_is_used_by_one_run_at_a_time(tmp_path, script):
 
 def test_a_directory_is_in_use_until_the_last_child_has_ended(tmp_path, script):
     with opened(tmp_path / "data", script, fresh=False) as lock:
-        child = Child("site", ["demo-site", "--port", "0", "--pages", "1"], tmp_path / "log", keep_fds=[lock])
+        child = VerbProcess("site", ["demo-site", "--port", "0", "--pages", "1"], tmp_path / "log", keep_fds=[lock])
     said = []
 
     def wait(seconds):
@@ -64,17 +65,17 @@ def test_a_directory_is_in_use_until_the_last_child_has_ended(tmp_path, script):
 
 
 def test_a_child_that_fails_says_why(tmp_path):
-    child = Child("site", ["demo-site", "--pages", "0"], tmp_path / "log")
+    child = VerbProcess("site", ["demo-site", "--pages", "0"], tmp_path / "log")
     try:
         assert child.wait(30)
         assert child.exit_code == 2
-        assert "Invalid value for '--pages'" in child.last_words()
+        assert "Invalid value for '--pages'" in child.complaint()
     finally:
         child.close()
 
 
 def test_a_child_that_is_asked_to_end_ends_cleanly(tmp_path):
-    child = Child("site", ["demo-site", "--port", "0", "--pages", "1"], tmp_path / "log")
+    child = VerbProcess("site", ["demo-site", "--port", "0", "--pages", "1"], tmp_path / "log")
     try:
         eventually(lambda: b"demo site" in child.log.read_bytes(), 30, "it serves")
         assert not child.wait(0)
@@ -88,10 +89,10 @@ def test_a_child_that_is_asked_to_end_ends_cleanly(tmp_path):
 def test_a_child_ends_when_its_parent_is_killed(tmp_path):
     parent = (
         "import os, pathlib, signal\n"
-        "from zspider.roles.machine.child_process import Child\n"
+        "from zspider.roles.run.verb_process import VerbProcess\n"
         f"log = pathlib.Path({str(tmp_path / 'log')!r})\n"
-        "child = Child('site', ['demo-site', '--port', '0', '--parent', str(os.getpid())], log)\n"
-        "print('child', child._process.pid, flush=True)\n"
+        "child = VerbProcess('site', ['demo-site', '--port', '0', '--parent', str(os.getpid())], log)\n"
+        "print('child', child.pid, flush=True)\n"
         "signal.pause()\n"
     )
     with Process([sys.executable, "-c", parent]) as process:
@@ -103,7 +104,7 @@ def test_a_child_ends_when_its_parent_is_killed(tmp_path):
 
 
 def test_the_first_signal_asks_and_the_second_interrupts():
-    with StopSignal() as stop:
+    with CommandSignals() as stop:
         assert not stop.wait(0)
         os.kill(os.getpid(), signal.SIGTERM)
         assert stop.wait(30)

@@ -79,6 +79,20 @@ def test_start_runs_on_start_and_results_come_in_three_formats(ask, project, tmp
     assert "on_start" in ask("task", project, "on_start").out
 
 
+def test_a_task_has_a_story_of_what_happened_to_it(ask, project):
+    ask("project", "start", project)
+    eventually(lambda: len(ask("results", project).out.splitlines()) == 2, 60, "both results are stored")
+    story = rows(ask("task", project, "on_start", "--json"))["story"]
+    assert [step["event"] for step in story] == ["waits", "granted", "succeeded"]
+    assert [step["attempt"] for step in story] == [0, 1, 0]
+    (slave,) = {step["session"] for step in story if step["session"]}
+    assert slave in {one["session"] for one in rows(ask("status", "--json"))["slaves"]}
+    assert sorted(story, key=lambda step: step["at_ms"]) == story
+    heading, *lines = ask("task", project, "on_start").out.partition("AT  ")[2].splitlines()
+    assert heading.split() == ["EVENT", "SLAVE", "ATTEMPT", "DETAIL"]
+    assert [line.split()[2] for line in lines] == ["waits", "granted", "succeeded"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "msg"),
     [
@@ -152,7 +166,7 @@ def test_why_says_what_a_project_and_a_task_wait_for(ask, project):
     ask("project", "start", project)
     eventually(lambda: why(project) == ["nothing"], 30, "all is done")
     (done,) = rows(ask("why", f"{project}:on_start", "--json"))["waits"]
-    assert done == {"what": "nothing", "text": "it is done; there is nothing to do", "until_ms": None}
+    assert done == {"what": "nothing", "text": "already done", "until_ms": None}
     ask("project", "start", project)
     eventually(lambda: why(project) == ["nothing"], 30, "all is done again")
     assert rows(ask("why", project, "--json"))["dropped"] == {"known": 2}

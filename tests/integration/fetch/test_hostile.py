@@ -43,7 +43,7 @@ def start(pool: FetchPool, tag: int, url: str, **options: object) -> None:
 def pieces_by_step(pool: FetchPool, steps: int = 60, deadline_s: float = 90.0) -> list[int]:
     """How many pieces of body each of the next steps took in."""
     counts = [0]
-    for transfer in list(pool._busy.values()):
+    for transfer in list(pool._hops._busy.values()):
         got = transfer.handle.got
         taken = got.on_body
 
@@ -116,7 +116,7 @@ def test_a_step_takes_a_bounded_number_of_pieces_however_many_send_them(pool, ho
     for tag in range(pages):  # of pieces that are large enough to go on
         start(pool, tag, hostile.url("/chunks?size=10"), timeout=100)
     end = time.monotonic() + 90
-    while len(pool._busy) < pages:  # they pass their gate a few at a time
+    while len(pool._hops._busy) < pages:  # they pass their gate a few at a time
         assert time.monotonic() < end
         assert turn(pool) == []
     counts = pieces_by_step(pool)
@@ -164,7 +164,7 @@ def test_bodies_wait_while_pages_take_the_memory_and_come_whole_afterwards(pool,
         start(pool, tag, site.url("/bytes?n=3000000"))
     start(pool, 10, site.url("/hello"))
     end = time.monotonic() + 20
-    while pool.in_flight > 10 or len(pool._paused) < 10:
+    while pool.in_flight > 10 or len(pool._hops._paused) < 10:
         assert time.monotonic() < end
         for fetched in turn(pool, 0.05):
             assert fetched.content == b"hello"  # a small page needs no room
@@ -223,7 +223,7 @@ def _ask_again(pool: FetchPool, hostile: Hostile) -> None:
     pool.set_pages_bytes(400 << 20)
     start(pool, 1, hostile.url("/gzip?mb=20"))
     end = time.monotonic() + 20
-    while not pool._put_off:
+    while not pool._hops._put_off:
         assert time.monotonic() < end
         assert turn(pool) == []
     assert pool.held_bytes == 0

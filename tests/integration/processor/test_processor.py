@@ -15,7 +15,7 @@ from tests.support.processors import ROOT, ProcessorAtWork, processor, track_of,
 from zspider.broker.messages import Known, Retired
 from zspider.broker.pipe import Pipe
 from zspider.delivery import End
-from zspider.roles.processor.current_page import Running
+from zspider.roles.processor.current_page import CurrentPage
 from zspider.task import CRONJOB, GET_INFO, ScriptInfo
 
 ARTICLE = (ROOT / "examples" / "article.py").read_text()
@@ -330,7 +330,7 @@ def test_a_processor_does_not_outlive_its_parent(parent_ends):
         code = "import os; print(os.getpid(), flush=True)"
         dead = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True)
         ours, theirs = Pipe.pair()
-        running, running_fd = Running.pair()
+        running, running_fd = CurrentPage.pair()
         with theirs, os.fdopen(running_fd, "rb"):
             arguments = ["--pipe", str(theirs.fileno()), "--running", str(running_fd), "--parent", dead.stdout.strip()]
             done = subprocess.run(

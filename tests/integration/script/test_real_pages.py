@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from html5lib._inputstream import HTMLBinaryInputStream  # the only door to its sniffing
-from zspider.script.response import Response
+from zspider.script.page.response import Response
 
 MANUAL = Path("/usr/share/doc/sqlite3")
 FAQ = Path("/usr/share/doc/debian/FAQ")

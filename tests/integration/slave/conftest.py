@@ -53,7 +53,7 @@ class World:
         self.slaves.append(slave)
         slave.start()
         if joins:
-            self.until(lambda: slave.membership.is_joined, "the slave joins")
+            self.until(lambda: slave.master_session.is_joined, "the slave joins")
         return slave
 
     def until(self, done: Callable[[], Any], what: str, deadline_s: float = 20.0) -> Any:

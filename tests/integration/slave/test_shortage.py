@@ -24,7 +24,7 @@ def test_a_processor_that_cannot_be_started_is_started_later(world: World) -> No
     script = world.master.project(SCRIPT)
     crawl_one(world, script, "/hello?1")
     (victim,) = processors()
-    pool = slave.work._processing._processors
+    pool = slave.work.processing._pool
     with without_descriptors():
         os.kill(victim.pid, signal.SIGKILL)
         world.until(lambda: pool.is_broken, "three starts have failed")
@@ -50,7 +50,7 @@ def test_what_a_dead_processor_left_is_ended_when_it_can_be_looked_for(world: Wo
     crawl_one(world, script, "/hello?1", callback="leave")
     left = psutil.Process(int(told.read_text()))
     (victim,) = processors()
-    pool = slave.work._processing._processors
+    pool = slave.work.processing._pool
     with without_descriptors():
         os.kill(victim.pid, signal.SIGKILL)
         world.until(lambda: pool._unswept, "its death is seen, and what it left is not looked for")

@@ -22,7 +22,7 @@ def test_granted_tasks_are_crawled_and_the_outbox_is_empty_once_they_are_acknowl
     assert {outcome.proof for outcome in world.master.ended().values()} == {grant.proof for grant in grants}
     world.until(lambda: len(slave.work.outbox) == 0, "acknowledged")
     assert len(slave.work.held) == 0
-    assert slave.work.processed == slave.work.fetched == 20
+    assert slave.work.endings.processed == slave.work.fetching.fetched == 20
     assert len(world.master.said(m.NeedScript)) == 1
 
 
@@ -78,7 +78,7 @@ def test_a_message_is_heard_without_a_fetch_whatever_the_rate_says(world):
     assert set(world.master.ended()) == {grant.taskid for grant in grants}
     assert world.master.results() == [["other", {"n": 1}, usual_taskid(url), 200]] * 3
     assert world.site.paths() == []
-    assert (slave.work.fetched, slave.work.processed) == (0, 3)
+    assert (slave.work.fetching.fetched, slave.work.endings.processed) == (0, 3)
     world.until(lambda: not len(slave.work.held), "acknowledged")
 
 

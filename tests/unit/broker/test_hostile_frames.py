@@ -13,7 +13,7 @@ from tests.support.struct_strategies import ANYTHING, values_of
 from zmq.utils import z85
 from zspider.broker import codec
 from zspider.broker import messages as m
-from zspider.broker.offenders import Seldom
+from zspider.broker.log_limit import LogLimit
 from zspider.broker.sockets import ZAP_DOMAIN
 from zspider.broker.token import Token
 from zspider.broker.zap import Zap
@@ -108,7 +108,7 @@ def zap() -> Any:
     """An authenticator that admits KEY alone."""
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     made = Zap(context, lambda user: user == z85.encode(KEY))
-    made._seldom = Seldom(float("inf"))  # once is enough
+    made._log_limit = LogLimit(float("inf"))  # once is enough
     yield made
     context.term()
 

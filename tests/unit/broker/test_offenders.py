@@ -1,6 +1,7 @@
 """Who is ignored for sending garbage, and how often that is said."""
 
-from zspider.broker.offenders import BAD_MAX, SOURCES_MAX, Offenders, Seldom
+from zspider.broker.log_limit import LogLimit
+from zspider.broker.offenders import BAD_MAX, SOURCES_MAX, Offenders
 
 
 def test_a_source_is_ignored_for_a_minute_after_too_many_bad_messages() -> None:
@@ -33,9 +34,9 @@ def test_memory_for_offenders_is_bounded() -> None:
 
 
 def test_a_kind_is_logged_once_a_second_with_what_was_held_back() -> None:
-    seldom = Seldom()
-    assert seldom.may_log("malformed", 1.0) == 0
-    assert seldom.may_log("revoked", 1.0) == 0
-    assert [seldom.may_log("malformed", 1.5) for _ in range(3)] == [None] * 3
-    assert seldom.may_log("malformed", 2.0) == 3
-    assert seldom.may_log("malformed", 3.0) == 0
+    log_limit = LogLimit()
+    assert log_limit.may_log("malformed", 1.0) == 0
+    assert log_limit.may_log("revoked", 1.0) == 0
+    assert [log_limit.may_log("malformed", 1.5) for _ in range(3)] == [None] * 3
+    assert log_limit.may_log("malformed", 2.0) == 3
+    assert log_limit.may_log("malformed", 3.0) == 0

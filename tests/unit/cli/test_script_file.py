@@ -2,7 +2,7 @@
 
 import pytest
 from zspider.errors import ConfigError, ScriptError
-from zspider.script.source import read_script
+from zspider.script.check.source import read_script
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from zspider.errors import FetchError
 from zspider.fetch.addresses import is_private, is_private_host
-from zspider.fetch.urls import clean_url, host_of, join, origin_of
+from zspider.fetch.urls import clean_url, hostname_of, join, origin_of
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_a_clean_url_has_one_plain_host_for_every_parser(host, rest):
     assert " " not in url
     assert clean_url(url) == url
     assert urlsplit(url).hostname
-    assert origin_of(url).startswith("http://" + host_of(url))
+    assert origin_of(url).startswith("http://" + hostname_of(url))
 
 
 @pytest.mark.parametrize(

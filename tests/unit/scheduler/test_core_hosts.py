@@ -22,24 +22,24 @@ def begun():
     return world, slave
 
 
-def passed_over(world):
-    return world.core.projects[1].frontier.aside.has_passed
+def has_skipped(world):
+    return world.core.projects[1].frontier.deferred.has_skipped
 
 
 def test_while_a_host_may_answer_soon_its_tasks_stay_in_memory_and_then_all_are_given(begun):
     world, slave = begun
-    assert not passed_over(world)
+    assert not has_skipped(world)
     while slave.held:
         slave.finish_all()
         world.settle(slave)
-        assert not passed_over(world)
+        assert not has_skipped(world)
     assert not world.waiting
 
 
 def test_a_host_that_had_its_time_leaves_its_tasks_to_the_database_and_another_one_goes_on(begun):
     world, slave = begun
     wait(world, int(SILENT_S) + 2, slave)
-    assert passed_over(world)
+    assert has_skipped(world)
     assert len(slave.held) == SILENT_MIN
     world.submit("two.example/1")
     world.settle(slave)

@@ -100,7 +100,7 @@ def test_a_grant_that_was_overtaken_and_is_not_named_is_given_again_as_the_same_
     world.settle(slave)
     assert names(slave) == ["lost", "next"]
     assert {held.attempt for held in slave.held.values()} == {1}
-    assert world.core.lost_leases == 1
+    assert world.core.slaves.lost_leases == 1
 
 
 def test_a_grant_on_its_way_is_not_taken_for_lost(world):
@@ -111,7 +111,7 @@ def test_a_grant_on_its_way_is_not_taken_for_lost(world):
     slave.beat()  # sent before the grant came
     slave.hello()  # so was this: a second answer to "say Hello"
     world.settle()
-    assert world.core.lost_leases == 0
+    assert world.core.slaves.lost_leases == 0
     slave.listen()
     assert names(slave) == ["page"]
 

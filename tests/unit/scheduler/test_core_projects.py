@@ -5,7 +5,7 @@ import pytest
 from msgspec.structs import replace
 from tests.support.scheduler_world import NO_CRON, World, make_project, names, only, wait
 from zspider.delivery import ATTEMPTS_MAX
-from zspider.scheduler.internal import info_run
+from zspider.scheduler.internal_tasks import info_run
 from zspider.task import CRONJOB, GET_INFO, ProjectStatus, Ref, ScriptInfo, task_key
 
 PROCESSOR = frozenset({"processor"})
@@ -135,7 +135,7 @@ def test_taken_pages_are_sent_again_when_the_slave_that_processed_them_dies(worl
     processor = world.slave(2, roles=PROCESSOR)
     world.settle(fetcher, processor)
     for held in list(fetcher.held.values()):
-        world.perform(world.core.took(processor.session, held.ref, held.run))
+        world.perform(world.core.slaves.took(processor.session, held.ref, held.run))
     world.settle(fetcher, processor)
     assert fetcher.told == [("taken", [1]), ("taken", [2])]
     processor.crash()
@@ -157,7 +157,7 @@ def test_an_outcome_of_the_processing_slave_releases_the_fetching_one(world):
 def test_a_page_of_a_run_that_is_over_is_taken_by_nobody(world):
     slave = world.slave(1)
     world.settle(slave)
-    assert world.core.took(slave.session, Ref(1, task_key("unknown")), 0) == []
+    assert world.core.slaves.took(slave.session, Ref(1, task_key("unknown")), 0) == []
 
 
 def test_stop_recalls_and_what_was_started_is_accepted(world):

@@ -1,6 +1,6 @@
 """Sessions: reconnects, clones, and restarts of the master."""
 
-from tests.support.scheduler_world import Delivery, Slave, assert_invariants, names, only, wait
+from tests.support.scheduler_world import Delivery, Slave, names, only, wait
 from zspider.task import Ref, task_key
 
 
@@ -137,9 +137,9 @@ def test_the_pages_of_a_hello_count_together_and_those_of_another_connection_do_
     slave.route = world.connect()
     slave.hello()
     _, greeting, held = world.to_master[slave.route].pop()
-    assert world.core.hello(greeting._replace(route=b"old"), held, False, world.now) == []
-    assert world.core.hello(greeting, held[:1], False, world.now) == []
-    world.perform(world.core.hello(greeting, held[1:], True, world.now))
+    assert world.core.slaves.hello(greeting._replace(route=b"old"), held, False, world.now) == []
+    assert world.core.slaves.hello(greeting, held[:1], False, world.now) == []
+    world.perform(world.core.slaves.hello(greeting, held[1:], True, world.now))
     assert sorted(x.number for x in world.core.leases) == [1, 2]
 
 
@@ -147,12 +147,12 @@ def test_a_hello_that_never_ends_is_forgotten(world):
     stranger = Slave(world, 5)
     stranger.hello()
     _, greeting, held = world.to_master[stranger.route].pop()
-    world.core.hello(greeting, held, False, world.now)
+    world.core.slaves.hello(greeting, held, False, world.now)
     world.advance(15.0)
     world.step()
     world.advance(16.0)
     world.step()
-    assert not world.core._members._pages
+    assert not world.core.slaves._members._pages
 
 
 def test_a_restarted_master_waits_for_its_slaves_and_gives_no_adopted_lease_twice(world):
@@ -242,7 +242,7 @@ def test_of_two_slaves_that_come_back_with_runs_of_one_task_the_newer_run_counts
             world.write()
             world.hear_writer()
         assert only(world.core.leases).session.id == new.session
-        assert_invariants(world.core, world.window)
+        world.core.assert_invariants()
 
 
 def test_a_slave_that_comes_back_with_an_old_run_of_a_waiting_task_is_told_to_forget_it(world):
@@ -278,5 +278,5 @@ def test_a_leave_before_hello_ends_the_waiting_for_that_slave(world):
     world.settle(slave)
     world.restart_master()
     assert world.core.is_adopting(world.now)
-    world.core.leave(slave.session)
+    world.core.slaves.leave(slave.session)
     assert not world.core.is_adopting(world.now)

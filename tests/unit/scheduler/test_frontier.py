@@ -158,6 +158,7 @@ class Waiting(RuleBasedStateMachine):
             for heap, limit in zip(heaps, [2 * self.size, 2 * self.size, self.size], strict=True):
                 assert len(heap) <= limit
                 assert len(heap._heap) <= 2 * limit + 65
+            self.frontier.assert_invariants(lambda task: task.ref in self.leased)
 
     @invariant()
     def every_waiting_task_is_in_memory_once_or_behind_the_edge(self):

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from zspider.hosts import host_hash, host_of
 from zspider.scheduler.frontier import Frontier
-from zspider.scheduler.host_queues import Passed
+from zspider.scheduler.host_queues import SkippedSpans
 from zspider.scheduler.order import END, position_of
 from zspider.task import Ref, Task, task_key
 
@@ -42,11 +42,11 @@ class Database:
         found = [copy(row) for row in self.behind(kind, after)[:limit]]
         return found, len(found) < limit
 
-    def sift(self, stretch, entries, limit):
-        rows = self.behind(stretch.kind, stretch.after, stretch.until)
-        reached = position_of(rows[entries - 1])[1] if len(rows) > entries else stretch.until
-        fitting = [row for row in rows[:entries] if (host(row) in stretch.hosts) != stretch.is_others]
-        limit = min(limit, stretch.limit)
+    def tasks_of_hosts(self, part, entries, limit):
+        rows = self.behind(part.kind, part.after, part.until)
+        reached = position_of(rows[entries - 1])[1] if len(rows) > entries else part.until
+        fitting = [row for row in rows[:entries] if (host(row) in part.hosts) != part.is_others]
+        limit = min(limit, part.limit)
         if len(fitting) > limit:
             reached = position_of(fitting[limit - 1])[1]
         return [copy(row) for row in fitting[:limit]], reached
@@ -103,7 +103,7 @@ class Waiting(RuleBasedStateMachine):
     def the_database_is_asked(self):
         for kind, window in self.frontier.wants():
             window.is_refilling = True
-            beyond = self.frontier.stretch_beyond() if kind == "ready" else None
+            beyond = self.frontier.range_beyond() if kind == "ready" else None
             if beyond:
                 self._ask_for(beyond)
             else:
@@ -112,12 +112,12 @@ class Waiting(RuleBasedStateMachine):
                 self.reads.append(
                     lambda x=(kind, after, found, is_last): self.frontier.refill(*x, is_leased=self._is_leased)
                 )
-        if (stretch := self.frontier.stretch()) is not None:
-            self._ask_for(stretch)
+        if (part := self.frontier.next_range()) is not None:
+            self._ask_for(part)
 
-    def _ask_for(self, stretch):
-        found, reached = self.db.sift(stretch, self.entries, self.limit)
-        self.reads.append(lambda: self.frontier.swept(stretch, found, reached, self._is_leased))
+    def _ask_for(self, part):
+        found, reached = self.db.tasks_of_hosts(part, self.entries, self.limit)
+        self.reads.append(lambda: self.frontier.swept(part, found, reached, self._is_leased))
 
     @rule()
     def the_database_answers(self):
@@ -154,7 +154,7 @@ class Waiting(RuleBasedStateMachine):
             if name not in self.blocked:
                 break
             self.awaited.add(name)
-            assert self.frontier.hold()  # there are fewer hosts than may be passed over
+            assert self.frontier.defer()  # fewer hosts than may have skipped tasks
         if found is None:
             return None
         assert self.frontier.pop() is found
@@ -198,12 +198,14 @@ class Waiting(RuleBasedStateMachine):
     @invariant()
     def memory_is_bounded(self):
         if hasattr(self, "frontier"):
-            aside = self.frontier.aside
-            assert len(aside) <= self.size
-            assert len(aside._order) <= 3 * len(HOSTS) + 40
-            assert all(len(queue) for queue in aside._queues.values())
-            assert sum(map(len, aside._queues.values())) == len(aside)
-            assert set(aside.hosts) - aside._open <= set(map(host_hash, self.awaited))
+            deferred = self.frontier.deferred
+            assert len(deferred) <= self.size
+            assert len(deferred._order) <= 3 * len(HOSTS) + 40
+            assert all(len(queue) for queue in deferred._queues.values())
+            assert sum(map(len, deferred._queues.values())) == len(deferred)
+            assert set(deferred.hosts) - deferred._open <= set(map(host_hash, self.awaited))
+            awaited = set(map(host_hash, self.awaited))
+            self.frontier.assert_invariants(lambda task: task.ref in self.leased, awaited)
 
     @invariant()
     def every_waiting_task_is_in_memory_once_or_known_to_be_in_the_database(self):
@@ -211,7 +213,7 @@ class Waiting(RuleBasedStateMachine):
             return
         f = self.frontier
         for ref, row in self.db.rows.items():
-            held = [heap.get(ref) for heap in (f.ready.tasks, f.delayed.tasks, f._due, f.aside)]
+            held = [heap.get(ref) for heap in (f.ready.tasks, f.delayed.tasks, f._due, f.deferred)]
             held = [x for x in held if x is not None]
             kind, position = position_of(row)
             window = f.delayed if row.due_ms else f.ready
@@ -220,7 +222,7 @@ class Waiting(RuleBasedStateMachine):
             elif held:
                 assert [x.run for x in held] == [row.run]
             else:
-                assert position > window.edge or f.aside.passed[kind].covers(host(row), position)
+                assert position > window.edge or f.deferred.skipped[kind].covers(host(row), position)
         assert len(f) <= len(self.db.rows)
 
     def teardown(self):
@@ -245,7 +247,7 @@ def test_a_host_with_ten_thousand_tasks_fills_neither_memory_nor_the_way_of_anot
     for n in range(10_000):
         frontier.offer(task(n, "big.example", seq=n))
         if (first := frontier.peek(0)) and host_of(first.url) == "big.example":
-            frontier.hold()
+            frontier.defer()
     frontier.offer(task("other", "other.example", seq=10_000))
     assert frontier.peek(0).taskid == "other"
     assert len(frontier) == 1 + 16  # size // 64
@@ -259,7 +261,7 @@ def test_a_host_that_may_answer_soon_fills_its_queue_and_then_the_order_waits_fo
     for n in range(100):
         frontier.offer(task(n, "new.example", seq=n))
     held = 0
-    while frontier.peek(0) is not None and frontier.hold(may_pass=False):
+    while frontier.peek(0) is not None and frontier.defer(may_skip=False):
         held += 1
     assert held == 16  # size // 64
     assert frontier.is_loaded  # nothing is to be read again
@@ -276,32 +278,32 @@ def test_many_hosts_have_room_for_a_few_tasks_each():
     for n in range(16 * 200):
         frontier.offer(task(n, f"h{n // 16}.example", seq=n))
         frontier.peek(0)
-        frontier.hold()
-    queues = frontier.aside._queues
+        frontier.defer()
+    queues = frontier.deferred._queues
     assert len(queues) == 200
     assert min(map(len, queues.values())) >= 1
-    assert len(frontier.aside) <= 1024
+    assert len(frontier.deferred) <= 1024
 
 
 def test_stretches_serve_all_hosts_in_one_way_and_begin_anew_behind_the_last():
-    passed = Passed()
-    passed.add(1, (0, 10), (0, 50))
-    passed.add(2, (0, 500), (0, 900))
-    assert passed.stretch([1, 2]) == ((0, 9), (0, 900), {1, 2})
-    passed.was_read({1, 2}, (0, 9), (0, 100))
-    passed.add(1, (0, 20), (0, 30))  # hungry again, but behind: the other one is not made to wait
-    assert passed.stretch([1, 2]) == ((0, 499), (0, 900), {2})
-    passed.was_read({2}, (0, 499), (0, 900))
-    assert 2 not in passed
-    assert passed.stretch([1]) == ((0, 19), (0, 30), {1})
+    skipped = SkippedSpans()
+    skipped.add(1, (0, 10), (0, 50))
+    skipped.add(2, (0, 500), (0, 900))
+    assert skipped.next_range([1, 2]) == ((0, 9), (0, 900), {1, 2})
+    skipped.was_read({1, 2}, (0, 9), (0, 100))
+    skipped.add(1, (0, 20), (0, 30))  # hungry again, but behind: the other one is not made to wait
+    assert skipped.next_range([1, 2]) == ((0, 499), (0, 900), {2})
+    skipped.was_read({2}, (0, 499), (0, 900))
+    assert 2 not in skipped
+    assert skipped.next_range([1]) == ((0, 19), (0, 30), {1})
 
 
 def test_a_task_passed_over_before_a_stretch_while_that_is_read_is_not_taken_for_read():
-    passed = Passed()
-    passed.add(1, (0, 10), (0, 50))
-    hosts = {1, 2}  # nothing of 2 is passed over any more when the answer comes
-    assert passed.stretch([1, 2]) == ((0, 9), (0, 50), {1})
-    passed.add(1, (-1, 3), (-1, 3))
-    passed.was_read(hosts, (0, 9), (0, 50))
-    assert passed.covers(1, (-1, 3))
-    assert 2 not in passed
+    skipped = SkippedSpans()
+    skipped.add(1, (0, 10), (0, 50))
+    hosts = {1, 2}  # nothing of 2 is skipped any more when the answer comes
+    assert skipped.next_range([1, 2]) == ((0, 9), (0, 50), {1})
+    skipped.add(1, (-1, 3), (-1, 3))
+    skipped.was_read(hosts, (0, 9), (0, 50))
+    assert skipped.covers(1, (-1, 3))
+    assert 2 not in skipped

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
-from tests.support.scheduler_world import World, assert_invariants, make_project, names, only, wait
+from tests.support.scheduler_world import World, make_project, names, only, wait
 from zspider.scheduler.hosts import HostLimits
 from zspider.scheduler.leases import LeaseTable
 from zspider.scheduler.pause import NEVER, AutoPause, Pausing, Phase
@@ -256,7 +256,7 @@ def test_pausing_by_hand_recalls_pages_and_leaves_what_goes_on():
     what, numbers = only(slave.told)
     assert (what, len(numbers)) == ("recall", 3)
     assert names(slave) == [CRONJOB]
-    assert_invariants(world.core, world.window)
+    world.core.assert_invariants()
 
 
 class Ring:

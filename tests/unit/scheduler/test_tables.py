@@ -7,13 +7,13 @@ from tests.support.scheduler_world import World, make_project, names, wait
 from zspider.activity import SINCE_FINISHED
 from zspider.decisions import Accept, Finish
 from zspider.delivery import End, Follow, Outcome
-from zspider.scheduler.internal import entry_follow
+from zspider.scheduler.internal_tasks import entry_follow
 from zspider.scheduler.pause import AutoPause, Pausing, Phase
+from zspider.scheduler.project_states import Verb, is_to_be_deleted, status_after
 from zspider.scheduler.rules import SchedulerRules
-from zspider.scheduler.states import Verb, is_to_be_deleted, status_after
-from zspider.storage.accept import ArrivalNumbers, Batch
-from zspider.storage.known import KnownKeys
-from zspider.storage.tasks import TaskRow
+from zspider.storage.batch import ArrivalNumbers, Batch
+from zspider.storage.rows import TaskRow
+from zspider.storage.seen import SeenKeys
 from zspider.task import (
     CRONJOB,
     GET_INFO,
@@ -249,7 +249,7 @@ def test_4_6_verification_taskid_and_url_are_present_and_not_empty(field):
 
 def batch_of(*rows, waiting_max=0, waited=0):
     """A transaction that finds these tasks of project 1 in the database."""
-    batch = Batch(SchedulerRules(waiting_max=waiting_max), KnownKeys(0), ArrivalNumbers(), NOW, {1: 0, 2: 0})
+    batch = Batch(SchedulerRules(waiting_max=waiting_max), SeenKeys(0), ArrivalNumbers(), NOW, {1: 0, 2: 0})
     for name, row in rows:
         ref = Ref(1, task_key(name))
         batch.rows[ref] = TaskRow(ref, name.encode(), b"http://old/", row)

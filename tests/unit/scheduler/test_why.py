@@ -162,7 +162,7 @@ def test_nothing_to_do():
     world.settle(slave)
     assert words(project_waits(world)) == ["nothing"]
     (done,) = why_finished(Status.FAILED, "HTTP 404")
-    assert done.text == "it is failed: HTTP 404; there is nothing to do"
+    assert done.text == "already failed: HTTP 404"
 
 
 def test_a_task_behind_others_waits_its_turn():

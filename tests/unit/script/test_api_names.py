@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 from tests.support.scripts import STAR, crawled, handler_of, loaded, opened, page, ran
-from zspider.script import shim
-from zspider.script.response import Response
+from zspider.script.page.response import Response
+from zspider.script.pyspider import shim
 from zspider.script.runner import run
 
 # --- 2.1: what `from pyspider.libs.base_handler import *` gives ---------------------------------------

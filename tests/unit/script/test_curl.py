@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.support.scripts import crawled
-from zspider.script.bash_words import split_words
-from zspider.script.curl import curl_to_arguments
+from zspider.script.crawl.bash_words import split_words
+from zspider.script.crawl.curl import curl_to_arguments
 
 # As Chrome 138 writes it ("Copy as cURL (bash)")
 CHROME = r"""curl 'https://shop.example/api/cart?ids\[\]=7&q=%C3%BC' \

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from lxml.html import tostring
 from pyquery import PyQuery
-from zspider.script.document import Veiled
-from zspider.script.response import Response
-from zspider.script.tree import LINK_ATTRIBUTES
+from zspider.script.page.document import Veiled
+from zspider.script.page.response import Response
+from zspider.script.page.tree import LINK_ATTRIBUTES
 
 BASE = "http://site.example/dir/page.html?q=1"
 ABSOLUTE = "http://site.example/dir/x.html"

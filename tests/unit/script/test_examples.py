@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from tests.support.scripts import page
 from zspider.roles.demo_site import Site
-from zspider.script import shim
 from zspider.script.loader import LoadedScript, load
-from zspider.script.runner import Ran, run
+from zspider.script.pyspider import shim
+from zspider.script.runner import RunResult, run
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 HOST = "http://127.0.0.1:8000"
@@ -20,7 +20,7 @@ def example(name: str) -> LoadedScript:
     return load({"name": name, "status": "RUNNING"}, (EXAMPLES / f"{name}.py").read_text())
 
 
-def visit(script: LoadedScript, callback: str, path: str, **result) -> Ran:
+def visit(script: LoadedScript, callback: str, path: str, **result) -> RunResult:
     content = SITE.page(path)
     assert content is not None
     outcome = run(script, *page(callback, content, url=HOST + path, **result))

@@ -6,9 +6,9 @@ from hypothesis import strategies as st
 from tests.support.scripts import handler_of, page
 from zspider.delivery import End
 from zspider.script.collector import LimitError
-from zspider.script.known import Known, KnownUrls
+from zspider.script.known import Known, SeenUrls
 from zspider.script.limits import ProcessorLimits
-from zspider.script.runner import Ran, run
+from zspider.script.runner import RunResult, run
 from zspider.task import usual_taskid
 
 URL = "http://a.com/x"
@@ -23,7 +23,7 @@ def taskids(numbers: set[int]) -> dict[str, str]:
 
 @given(_OPERATIONS)
 def test_only_what_was_learned_in_a_generation_is_known_in_it(operations):
-    urls, learned = KnownUrls(8), set()
+    urls, learned = SeenUrls(8), set()
     for project, generation, numbers in operations:
         urls.learn(project, generation, taskids(numbers))
         learned |= {(project, generation, number) for number in numbers}
@@ -38,7 +38,7 @@ def test_only_what_was_learned_in_a_generation_is_known_in_it(operations):
 
 @given(st.lists(st.integers(0, 100), max_size=100))
 def test_the_last_half_of_the_size_is_always_known_and_it_never_holds_much_more_than_the_size(numbers):
-    urls = KnownUrls(20)
+    urls = SeenUrls(20)
     for number in numbers:
         urls.learn(1, b"g", taskids({number}))
     known = urls.of(1, b"g")
@@ -48,7 +48,7 @@ def test_the_last_half_of_the_size_is_always_known_and_it_never_holds_much_more_
 
 
 def test_what_is_asked_for_and_learned_again_stays_known_while_others_are_forgotten():
-    urls = KnownUrls(20)
+    urls = SeenUrls(20)
     urls.learn(1, b"g", {"kept": "k", "lost": "l"})
     for number in range(100):
         urls.learn(1, b"g", taskids({number}))
@@ -59,13 +59,13 @@ def test_what_is_asked_for_and_learned_again_stays_known_while_others_are_forgot
 
 
 def test_nothing_is_learned_where_nothing_is_promised():
-    urls = KnownUrls(20)
+    urls = SeenUrls(20)
     urls.learn(1, b"", {URL: "t"})
     assert urls.of(1, b"").get(URL) is None
 
 
 def test_projects_and_generations_take_no_more_room_than_what_is_known_of_them():
-    urls = KnownUrls(20)
+    urls = SeenUrls(20)
     for number in range(10_000):
         urls.learn(number, b"%d" % (number % 7), taskids({number}))
         assert len(urls._young) + len(urls._old) <= 20
@@ -74,7 +74,7 @@ def test_projects_and_generations_take_no_more_room_than_what_is_known_of_them()
 # --- crawl()
 
 
-def ran(body: str, *known: str, **options: object) -> Ran:
+def ran(body: str, *known: str, **options: object) -> RunResult:
     """Run `go` of a handler, with URLs that have their usual tasks already."""
     loaded = handler_of("def page(self, response): pass\n" + body)
     taskids = {url: usual_taskid(url) for url in known}

@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lxml.etree import XPathError
 from tests.support.scripts import opened, ran
-from zspider.script import tree
-from zspider.script.options import checked_url
-from zspider.script.response import Response
-from zspider.script.tree import MET_CHARS_MAX, _MetLinks
+from zspider.script.crawl.options import checked_url
+from zspider.script.page import tree
+from zspider.script.page.response import Response
+from zspider.script.page.tree import MET_CHARS_MAX, _MetLinks
 
 BASE = "http://site.example/dir/page.html?q=1"
 PAGE = b"""<html><head><link href="style.css"><base href="http://elsewhere.example/"></head><body>

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.support.scripts import handler_of, page, ran
 from zspider.delivery import MESSAGE_BYTES_MAX, MESSAGES_MAX, End
-from zspider.script.message import make_message
+from zspider.script.crawl.message import make_message
 from zspider.script.runner import run
 from zspider.task import is_message, message_taskid, usual_taskid
 

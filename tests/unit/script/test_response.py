@@ -5,8 +5,8 @@ import codecs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from zspider.script.charset import choose_encoding
-from zspider.script.response import HTTPError, Response, rebuild_response
+from zspider.script.page.charset import choose_encoding
+from zspider.script.page.response import HTTPError, Response, rebuild_response
 
 RUSSIAN = "Привет, это обычный русский текст о погоде и книгах в большом городе. " * 5
 

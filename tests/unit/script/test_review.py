@@ -1,8 +1,8 @@
-"""What the text of a script tells: modules, callbacks, names that are gone, what zspider does otherwise."""
+"""What the text of a script tells: modules, callbacks, names that are gone, where zspider behaves differently."""
 
 import pytest
 from tests.support.process import ROOT
-from zspider.script.review import Callback, Import, missing, review
+from zspider.script.check.review import Callback, Import, missing, review
 
 
 def told(text):

@@ -22,11 +22,11 @@ from zspider.delivery import (
     RESULTS_MAX,
     TRACK_BYTES_MAX,
 )
-from zspider.script import options
+from zspider.script.crawl import options
 from zspider.script.limits import USUAL_LIMITS
 from zspider.script.loader import LoadedScript
+from zspider.script.page.response import Response
 from zspider.script.projects import ProjectFinder, ProjectText
-from zspider.script.response import Response
 from zspider.script.runner import run
 from zspider.settings import FetchSettings, LimitSettings, ProcessorSettings
 from zspider.task import URL_BYTES_MAX

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lxml import etree
 from pyquery import PyQuery
-from zspider.script.response import Response
+from zspider.script.page.response import Response
 
 BASE = "http://site.example/dir/page.html?q=1"
 REWRITTEN = (("a", "href"), ("link", "href"), ("script", "src"), ("img", "src"), ("iframe", "src"), ("form", "action"))

@@ -10,7 +10,7 @@ import time
 
 import pytest
 from tests.support.scripts import loaded
-from zspider.script import compat, shim
+from zspider.script.pyspider import compat, shim
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_an_installed_pyspider_is_the_one_that_is_imported(tmp_path):
     (libs / "__init__.py").write_text("")
     (libs / "base_handler.py").write_text("class BaseHandler: pass\n")
     code = (
-        "from zspider.script import shim; from zspider.script.loader import load; shim.install()\n"
+        "from zspider.script.pyspider import shim; from zspider.script.loader import load; shim.install()\n"
         "try: load({'name': 'x', 'status': 'DEBUG'},"
         " 'from pyspider.libs.base_handler import *\\nclass H(BaseHandler): pass')\n"
         "except Exception as error: print(error)"
@@ -144,7 +144,8 @@ def test_installing_twice_installs_once_and_importing_zspider_never():
     shim.install()
     assert sum(isinstance(finder, shim.ShimFinder) for finder in sys.meta_path) == 1
     code = (
-        "import zspider.script.handler, zspider.script.shim\ntry: import pyspider\nexcept ImportError: print('absent')"
+        "import zspider.script.handler, zspider.script.pyspider.shim\n"
+        "try: import pyspider\nexcept ImportError: print('absent')"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True)
     assert done.stdout == "absent\n"

@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from zspider.script.syntax import FINDINGS_MAX, parse
+from zspider.script.check.syntax import FINDINGS_MAX, parse
 
 
 def told(text):

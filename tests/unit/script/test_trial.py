@@ -2,7 +2,7 @@
 
 import pytest
 from tests.support.scripts import STAR, opened
-from zspider.script import shim
+from zspider.script.pyspider import shim
 from zspider.script.trial import NO_SCRIPT, Method, UnusableTask, checked_callback, load_trial, methods, submitted
 
 BOOKS = """

@@ -5,7 +5,7 @@ from urllib.parse import urljoin, urlparse, urlunparse
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from zspider.script.urls import Joiner, build_url, encode_params, quote_chinese
+from zspider.script.crawl.urls import Joiner, build_url, encode_params, quote_chinese
 
 
 @pytest.mark.parametrize(

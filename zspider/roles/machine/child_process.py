@@ -1,108 +1,113 @@
-"""Processes of ours that `zspiderd run` starts: each writes its log to a file and ends when its parent does."""
+"""A process that we start: watched, read from, and ended with all that it has started."""
 
-import ctypes
 import os
+import select
 import signal
 import subprocess
-import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from typing import IO
 
-from zspider.errors import ConfigError, ShortageError, is_shortage
-from zspider.roles.machine.limits import daemon_environment
-
-_PR_SET_PDEATHSIG = 1  # prctl(2)
-_TAIL_BYTES = 64 * 1024
-PREFIX = "zspiderd: "  # of the one line in which a verb says why it failed
+from zspider.errors import is_shortage
 
 
-class Child:
-    """One `zspiderd` verb in a process of its own, out of reach of the terminal's Ctrl-C."""
+class ChildProcess:
+    """A child that leads a session and a group of its own, out of reach of the terminal's Ctrl-C; it reads nothing.
+
+    `pidfd` is readable once it has ended, `out` when it has written something.
+    """
 
     def __init__(
         self,
-        name: str,
-        arguments: Sequence[str],
-        log: Path,
+        command: Sequence[str],
         *,
-        extra_environment: Mapping[str, str] | None = None,
+        environment: Mapping[str, str],
         keep_fds: Sequence[int] = (),
+        log: IO[bytes] | None = None,
     ) -> None:
-        """arguments: the verb and its flags. keep_fds: descriptors that stay open in the child.
+        """keep_fds: descriptors that stay open in it. log: where its output goes; None: to `read_output`.
 
-        Raises ConfigError when its log cannot be written, ShortageError when it cannot be started now.
+        Raises OSError or MemoryError when something that it needs cannot be had; nothing of it is left then.
         """
-        self.name = name
-        self.log = log
+        self.peak_bytes = 0  # the most memory that it had in RAM, once it is reaped
+        self.out = -1  # no output to be read
+        self._popen = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE if log is None else log,
+            stderr=subprocess.STDOUT,
+            bufsize=0,
+            env=environment,
+            pass_fds=keep_fds,
+            start_new_session=True,
+        )
         try:
-            out = log.open("wb")
-        except OSError as exc:
-            kind = ShortageError if is_shortage(exc) else ConfigError
-            raise kind(f"{log}: cannot be written: {exc.strerror}") from exc
-        try:
-            with out:
-                self._process = subprocess.Popen(
-                    [sys.executable, "-m", "zspider.cli", *arguments],
-                    stdin=subprocess.DEVNULL,
-                    stdout=out,
-                    stderr=out,
-                    env={**daemon_environment(), **(extra_environment or {})},
-                    pass_fds=keep_fds,
-                    start_new_session=True,
-                )
-            self.pidfd = self._watched()
-        except OSError as exc:
-            raise ShortageError(f"the {name} cannot be started: {exc.strerror}") from exc
-
-    def _watched(self) -> int:
-        """A descriptor that tells of its end; without one, it is ended at once."""
-        try:
-            return os.pidfd_open(self._process.pid)
-        except OSError:
-            self._process.kill()
-            self._process.wait()
+            self.pidfd = os.pidfd_open(self._popen.pid)
+        except BaseException:  # it cannot be watched
+            with self._popen:
+                self.kill()
             raise
+        if self._popen.stdout is not None:
+            self.out = self._popen.stdout.fileno()
+            os.set_blocking(self.out, False)
+
+    @property
+    def pid(self) -> int:
+        """Its number, and that of its group."""
+        return self._popen.pid
 
     @property
     def exit_code(self) -> int | None:
-        """None while it runs; negative for a signal."""
-        return self._process.poll()
+        """Its exit code: None while it runs, negative for a signal."""
+        return self._popen.returncode if self.reap() else None
+
+    def read_output(self, most: int) -> bytes | None:
+        """Return what it has written, at most so many bytes; None: nothing now; b"": it will write no more."""
+        try:
+            return os.read(self.out, most)
+        except OSError as exc:
+            if is_shortage(exc):  # or there is nothing
+                return None
+            raise
 
     def terminate(self) -> None:
-        """Ask it to drain and end."""
-        if self.exit_code is None:
-            self._process.send_signal(signal.SIGTERM)
+        """Ask it to end."""
+        if not self.reap():
+            signal.pidfd_send_signal(self.pidfd, signal.SIGTERM)
 
-    def wait(self, timeout_s: float) -> bool:
-        """Whether it ended in time."""
+    def kill(self) -> None:
+        """Kill it and all of its group, unless it is reaped already."""
+        if self._popen.returncode is not None:
+            return
         try:
-            self._process.wait(timeout_s)
-        except subprocess.TimeoutExpired:
+            os.killpg(self._popen.pid, signal.SIGKILL)
+        except (ProcessLookupError, PermissionError):
+            pass  # it is gone
+
+    def reap(self) -> bool:
+        """Take note of its end, and kill what it leaves in its group; False while it runs."""
+        if self._popen.returncode is not None:
+            return True
+        if os.waitid(os.P_PID, self._popen.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
             return False
+        self.kill()  # while the dead process still keeps the number of the group
+        _, status, usage = os.wait4(self._popen.pid, 0)
+        self._popen.returncode = os.waitstatus_to_exitcode(status)
+        self.peak_bytes = usage.ru_maxrss * 1024
         return True
 
+    def wait(self, timeout_s: float | None) -> bool:
+        """Wait for its end, for ever if None; returns whether it has ended, and reaps it."""
+        if not self.reap():
+            poller = select.poll()
+            poller.register(self.pidfd, select.POLLIN)
+            poller.poll(None if timeout_s is None else int(timeout_s * 1000))
+        return self.reap()
+
     def close(self) -> None:
-        """End it now if it still runs."""
-        if self.exit_code is None:
-            self._process.kill()
-            self._process.wait()
+        """End it now if it still runs, and give its descriptors back. Call it once."""
+        if not self.reap():
+            self.kill()
+            self.wait(None)
         os.close(self.pidfd)
-
-    def last_words(self) -> str:
-        """Why it ended: the line that a failing verb prints, else the last line of its log, else nothing."""
-        with self.log.open("rb") as log:
-            log.seek(max(0, log.seek(0, os.SEEK_END) - _TAIL_BYTES))
-            lines = log.read().decode("utf-8", "replace").splitlines()
-        lines = [line for line in lines if line.strip()]
-        said = [line.removeprefix(PREFIX) for line in lines if line.startswith(PREFIX)]
-        return (said or lines or [""])[-1]
-
-
-def end_with_parent(parent: int) -> None:
-    """Have the kernel send SIGTERM to this process when `parent`, which started it, dies.
-
-    Without it, a `zspiderd run` that is killed would leave its master and slave running.
-    """
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != parent:  # it died before the call
-        os.kill(os.getpid(), signal.SIGTERM)
+        if self._popen.stdout is not None:
+            self._popen.stdout.close()

@@ -24,7 +24,7 @@ class SteadyClock:
         self._now, self._at = wall_ns(), monotonic_ns()
 
     def now_ms(self) -> int:
-        """Milliseconds since the epoch. Any thread may ask."""
+        """Return the milliseconds since the epoch. Any thread may ask."""
         with self._lock:
             at = self._monotonic_ns()
             self._now = max(self._wall_ns(), self._now + (at - self._at) // CATCH_UP)
@@ -39,15 +39,15 @@ class Clock:
         self._steady = SteadyClock()
 
     def monotonic(self) -> float:
-        """Seconds for waiting; it stands still while the machine is suspended."""
+        """Return seconds for waiting; they stand still while the machine is suspended."""
         return time.monotonic()
 
     def boottime(self) -> float:
-        """Seconds of the clock that goes on while the machine is suspended."""
+        """Return seconds of the clock that goes on while the machine is suspended."""
         return time.clock_gettime(time.CLOCK_BOOTTIME)
 
     def wall_ms(self) -> int:
-        """Wall-clock milliseconds since the epoch, by which tasks become due; they never go back."""
+        """Return wall-clock milliseconds since the epoch, by which tasks become due; they never go back."""
         return self._steady.now_ms()
 
 

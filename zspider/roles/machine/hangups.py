@@ -1,13 +1,13 @@
-"""SIGHUP while a daemon starts and ends: it waits until somebody can act on it, and never ends anything.
+"""SIGHUP while a daemon starts and ends: it waits until a loop can act on it, and never ends the process.
 
-Imports nothing of ours: it is the first thing that a daemon does.
+This module imports nothing of ours, since a daemon holds SIGHUP before it does anything else.
 """
 
 import signal
 
 
 def hold_hangups() -> None:
-    """From now on SIGHUP is kept for `release_hangups`. Main thread only; elsewhere nothing is done."""
+    """Keep SIGHUP from now on until `release_hangups`. Main thread only; in another one nothing is done."""
     try:
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
     except ValueError:  # not the main thread
@@ -16,12 +16,12 @@ def hold_hangups() -> None:
 
 
 def release_hangups() -> None:
-    """Somebody acts on SIGHUP now; one that came meanwhile is delivered at once. Safe to repeat."""
+    """Let SIGHUP come again; one that came meanwhile is delivered at once. Safe to repeat."""
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
 
 
 def ignore_hangups() -> None:
-    """Nobody acts on SIGHUP any more. Main thread only; elsewhere nothing is done."""
+    """Ignore SIGHUP from now on: nothing acts on it any more. Main thread only; in another one nothing is done."""
     try:
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
     except ValueError:  # not the main thread

@@ -1,9 +1,10 @@
-"""What the kernel holds our processes to: above all those that run scripts, which get as few rights as need no root."""
+"""What the kernel holds our processes to; those that run scripts get as few rights as is possible without root."""
 
 import ctypes
 import os
 import resource
 import signal
+from contextlib import suppress
 from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1  # prctl(2)
@@ -18,14 +19,42 @@ _NOT_FOR_SCRIPTS = ("ZSPIDER_", "CREDENTIALS_DIRECTORY", "JOURNAL_STREAM", *_FOR
 _FOR_TESTS = ("ZSPIDER_TEST_", "ZSPIDER_BENCH_")
 
 
+def end_with_parent(parent: int) -> None:
+    """Have the kernel send SIGTERM to this process when its parent (the thread that started it) ends.
+
+    Without it, a `zspiderd run` that is killed would leave its master and slave running. parent: its pid.
+    """
+    if not _is_signalled_with(parent, signal.SIGTERM):
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
 def die_with_parent(parent: int) -> None:
     """Have the kernel kill this process when its parent (the thread that started it) ends.
 
     parent: its pid as the starter knows it. Raises SystemExit when it is gone already.
     """
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # it ended before the call above
+    if not _is_signalled_with(parent, signal.SIGKILL):
         raise SystemExit(0)
+
+
+def _is_signalled_with(parent: int, number: signal.Signals) -> bool:
+    """Have the kernel send a signal when the parent ends; False: it ended before that."""
+    _prctl(_PR_SET_PDEATHSIG, number)
+    return os.getppid() == parent
+
+
+def become_script_runner(parent: int, *, nice: int = 0) -> None:
+    """Hold this process to the limits of one that runs scripts, but for the memory: call `limit_memory` last.
+
+    It dies with its parent, of this pid, is out of reach of the terminal, and gets no more rights than it has.
+    nice: how much other processes go before it. Main thread only.
+    """
+    die_with_parent(parent)
+    own_session()
+    with suppress(OSError):  # a container's filter of system calls may refuse it; scripts run all the same
+        os.nice(nice)
+    give_up_rights()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal; the parent decides
 
 
 def own_session() -> None:
@@ -38,12 +67,12 @@ def own_session() -> None:
 
 
 def script_environment() -> dict[str, str]:
-    """Our environment without tokens, settings (a database's password may be among them) and systemd's sockets."""
+    """Return our environment without tokens, settings (a database's password may be there) and systemd's sockets."""
     return {name: value for name, value in os.environ.items() if not name.startswith(_NOT_FOR_SCRIPTS)}
 
 
 def daemon_environment(*, settings: bool = True) -> dict[str, str]:
-    """Our environment for a daemon of ours that we start: systemd listens to its service's own process alone.
+    """Return the environment for a daemon that we start: systemd listens to its service's own process alone.
 
     settings: False leaves out our settings and tokens, for one whose configuration is complete without.
     """
@@ -59,7 +88,7 @@ def give_up_rights() -> None:
     There is no limit on file sizes and on processes: the former is for the script to know, and the latter counts all
     processes of the user.
     """
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    _prctl(_PR_SET_NO_NEW_PRIVS, 1)
     os.umask(UMASK)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -71,7 +100,7 @@ def hide_memory() -> None:
     """Keep other processes of our user, such as those that run scripts, out of our memory and environment, where tokens
     are; and leave no core file, which would have them in it. Root still gets in.
     """
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+    _prctl(_PR_SET_DUMPABLE, 0)
 
 
 def limit_memory(more_bytes: int) -> None:
@@ -85,7 +114,7 @@ def limit_memory(more_bytes: int) -> None:
 
 
 def has_met_memory_limit() -> bool:
-    """Whether the address space has been, ever, so large that an ordinary allocation may have failed."""
+    """Return whether the address space was ever so large that an ordinary allocation may have failed."""
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
     if soft == resource.RLIM_INFINITY:
         return False
@@ -103,15 +132,19 @@ def lift_memory_limit() -> None:
 
 
 def resident_bytes() -> int:
-    """The memory this process has in RAM now."""
+    """Return how many bytes of RAM this process has now."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 
 
 def peak_bytes() -> int:
-    """The most memory this process has had in RAM. (getrusage counts what its parent had before exec, too.)"""
+    """Return the most bytes of RAM this process has had. (getrusage counts what its parent had before exec, too.)"""
     return _status_bytes("VmHWM")
 
 
 def _status_bytes(name: str) -> int:
     (line,) = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(f"{name}:")]
     return int(line.split()[1]) * 1024
+
+
+def _prctl(option: int, value: int) -> None:
+    ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0)

@@ -31,11 +31,11 @@ class Notifier:
             self._open()
 
     def ready(self) -> None:
-        """The daemon has started."""
+        """Say that the daemon has started."""
         self._say("READY", "1")
 
     def status(self, text: str) -> None:
-        """One line for `systemctl status`; the same line again is not sent."""
+        """Send one line for `systemctl status`; the same line again is not sent."""
         line = " ".join(text.split())
         if line != self._status:
             self._status = line
@@ -44,17 +44,17 @@ class Notifier:
             self._send()
 
     def watchdog(self, now: float) -> None:
-        """The loop turns. now: monotonic seconds; twice in the time that systemd allows, a ping is sent."""
+        """Ping, twice in the time that systemd allows: the loop turns. now: monotonic seconds."""
         if self._period_s and now >= self._ping_at:
             self._ping_at = now + self._period_s
             self._say("WATCHDOG", "1")
 
     def stopping(self) -> None:
-        """The daemon is on its way to the end."""
+        """Say that the daemon is on its way to the end."""
         self._say("STOPPING", "1")
 
     def close(self) -> None:
-        """Nothing is said any more. Safe to repeat."""
+        """Close the socket: nothing is said any more. Safe to repeat."""
         self._is_closed = True
         if self._socket is not None:
             self._socket.close()
@@ -88,7 +88,7 @@ class Notifier:
 
 
 def _watchdog_s(env: Mapping[str, str]) -> float:
-    """The watchdog's time limit; 0: none, or it is meant for another process."""
+    """Return the watchdog's time limit; 0: none, or it is meant for another process."""
     text, pid = env.get("WATCHDOG_USEC", ""), env.get("WATCHDOG_PID", "")
     if not text.isdecimal() or (pid and pid != str(os.getpid())):
         return 0.0

@@ -1,6 +1,6 @@
-"""Projects that are being removed: by an operator's word, or by themselves once they were left alone for long.
+"""Removal of projects: those an operator removes, and those of the group `delete` that were stopped for long.
 
-What was begun is finished, whoever asks or stops asking, and by the next master as well.
+A removal that was begun is finished, also when nobody asks for it any more, and by the next master as well.
 """
 
 from collections.abc import Callable
@@ -10,10 +10,10 @@ import structlog
 
 from zspider.errors import ZspiderError
 from zspider.roles.master.admin.rows import is_removing
-from zspider.roles.master.coordinator import Desk
-from zspider.roles.master.writer_thread import Writer, now_ms
-from zspider.scheduler.states import is_to_be_deleted
-from zspider.storage.counters import ALL_BUT_RESULTS, REMOVING
+from zspider.roles.master.coordinator import Coordinator
+from zspider.roles.master.writer_thread import WriterThread
+from zspider.scheduler.project_states import is_to_be_deleted
+from zspider.storage.counter_names import ALL_BUT_RESULTS, REMOVING
 from zspider.task import Project
 
 log = structlog.get_logger(__name__)
@@ -22,14 +22,14 @@ REMOVE_ROWS = 2000  # deleted in one transaction; commits go on between two
 
 
 class Waiter(NamedTuple):
-    """Somebody who wants to hear how a removal goes on."""
+    """A request that waits for the next batch of a removal."""
 
-    told: Callable[[int], None]  # so many rows are left; 0: it is done
+    progress: Callable[[int], None]  # called with how many rows are left; 0: it is done
     failed: Callable[[ZspiderError], None]
 
 
 class _Removal(NamedTuple):
-    """One that is under way."""
+    """A removal that is under way."""
 
     project: Project  # as it was
     keeps_results: bool
@@ -37,18 +37,20 @@ class _Removal(NamedTuple):
 
 
 class Deletions:
-    """Removes projects, each batch by batch. Of those that delete themselves, one is begun at a time."""
+    """Removes projects batch by batch. Of those that are deleted by themselves, one is begun at a time."""
 
-    def __init__(self, desk: Desk, writer: Writer, delete_s: float, clock_ms: Callable[[], int] = now_ms) -> None:
-        self._desk = desk
+    def __init__(
+        self, coordinator: Coordinator, writer: WriterThread, delete_s: float, clock_ms: Callable[[], int]
+    ) -> None:
+        self._coordinator = coordinator
         self._writer = writer
         self._delete_s = delete_s
         self._clock_ms = clock_ms
         self._under_way: dict[int, _Removal] = {}
 
     def look(self) -> None:
-        """Go on with what an earlier master began, or what failed; then begin with the next project that is due."""
-        projects = [state.project for state in self._desk.core.projects.values()]
+        """Go on with removals that an earlier master began or that failed, then begin one that is due."""
+        projects = [state.project for state in self._coordinator.core.projects.values()]
         for begun in projects:
             if is_removing(begun) and begun.id not in self._under_way:
                 log.info("project_removal_goes_on", project=begun.name)
@@ -61,17 +63,18 @@ class Deletions:
             self._begin(project, keeps_results=False)
 
     def remove(self, project: Project, waiter: Waiter, *, keep_results: bool) -> None:
-        """Begin to remove a project, or hear of the removal that is under way.
+        """Begin to remove a project, or join the removal that is under way.
 
-        If that one keeps the results and this is to delete them, something is left at its end: ask again then.
+        waiter: hears of the next batch. If the removal under way keeps the results and this one is to delete them, at
+        least 1 row is left at its end: ask again then.
         """
         if project.id not in self._under_way:
             log.info("project_removal", project=project.name, keep_results=keep_results)
             self._begin(project, keeps_results=keep_results)
         removal = self._under_way[project.id]
         if removal.keeps_results and not keep_results:
-            told = waiter.told
-            waiter = waiter._replace(told=lambda left: told(max(1, left)))
+            progress = waiter.progress
+            waiter = waiter._replace(progress=lambda left: progress(max(1, left)))
         removal.waiters.append(waiter)
 
     def _begin(self, project: Project, *, keeps_results: bool) -> None:
@@ -79,6 +82,7 @@ class Deletions:
         self._cut(removal, is_first=True)
 
     def _cut(self, removal: _Removal, *, is_first: bool) -> None:
+        """Have the next batch of rows deleted."""
         name = removal.project.name
 
         def work(storage: Any) -> tuple[int, Project | None]:
@@ -92,24 +96,25 @@ class Deletions:
         )
 
     def _done(self, removal: _Removal, left: int, now: Project | None, *, is_first: bool) -> None:
+        """Go on, or finish. now: the project as it is in the database; None: its row is gone."""
         project, waiters = removal.project, removal.waiters.copy()
         removal.waiters.clear()
         if left and now is not None:
-            self._desk.recount([now])
+            self._coordinator.recount([now])
             if is_first:
-                self._desk.set_project(now)  # it is stopped: what slaves have not begun comes back
+                self._coordinator.set_project(now)  # it is stopped: what slaves have not begun comes back
             self._cut(removal, is_first=False)
         else:
             del self._under_way[project.id]
-            self._desk.remove_project(project.id)
+            self._coordinator.remove_project(project.id)
             if now is not None:  # for its results
-                self._desk.set_project(now)
+                self._coordinator.set_project(now)
             log.info("project_removed", project=project.name, kept_results=now is not None)
         for waiter in waiters:
-            waiter.told(left)
+            waiter.progress(left)
 
     def _failed(self, removal: _Removal, error: ZspiderError) -> None:
-        """`look` will try again."""
+        """Answer those that wait; `look` tries again."""
         log.error("project_removal_failed", project=removal.project.name, reason=str(error))
         del self._under_way[removal.project.id]
         for waiter in removal.waiters:

@@ -1,4 +1,4 @@
-"""Grants on their way to slaves: cut to messages, and before them what a slave must know of their projects."""
+"""Grants as messages to slaves, and before them what a slave must know of their projects."""
 
 from collections.abc import Sequence
 
@@ -8,15 +8,15 @@ from zspider.broker.keys import MasterKeys, proof
 from zspider.delivery import Grant
 from zspider.scheduler.core import Core
 from zspider.scheduler.leases import Lease, Session
-from zspider.storage.counters import FIRST_RUN
+from zspider.storage.counter_names import FIRST_RUN
 from zspider.task import Project, ScriptInfo
 
 GRANT_BYTES = 192 * 1024  # of one Grants message
 GRANTS_MAX = 500
 
 
-class Granting:
-    """Sends what the core has granted; what cannot be sent goes back to it."""
+class GrantSender:
+    """Sends what the core has granted, and gives back to the core what cannot be sent."""
 
     def __init__(self, hub: Hub, keys: MasterKeys, core: Core, cluster: bytes, epoch: int) -> None:
         self._hub = hub
@@ -26,7 +26,10 @@ class Granting:
         self._epoch = epoch
 
     def give(self, session: Session, grants: Sequence[tuple[Lease, int]]) -> None:
-        """Send grants, and before them what the slave must know of their projects."""
+        """Send grants, and before them what is new of their projects.
+
+        Each comes with the offset in milliseconds at which it may start.
+        """
         batch: list[Grant] = []
         size = 0
         for lease, start_ms in grants:
@@ -43,7 +46,7 @@ class Granting:
 
     def _send(self, session: Session, batch: list[Grant]) -> None:
         if not self._hub.send(session.route, m.Grants(self._epoch, batch)):
-            self._core.give_back(session.id, [grant.number for grant in batch], bar=False)
+            self._core.slaves.give_back(session.id, [grant.number for grant in batch], bar=False)
             session.is_silent = True  # until it is heard again
 
     def _grant(self, lease: Lease, start_ms: int, project: Project) -> Grant:
@@ -65,6 +68,7 @@ class Granting:
         )
 
     def _introduce(self, session: Session, project: Project) -> None:
+        """Send a project's facts to a slave that does not have them as they are now."""
         deletions = project.counts.get(FIRST_RUN, 0)
         updated_ms = -1 if project.info is None else project.updated_ms  # -1: crawl_config is not known yet
         version, state = (project.id, project.script), (updated_ms, deletions)

@@ -1,14 +1,14 @@
-"""Threads that do for the master's loop what takes time, with a resource of their own each."""
+"""Threads that do slow work for the master's loop, each with a resource of its own."""
 
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
 from functools import partial
 from queue import SimpleQueue
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from zspider.errors import ZspiderError
+from zspider.roles.master.consequences import Consequences, reraise
 from zspider.roles.master.unforeseen import unforeseen
 
 T = TypeVar("T")
@@ -16,9 +16,10 @@ STOP_S = 5.0
 
 
 class Closable(Protocol):
-    """What a thread works with."""
+    """A resource of a thread."""
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Give back what it holds."""
 
 
 R = TypeVar("R", bound=Closable)
@@ -31,49 +32,47 @@ class _Job(NamedTuple):
 
 
 class HelperThreads(Generic[R]):
-    """Runs jobs, in order if there is one thread; their consequences come back to the master's loop by `finished`.
+    """Runs jobs, in order if there is one thread; `finished` runs their consequences in the master's loop.
 
-    Whatever a job raises is that job's answer, and the thread lives. If a thread ends all the same, `finished` raises
-    what ended it.
+    What a job raises is its answer, and the thread lives. If a thread ends all the same, `finished` raises what ended
+    it.
     """
 
     def __init__(self, name: str, open_resource: Callable[[], R], wake: Callable[[], None], number: int = 1) -> None:
         """wake: called from the threads whenever there is something in `finished`."""
         self._name = name
         self._open = open_resource
-        self._wake = wake
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
-        self._finished: deque[Callable[[], None]] = deque()
+        self._consequences = Consequences(wake)
         self._waiting = 0
         self._threads = [threading.Thread(target=self._run, name=name, daemon=True) for _ in range(number)]
 
     @property
     def waiting(self) -> int:
-        """Jobs that were given and are not finished."""
+        """How many jobs were given and are not finished."""
         return self._waiting
 
     @property
     def is_alive(self) -> bool:
-        """All threads run."""
+        """Whether all threads run."""
         return all(thread.is_alive() for thread in self._threads)
 
     def start(self) -> None:
-        """Begin; each thread opens its resource with its first job."""
+        """Start the threads; each opens its resource with its first job."""
         for thread in self._threads:
             thread.start()
 
     def call(self, work: Callable[[R], T], then: Callable[[T], None], failed: Callable[[ZspiderError], None]) -> None:
-        """Run `work(resource)` in a thread, then one of the others in the master's loop."""
+        """Run `work(resource)` in a thread, then `then(its value)` or `failed(its error)` in the master's loop."""
         self._waiting += 1
         self._jobs.put(_Job(work, then, failed))
 
     def finished(self) -> None:
         """Run what has come back, in the master's loop; raises what ended a thread."""
-        while self._finished:
-            self._finished.popleft()()
+        self._consequences.run()
 
     def stop(self) -> None:
-        """End after what was asked for, within a few seconds."""
+        """End the threads after the jobs they were given; those that take longer than STOP_S are left behind."""
         for _ in self._threads:
             self._jobs.put(None)
         end = time.monotonic() + STOP_S
@@ -87,7 +86,7 @@ class HelperThreads(Generic[R]):
         try:
             self._work()
         except BaseException as exc:  # the top of a thread: the loop raises it again
-            self._post(partial(_raise, exc))
+            self._consequences.post(partial(reraise, exc))
 
     def _work(self) -> None:
         resource: R | None = None
@@ -96,26 +95,18 @@ class HelperThreads(Generic[R]):
                 resource = self._open() if resource is None else resource
                 value = job.work(resource)
             except ZspiderError as exc:
-                self._post(partial(self._done, partial(job.failed, exc)))
+                self._consequences.post(partial(self._done, partial(job.failed, exc)))
             except Exception as exc:
                 error = unforeseen(exc, f"the {self._name} thread")
-                self._post(partial(self._done, partial(job.failed, error)))
-                if resource is not None:  # nobody knows in what state it is
+                self._consequences.post(partial(self._done, partial(job.failed, error)))
+                if resource is not None:  # it may be in any state
                     resource.close()
                     resource = None
             else:
-                self._post(partial(self._done, partial(job.then, value)))
+                self._consequences.post(partial(self._done, partial(job.then, value)))
         if resource is not None:
             resource.close()
 
     def _done(self, consequence: Callable[[], None]) -> None:
         self._waiting -= 1
         consequence()
-
-    def _post(self, consequence: Callable[[], None]) -> None:
-        self._finished.append(consequence)
-        self._wake()
-
-
-def _raise(exc: BaseException) -> None:
-    raise exc

@@ -1,27 +1,27 @@
-"""Warnings that somebody out there can bring about as often as he likes."""
+"""Log lines that a peer can bring about as often as it likes."""
 
 import structlog
 
-from zspider.broker.offenders import Seldom
-from zspider.roles.machine.clock import SYSTEM_CLOCK, Clock
+from zspider.broker.log_limit import LogLimit
+from zspider.roles.machine.clock import Clock
 
 
-class SeldomLog:
-    """Logs each event once a second at most, and says then how many times more it had happened (`more`)."""
+class RateLimitedLog:
+    """Logs each event once a second at most, with how many times it was held back since the last line (`more`)."""
 
-    def __init__(self, log: structlog.typing.FilteringBoundLogger, clock: Clock = SYSTEM_CLOCK) -> None:
+    def __init__(self, log: structlog.typing.FilteringBoundLogger, clock: Clock) -> None:
         self._log = log
         self._clock = clock
-        self._seldom = Seldom()
+        self._limit = LogLimit()
 
     def error(self, event: str, **keys: object) -> None:
-        """One more of these, for a human."""
-        held_back = self._seldom.may_log(event, self._clock.monotonic())
+        """Log an event that needs a human, unless it was logged within this second."""
+        held_back = self._limit.may_log(event, self._clock.monotonic())
         if held_back is not None:
             self._log.error(event, **keys, more=held_back)
 
     def warning(self, event: str, **keys: object) -> None:
-        """One more of these."""
-        held_back = self._seldom.may_log(event, self._clock.monotonic())
+        """Log an event that we coped with, unless it was logged within this second."""
+        held_back = self._limit.may_log(event, self._clock.monotonic())
         if held_back is not None:
             self._log.warning(event, **keys, more=held_back)

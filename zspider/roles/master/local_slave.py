@@ -12,7 +12,8 @@ import structlog
 import yaml
 
 from zspider.broker.keys import MasterKeys
-from zspider.broker.private import write_private
+from zspider.broker.private_files import write_private
+from zspider.data_dir import LOCAL_SLAVE, LOCAL_SLAVE_CONFIG, LOCAL_SLAVE_LOCK
 from zspider.errors import ZspiderError
 from zspider.roles.machine.limits import daemon_environment
 from zspider.settings import MasterFile, SlaveFile
@@ -20,14 +21,13 @@ from zspider.settings import MasterFile, SlaveFile
 log = structlog.get_logger(__name__)
 RESTART_S = (1.0, 30.0)  # pause before it is started again: first and longest
 HEALTHY_S = 60.0  # one that lived for so long did not end because of how it was started
-CONFIG_FILE = "local-slave.yaml"
-LOCK_FILE = "local-slave.lock"  # held by the slave; has its process id in it
-TOKEN_NAME = "local-slave"  # noqa: S105 - the name of a token
 
 
 class LocalSlave:
-    """Keeps one `zspiderd slave` running. Whatever a start lacks (a descriptor, a process, room on the disk) is an end
-    before it was up: tried again after a pause, and no error of the master.
+    """Keeps one `zspiderd slave` running.
+
+    A start that fails, for want of a descriptor, a process or room on the disk, is tried again after a pause, and is no
+    error of the master.
 
     A slave outlives a master that is killed: it holds an open, locked file, so the next master in this
     directory finds it, leaves it alone and gets it back with all that it holds.
@@ -51,7 +51,7 @@ class LocalSlave:
         self._started_at = 0.0
         self._is_wanted = True
         # Kept open: whether a slave lives must be known also when no descriptor is left.
-        self._lock_file = settings.data_dir / LOCK_FILE
+        self._lock_file = settings.data_dir / LOCAL_SLAVE_LOCK
         self._probe = os.open(self._lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         if settings.master.port == 0:
             self._signal(signal.SIGTERM)  # one that dials a port of before would never come back
@@ -67,7 +67,7 @@ class LocalSlave:
         return False
 
     def step(self, now: float) -> None:
-        """Start it when it is due, and see to its token. now: monotonic seconds."""
+        """Start the slave when it is due, and renew its token. now: monotonic seconds."""
         if not self._is_wanted or now < self._start_at:
             return
         if self.is_running:
@@ -78,12 +78,12 @@ class LocalSlave:
             self._ended(now, self._process.returncode)
 
     def terminate(self) -> None:
-        """Let it drain; it is not started again."""
+        """Have the slave finish what runs and end; it is not started again."""
         self._is_wanted = False
         self._signal(signal.SIGTERM)
 
     def kill(self) -> None:
-        """End it now, if it is still there."""
+        """Kill the slave, if it still runs."""
         self._is_wanted = False
         self._signal(signal.SIGKILL)
         if self._process is not None:
@@ -104,7 +104,7 @@ class LocalSlave:
             self._started_at = now
 
     def _spawn(self, lock: int) -> None:
-        """Start it with the lock, which it holds from then on."""
+        """Start the slave with the lock, which it holds from then on."""
         command = [sys.executable, "-m", "zspider.cli", "slave", "-c", str(self._write_config())]
         command += ["--security", self._settings.master.security]
         self._process = subprocess.Popen(
@@ -125,11 +125,11 @@ class LocalSlave:
         self._pause_s = min(2 * self._pause_s, RESTART_S[1])
 
     def _renew_token(self, now: float) -> None:
-        """After tokens were revoked: see that its own is valid. It reads the file again when it is refused."""
+        """Make the slave another token if its own was revoked; it reads the file again when it is refused."""
         if self._keys is None or self._keys.revocations == self._revocations:
             return
         try:
-            self._keys.named_token(TOKEN_NAME)
+            self._keys.named_token(LOCAL_SLAVE)
         except (OSError, ZspiderError) as exc:
             log.error("local_slave_token_not_renewed", reason=str(exc), again_in_s=RESTART_S[1])
             self._start_at = now + RESTART_S[1]
@@ -150,21 +150,21 @@ class LocalSlave:
         host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(bind, f"[{bind}]" if ":" in bind else bind)  # noqa: S104
         config = SlaveFile(
             data_dir=settings.data_dir,
-            token_file=self._keys.named_token(TOKEN_NAME).absolute() if self._keys is not None else None,
+            token_file=self._keys.named_token(LOCAL_SLAVE).absolute() if self._keys is not None else None,
             slave=settings.slave.model_copy(update={"master": f"{host}:{self._port}"}),
             fetch=settings.fetch,
             processor=settings.processor,
             limits=settings.limits,
             log=settings.log,
         )
-        path = settings.data_dir / CONFIG_FILE
+        path = settings.data_dir / LOCAL_SLAVE_CONFIG
         text = yaml.safe_dump(config.model_dump(mode="json", exclude_none=True))
         write_private(path, text.encode())  # a proxy's password may be in it
         return path
 
 
 def _locked(lock: int) -> bool:
-    """Take the lock; False: a slave that was started with this file holds it."""
+    """Take the lock, and return whether that went well; a slave that was started with this file may hold it."""
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

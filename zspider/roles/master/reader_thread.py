@@ -1,4 +1,4 @@
-"""The admin's reads: a thread with a database connection of its own, so that no export holds up a commit."""
+"""The thread that reads for the administration, on a connection of its own, so that no export holds up a commit."""
 
 from collections.abc import Callable
 
@@ -7,7 +7,7 @@ from zspider.storage import Reader
 
 
 class ReaderThread(HelperThreads[Reader]):
-    """Runs reads in order; their consequences come back to the master's loop by `finished`."""
+    """Runs reads one after the other; `finished` runs their consequences in the master's loop."""
 
     def __init__(self, open_reader: Callable[[], Reader], wake: Callable[[], None]) -> None:
         super().__init__("reader", open_reader, wake)

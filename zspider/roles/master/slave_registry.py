@@ -1,4 +1,4 @@
-"""The slaves that work for this master: taken in, known by their sessions, shown out."""
+"""The slaves of this master: which may join, which have joined, and what they said of themselves."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -11,8 +11,8 @@ from zspider.broker import messages as m
 from zspider.broker.hub import NOT_VALID, Hub, Peer
 from zspider.broker.keys import MasterKeys
 from zspider.roles.machine.clock import Clock
-from zspider.roles.master.limited_log import SeldomLog
-from zspider.roles.master.writer_thread import Writer
+from zspider.roles.master.limited_log import RateLimitedLog
+from zspider.roles.master.writer_thread import WriterThread
 from zspider.scheduler.actions import Action
 from zspider.scheduler.core import Core, Greeting, HeldLease
 from zspider.scheduler.leases import Session
@@ -24,7 +24,7 @@ HELLOS_MAX = 8  # of one session that wait for the database
 
 
 class SlaveStats(msgspec.Struct):
-    """What a slave reported in its heartbeats, for `status`."""
+    """What a slave said of itself, for `status`."""
 
     user: bytes = b""
     pid: int = 0
@@ -35,15 +35,15 @@ class SlaveStats(msgspec.Struct):
     rate: SmoothRate = msgspec.field(default_factory=SmoothRate)  # of `processed`
 
 
-class Reception:
-    """Who may join, and what is kept of those who did. The core decides what their coming and going means."""
+class SlaveRegistry:
+    """Lets slaves join, and keeps what `status` shows of them. The core decides what their coming and going means."""
 
     def __init__(
         self,
         hub: Hub,
         keys: MasterKeys,
         core: Core,
-        writer: Writer,
+        writer: WriterThread,
         settings: MasterSettings,
         clock: Clock,
         *,
@@ -62,23 +62,23 @@ class Reception:
         self._cluster = cluster
         self._epoch = epoch
         self._perform = perform
-        self._seldom = SeldomLog(log, clock)
+        self._limited_log = RateLimitedLog(log, clock)
         self._revocations = keys.revocations
         self._arriving: Counter[bytes] = Counter()  # Hellos that the writer has
 
     def is_known(self, peer: Peer, session: bytes) -> bool:
-        """Whether a session has joined, with this peer's token."""
+        """Return whether a session has joined with the token of this peer."""
         stats = self.stats.get(session)
         return session in self._core.sessions and stats is not None and stats.user == peer.user
 
     def hello(self, peer: Peer, hello: m.Hello) -> None:
-        """A slave wants to join, or comes back."""
+        """Let a slave join or come back, or send it why it may not."""
         if hello.protocol != m.PROTOCOL:
             text = (
                 f"this master speaks protocol {m.PROTOCOL} (zspider {__version__}), the slave on {hello.host} speaks "
                 f"{hello.protocol} (zspider {hello.version}): install the same version on both"
             )
-            self._seldom.warning("slave_refused", reason="protocol", text=text, peer=peer.address)
+            self._limited_log.warning("slave_refused", reason="protocol", text=text, peer=peer.address)
             self._hub.send(peer.route, m.Refused("protocol", text))
         elif not self._has_room(hello.session):
             text = f"this master has its {self._settings.slaves_max} slaves already (master.slaves_max)"
@@ -94,14 +94,14 @@ class Reception:
             )
 
     def note(self, beat: m.Beat, now: float) -> None:
-        """Keep a slave's figures for `status`."""
+        """Keep the figures of a slave's heartbeat. now: monotonic seconds."""
         stats = self.stats[beat.session]
         stats.rate.note(beat.processed, now)
         stats.outbox = len(beat.outbox)
         stats.fetched, stats.processed = beat.fetched, beat.processed
 
     def expel_revoked(self) -> None:
-        """Whoever joined with a token that was revoked since is out now, and what he holds goes to others."""
+        """End the sessions of slaves whose token was revoked since they joined: what they hold goes to others."""
         if self._revocations == self._keys.revocations:
             return
         self._revocations = self._keys.revocations
@@ -109,10 +109,10 @@ class Reception:
             stats = self.stats.get(session.id)
             if stats is not None and stats.user and self._keys.role_of(stats.user) is None:
                 self._hub.send(session.route, m.Refused("token", NOT_VALID))
-                self._perform(self._core.leave(session.id))
+                self._perform(self._core.slaves.leave(session.id))
 
     def welcome(self, session: Session) -> None:
-        """The core has taken it in."""
+        """Tell a slave that the core has taken it in."""
         ports = self._hub.ports
         log.info("slave_joined", host=session.host, session=session.id.hex()[:8], leases=len(session.leases))
         self._hub.send(
@@ -131,18 +131,18 @@ class Reception:
         )
 
     def gone(self, session: Session) -> None:
-        """The core has let it go."""
+        """Forget a slave that the core has let go."""
         log.info("slave_gone", host=session.host, session=session.id.hex()[:8])
         self.stats.pop(session.id, None)
         self._writer.call(lambda storage: storage.drop_session(session.id), lambda _: self._keep_if_back(session.id))
 
     def _has_room(self, session: bytes) -> bool:
-        """Whether it is known, or one more may be: those count, too, whose Hello is under way."""
+        """Return whether a session is known or one more may join; those whose Hello is under way count, too."""
         known = self._core.sessions.keys() | self._arriving.keys()
         return session in known or len(known) < self._settings.slaves_max
 
     def _held(self, hello: m.Hello) -> list[HeldLease]:
-        """What it proves to hold."""
+        """Return the leases that a slave proves to hold."""
         return [
             HeldLease(one.number, one.project, one.taskid, one.run, one.attempt, one.host)
             for one in hello.held
@@ -150,22 +150,23 @@ class Reception:
         ]
 
     def _admit(self, peer: Peer, hello: m.Hello, held: list[HeldLease]) -> None:
-        """The session is in the database: a restarted master will wait for it."""
+        """Take in a slave whose session is in the database, where a restarted master finds it and waits for it."""
         self._arriving[hello.session] -= 1
         if not self._arriving[hello.session]:
             del self._arriving[hello.session]
         known = self.stats.get(hello.session)
         if known is not None and known.user != peer.user and hello.session in self._core.sessions:
-            self._seldom.warning("session_claimed_with_another_token", host=hello.host, peer=peer.address)
+            self._limited_log.warning("session_claimed_with_another_token", host=hello.host, peer=peer.address)
             return
         self.stats[hello.session] = SlaveStats(user=peer.user, pid=hello.pid, version=hello.version)
         self._greet(peer, hello, held)
 
     def _greet(self, peer: Peer, hello: m.Hello, held: list[HeldLease]) -> None:
+        """Hand a Hello on to the core."""
         greeting = Greeting(hello.session, peer.route, frozenset(hello.roles), hello.host, hello.window, hello.seen)
-        self._perform(self._core.hello(greeting, held, hello.pages_left == 0, self._clock.monotonic()))
+        self._perform(self._core.slaves.hello(greeting, held, hello.pages_left == 0, self._clock.monotonic()))
 
     def _keep_if_back(self, session_id: bytes) -> None:
-        """Its Hello was on the way while it was forgotten: remember it again."""
+        """Write a session to the database again if its Hello was on the way while it was deleted there."""
         if (session := self._core.sessions.get(session_id)) is not None:
             self._writer.call(lambda storage: storage.add_session(session_id, session.host, self._clock.wall_ms()))

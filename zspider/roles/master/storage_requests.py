@@ -1,38 +1,37 @@
-"""What the core asks of the database, and hands on what comes back: more tasks, lost deliveries, on_finished."""
+"""What the core asks of the database: more tasks, to charge lost deliveries, to submit on_finished."""
 
 from collections.abc import Callable, Sequence
-from typing import Literal
 
 import structlog
 
 from zspider.roles.machine.clock import Clock
-from zspider.roles.master.writer_thread import Writer
+from zspider.roles.master.writer_thread import WriterThread
 from zspider.scheduler.core import Core
-from zspider.scheduler.host_queues import Stretch
-from zspider.scheduler.internal import entry_follow
+from zspider.scheduler.host_queues import Range
+from zspider.scheduler.internal_tasks import entry_follow
 from zspider.storage import Committed
-from zspider.task import ON_FINISHED, Ref, Task
+from zspider.task import ON_FINISHED, Kind, Ref, Task
 
 log = structlog.get_logger(__name__)
 REFILL_ROWS = 2000
 SWEEP_ROWS = 500  # they lie scattered
 
 
-class Questions:
-    """Each is a call of the writer; its answer comes in a later turn."""
+class StorageRequests:
+    """Asks the writer what the core wants to know or to have written; the answer goes to the core in a later turn."""
 
     def __init__(
-        self, core: Core, writer: Writer, clock: Clock, *, window: int, committed: Callable[[Committed], None]
+        self, core: Core, writer: WriterThread, clock: Clock, *, window: int, committed: Callable[[Committed], None]
     ) -> None:
-        """window: of the frontiers. committed: is told what a question led to."""
+        """window: of the frontiers. committed: called with the transaction that a request led to."""
         self._core = core
         self._writer = writer
         self._clock = clock
         self._refill_rows = min(REFILL_ROWS, window)
         self._committed = committed
 
-    def refill(self, project: int, kind: Literal["ready", "delayed"], after: tuple[int, int] | None) -> None:
-        """More tasks behind a position of one of the two orders."""
+    def refill(self, project: int, kind: Kind, after: tuple[int, int] | None) -> None:
+        """Read more tasks behind a position of one of the two orders."""
         limit = self._refill_rows
 
         def done(tasks: list[Task]) -> None:
@@ -42,13 +41,15 @@ class Questions:
             lambda storage: (storage.ready if kind == "ready" else storage.delayed)(project, after, limit), done
         )
 
-    def sweep(self, project: int, stretch: Stretch) -> None:
-        """Tasks of some hosts in a stretch of an order."""
-        kind, after, until, hosts, is_others, limit = stretch
+    def sweep(self, project: int, part: Range) -> None:
+        """Read the tasks of some hosts in a range of an order."""
+        kind, after, until, hosts, is_others, limit = part
         limit = min(SWEEP_ROWS, limit)
         self._writer.call(
-            lambda storage: storage.sift(project, kind, after, until, hosts, is_others=is_others, limit=limit),
-            lambda sifted: self._core.swept(project, stretch, sifted.tasks, sifted.reached),
+            lambda storage: storage.tasks_of_hosts(
+                project, kind, after, until, hosts, is_others=is_others, limit=limit
+            ),
+            lambda scanned: self._core.swept(project, part, scanned.tasks, scanned.reached),
         )
 
     def charge(self, lost: Sequence[tuple[Ref, int, int]]) -> None:

@@ -1,4 +1,4 @@
-"""What nobody foresaw: logged with its traceback, and told in one line that says how to find it in the log."""
+"""Errors that nobody foresaw: logged with a traceback, and answered in one line that says how to find it."""
 
 import secrets
 
@@ -10,7 +10,7 @@ log = structlog.get_logger(__name__)
 
 
 def unforeseen(error: BaseException, where: str, **keys: object) -> InternalError:
-    """Log `error` as `internal_error`; returns what to answer to whoever asked for what failed.
+    """Log `error` as `internal_error`, and return the error to answer with.
 
     where: what was being done. keys: what else the log should say.
     """

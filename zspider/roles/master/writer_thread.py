@@ -1,4 +1,4 @@
-"""The master's one writer: a thread that owns the storage, and the order in which things happen to it.
+"""The master's one writer: the thread that owns the storage, and with it the order of all changes.
 
 Outcomes are committed in groups; everything else is a call that runs between two groups. What a call or a
 commit led to comes back to the master's loop in the same order, so the loop sees one history.
@@ -6,7 +6,6 @@ commit led to comes back to the master's loop in the same order, so the loop see
 
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
 from queue import Empty, SimpleQueue
@@ -17,6 +16,7 @@ import structlog
 from zspider.delivery import Outcome
 from zspider.errors import StorageUnavailable, ZspiderError, reason_of
 from zspider.roles.machine.clock import SYSTEM_CLOCK, Clock
+from zspider.roles.master.consequences import Consequences, reraise
 from zspider.roles.master.unforeseen import unforeseen
 from zspider.settings import StorageSettings
 
@@ -25,20 +25,29 @@ T = TypeVar("T")
 RETRY_S = (0.1, 5.0)  # back-off while the database is away: first and longest pause
 
 
-class Delivery(NamedTuple):
-    """An outcome and the outbox item to acknowledge when it is committed."""
+class ReceivedOutcome(NamedTuple):
+    """An outcome, and what to acknowledge when it is committed: the item of that session's outbox."""
 
     session: bytes
     id: int
     outcome: Outcome
 
 
-class Committer(Protocol):
-    """What the writer itself needs of a storage."""
+class OutcomeStore(Protocol):
+    """What the writer thread itself needs of a storage."""
 
-    def commit(self, outcomes: Sequence[Outcome], now_ms: int) -> Any: ...
+    def commit(self, outcomes: Sequence[Outcome], now_ms: int) -> Any:
+        """Write these outcomes in one transaction, and return its report."""
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Give the connection back."""
+
+
+class _Group(NamedTuple):
+    """Outcomes that are committed together, and what is done in the loop then."""
+
+    received: list[ReceivedOutcome]
+    then: Callable[[Sequence[ReceivedOutcome], Any], None]
 
 
 class _Call(NamedTuple):
@@ -47,7 +56,7 @@ class _Call(NamedTuple):
     failed: Callable[[ZspiderError], None] | None
 
 
-class Writer:
+class WriterThread:
     """Runs storage calls in a thread of its own; `finished` gives their consequences to the master's loop.
 
     `wake` is called from the thread whenever there is something in `finished`.
@@ -55,48 +64,52 @@ class Writer:
 
     def __init__(
         self,
-        open_storage: Callable[[], Committer],
+        open_storage: Callable[[], OutcomeStore],
         settings: StorageSettings,
-        committed: Callable[[Sequence[Delivery], Any], None],
-        replayed: Callable[[], None],
         wake: Callable[[], None],
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
-        """replayed: called in the loop after a call that had to be repeated: it may have been written the first time,
-        and then its report does not tell all.
-        """
         self.is_away = False  # the database cannot be reached
-        self.commits = 0
+        self.committed = 0  # outcomes, since the start
         self._open = open_storage
         self._settings = settings
-        self._committed = committed
-        self._replayed = replayed
-        self._wake = wake
         self._clock = clock
-        self._jobs: SimpleQueue[list[Delivery] | _Call | None] = SimpleQueue()
-        self._finished: deque[Callable[[], None]] = deque()
-        self._waiting = 0  # deliveries given and not finished
+        self._on_repeat: Callable[[], None] = lambda: None
+        self._jobs: SimpleQueue[_Group | _Call | None] = SimpleQueue()
+        self._consequences = Consequences(wake)
+        self._waiting = 0  # outcomes given and not finished
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
 
     @property
     def backlog(self) -> int:
-        """Outcomes that are not committed yet."""
+        """How many outcomes were given and are not committed yet."""
         return self._waiting
 
     @property
     def is_alive(self) -> bool:
+        """Whether the thread runs."""
         return self._thread.is_alive()
 
     def start(self) -> None:
-        """Begin; the storage is opened in the thread."""
+        """Start the thread, which opens the storage."""
         self._thread.start()
 
-    def deliver(self, deliveries: list[Delivery]) -> None:
-        """Commit these outcomes with the next group; they came together, and each hand-over wakes the thread."""
-        if deliveries:
-            self._waiting += len(deliveries)
-            self._jobs.put(deliveries)
+    def on_repeat(self, then: Callable[[], None]) -> None:
+        """Have `then` called in the master's loop after a call that had to be repeated.
+
+        What was repeated may have been written the first time, and then its report does not tell all.
+        """
+        self._on_repeat = then
+
+    def commit(self, received: list[ReceivedOutcome], then: Callable[[Sequence[ReceivedOutcome], Any], None]) -> None:
+        """Commit these outcomes with the next group, then call `then(the group, its report)` in the master's loop.
+
+        They came together, and each hand-over wakes the thread. then: the same in each call, since calls share a group.
+        """
+        if received:
+            self._waiting += len(received)
+            self._jobs.put(_Group(received, then))
 
     def call(
         self,
@@ -107,17 +120,16 @@ class Writer:
         """Run `work(storage)` after everything given before, then `then(its value)` in the master's loop.
 
         While the database is away the call is repeated. Any other error goes to `failed` (nothing was written then);
-        without one it ends the master. What nobody foresaw is logged, and told as InternalError.
+        without one it ends the master. An error that nobody foresaw is logged, and is an InternalError there.
         """
         self._jobs.put(_Call(work, then, failed))
 
     def finished(self) -> None:
-        """Run, in the master's loop, what has come back; raises what ended the thread."""
-        while self._finished:
-            self._finished.popleft()()
+        """Run in the master's loop what has come back; raises what ended the thread."""
+        self._consequences.run()
 
     def stop(self, wait_s: float) -> bool:
-        """Finish what was given, close the storage and end; False if it took longer than `wait_s`."""
+        """Finish what was given, close the storage and end; return False if that takes longer than `wait_s`."""
         self._jobs.put(None)
         self._thread.join(wait_s)
         self._stop.set()
@@ -135,42 +147,43 @@ class Writer:
         except _Stopped:
             pass
         except BaseException as exc:  # the top of a thread: the loop raises it again
-            self._post(partial(_raise, exc))
+            self._post(partial(reraise, exc))
 
-    def _work(self, storage: Committer) -> None:
+    def _work(self, storage: OutcomeStore) -> None:
         while (job := self._jobs.get()) is not None:
-            if isinstance(job, list):
-                group, job = self._group(job)
+            if isinstance(job, _Group):
+                group, job = self._gather(job)
                 self._commit(storage, group)
             if isinstance(job, _Call):
                 self._run_call(storage, job)
             elif job is None:
                 break
 
-    def _group(self, group: list[Delivery]) -> tuple[list[Delivery], "list[Delivery] | _Call | None"]:
-        """Collect a group of outcomes, and what ended it: another job, or itself (full, or time is up)."""
+    def _gather(self, first: _Group) -> tuple[_Group, _Group | _Call | None]:
+        """Return the group that begins with these, and what ended it: another job, or itself (full, or time is up)."""
+        group = _Group(first.received.copy(), first.then)
         until = time.monotonic() + self._settings.commit_ms / 1000
-        while len(group) < self._settings.commit_rows:
+        while len(group.received) < self._settings.commit_rows:
             try:
                 job = self._jobs.get(timeout=max(0.0, until - time.monotonic()))
             except Empty:
                 break
-            if not isinstance(job, list):
+            if not isinstance(job, _Group):
                 return group, job
-            group += job
+            group.received.extend(job.received)
         return group, group
 
-    def _commit(self, storage: Committer, group: list[Delivery]) -> None:
-        outcomes = [delivery.outcome for delivery in group]
+    def _commit(self, storage: OutcomeStore, group: _Group) -> None:
+        outcomes = [one.outcome for one in group.received]
         report = self._patiently(lambda: storage.commit(outcomes, self._clock.wall_ms()))
-        self.commits += 1
         self._post(partial(self._done, group, report))
 
-    def _done(self, group: list[Delivery], report: Any) -> None:
-        self._waiting -= len(group)
-        self._committed(group, report)
+    def _done(self, group: _Group, report: Any) -> None:
+        self._waiting -= len(group.received)
+        self.committed += len(group.received)
+        group.then(group.received, report)
 
-    def _run_call(self, storage: Committer, call: _Call) -> None:
+    def _run_call(self, storage: OutcomeStore, call: _Call) -> None:
         try:
             value = self._patiently(lambda: call.work(storage))
         except _Stopped:
@@ -187,7 +200,7 @@ class Writer:
             self._post(partial(call.then, value))
 
     def _patiently(self, work: Callable[[], T]) -> T:
-        """Run until the database is there."""
+        """Run `work` until the database is there, and return its value."""
         pause_s = RETRY_S[0]
         while True:
             try:
@@ -198,7 +211,7 @@ class Writer:
             pause_s = min(2 * pause_s, RETRY_S[1])
 
     def _once(self, work: Callable[[], T]) -> T:
-        """Run, and note whether the database is there."""
+        """Run `work`, and note whether the database is there."""
         try:
             value = work()
         except (StorageUnavailable, MemoryError) as exc:
@@ -208,23 +221,13 @@ class Writer:
             raise
         if self.is_away:
             log.info("database_back")
-            self._post(self._replayed)
+            self._post(lambda: self._on_repeat())
         self.is_away = False
         return value
 
     def _post(self, consequence: Callable[[], None]) -> None:
-        self._finished.append(consequence)
-        self._wake()
+        self._consequences.post(consequence)
 
 
 class _Stopped(Exception):
     """The master ends while the database is away."""
-
-
-def now_ms() -> int:
-    """Wall-clock milliseconds since the epoch, which never go back: see SteadyClock."""
-    return SYSTEM_CLOCK.wall_ms()
-
-
-def _raise(exc: BaseException) -> None:
-    raise exc

@@ -7,14 +7,14 @@ from typing import Self
 _BYTES = 8
 
 
-class Running:
-    """One end. `page` is the number of the page that is run now, 0 between pages.
+class CurrentPage:
+    """One end of it. `page` is the number of the page that is run now, 0 between pages.
 
-    Writing it costs no system call and wakes nobody, and it is right however suddenly the processor dies.
+    Writing it costs no system call and wakes no process, and it is right however suddenly the processor dies.
     """
 
     def __init__(self, fd: int) -> None:
-        """Takes the descriptor and closes it: the mapping stays."""
+        """Map the memory behind a descriptor, and close that."""
         try:
             self._memory = mmap.mmap(fd, _BYTES)
         finally:
@@ -23,7 +23,7 @@ class Running:
 
     @classmethod
     def pair(cls) -> tuple[Self, int]:
-        """Our end, and a descriptor for a child to inherit: close it here once the child has it.
+        """Return our end, and a descriptor for a child to inherit: close it here once the child has it.
 
         Raises OSError when there is no descriptor or memory for them.
         """
@@ -37,7 +37,7 @@ class Running:
 
     @property
     def page(self) -> int:
-        """A damaged process may have written anything."""
+        """The number of the page that is run now; a damaged process may have written anything."""
         return self._word[0]
 
     @page.setter
@@ -45,6 +45,6 @@ class Running:
         self._word[0] = number
 
     def close(self) -> None:
-        """Safe to repeat."""
+        """Give the memory back. Safe to repeat."""
         self._word.release()
         self._memory.close()

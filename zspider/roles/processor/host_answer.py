@@ -14,7 +14,7 @@ UNKNOWN = Answer(0)  # nobody was asked, or it is not known what came
 
 
 def answer_of(fetch: Mapping[str, Any], now_s: float) -> Answer | None:
-    """Read a fetch result; None for the usual 200. now_s: wall-clock seconds since the epoch.
+    """Return what a fetch result says of its host; None for the usual 200. now_s: wall-clock seconds since the epoch.
 
     Source: docs/pyspider-behaviour.md 3.4.
     """
@@ -34,7 +34,7 @@ def answer_of(fetch: Mapping[str, Any], now_s: float) -> Answer | None:
 
 
 def retry_after_s(value: str, date: str | None, now_s: float) -> float:
-    """The seconds that a Retry-After header asks for; 0.0 when it asks for none or cannot be read.
+    """Return the seconds that a Retry-After header asks for; 0.0 when it asks for none or cannot be read.
 
     A date is measured from the answer's own Date, if it has one: the server's clock may be wrong.
     Source: RFC 9110 section 10.2.3.

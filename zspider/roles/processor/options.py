@@ -1,4 +1,4 @@
-"""What a slave tells a processor of its own when it starts it."""
+"""What a slave tells a processor when it starts it."""
 
 from zspider.script.limits import ProcessorLimits
 
@@ -6,7 +6,10 @@ IMPORT_WAIT_S = 10.0  # a processor waits no longer for a project that its scrip
 
 
 class ProcessorOptions(ProcessorLimits, frozen=True):
-    """The JSON of its command line. recycle_bytes, recycle_tasks: after so much it ends for another one; 0: never."""
+    """Options of a processor, as JSON on its command line.
+
+    recycle_bytes, recycle_tasks: after so much it ends for another one; 0: never.
+    """
 
     recycle_bytes: int = 0
     recycle_tasks: int = 0

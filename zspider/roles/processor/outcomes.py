@@ -10,7 +10,7 @@ from zspider.delivery import End, Follow, Outcome
 from zspider.roles.processor.host_answer import answer_of
 from zspider.script.errors import LoadError
 from zspider.script.loader import LoadedScript
-from zspider.script.runner import Ran
+from zspider.script.runner import RunResult
 from zspider.task import ScriptInfo
 
 PART_FOLLOWS = 500  # of one outcome at most
@@ -35,11 +35,11 @@ def cut(follows: Sequence[Follow]) -> list[list[Follow]]:
 
 
 def part_outcome(page: Page, follows: list[Follow]) -> Outcome:
-    """Some of what a page has submitted, ahead of its end."""
+    """Return an outcome with some of what a page has submitted, ahead of its end."""
     return Outcome(*_identity(page), end=End.PART, follows=follows)
 
 
-def final_outcome(page: Page, ran: Ran, follows: list[Follow]) -> Outcome:
+def final_outcome(page: Page, ran: RunResult, follows: list[Follow]) -> Outcome:
     """The outcome that ends a task's delivery."""
     return Outcome(
         *_identity(page),
@@ -58,7 +58,7 @@ def final_outcome(page: Page, ran: Ran, follows: list[Follow]) -> Outcome:
 
 
 def info_outcome(page: Page, loaded: LoadedScript | LoadError) -> Outcome:
-    """The answer to GET_INFO: what a script declares, or why it cannot be used."""
+    """Return the answer to GET_INFO: what a script declares, or why it cannot be used."""
     if isinstance(loaded, LoadError):
         info = ScriptInfo(error=str(loaded), lacks=loaded.lacks[:NAME_CHARS])
     else:
@@ -71,7 +71,7 @@ def info_outcome(page: Page, loaded: LoadedScript | LoadError) -> Outcome:
 
 
 def failed_to_load(page: Page, error: LoadError) -> Outcome:
-    """The outcome of a task whose script cannot be loaded; its `save` stays."""
+    """Return the outcome of a task whose script cannot be loaded; its `save` stays."""
     track = page.task.get("track") or {}
     process = {
         "ok": False,

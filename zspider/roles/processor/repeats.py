@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from zspider.broker.messages import Page
 from zspider.delivery import Follow
-from zspider.script.known import Known, KnownUrls
+from zspider.script.known import Known, SeenUrls
 from zspider.task import usual_taskid
 
 KNOWN_MAX = 160_000  # URLs: some 40 MiB
@@ -16,19 +16,19 @@ UNCONFIRMED_MAX = 5000  # pages of which the master has not said yet that what t
 
 
 class Repeats:
-    """The memory of one processor."""
+    """Remembers what the pages of one processor have submitted."""
 
     def __init__(self) -> None:
-        self._urls = KnownUrls(KNOWN_MAX)
+        self._urls = SeenUrls(KNOWN_MAX)
         self._unconfirmed: dict[int, tuple[int, bytes, dict[str, str]]] = {}  # by page: what `learn` may take
         self._newest_forgotten = 0  # page of `_unconfirmed`
 
     def known(self, page: Page) -> Known:
-        """What this page need not submit."""
+        """Return what this page need not submit."""
         return self._urls.of(page.project, page.generation)
 
     def ran(self, page: Page, known: Known, follows: Iterable[Follow]) -> None:
-        """A page has run, with what was `known`; its final outcome has these follows.
+        """Note that a page has run, with what was `known`; its final outcome has these follows.
 
         If it runs again, because its slave thought that we are stuck, the first time counts: so it does there.
         """
@@ -47,7 +47,7 @@ class Repeats:
             self._unconfirmed.clear()
 
     def confirmed(self, pages: Iterable[int]) -> None:
-        """The follows of these pages' final outcomes have rows."""
+        """Note that the follows of these pages' final outcomes have rows."""
         for number in pages:
             if (learned := self._unconfirmed.pop(number, None)) is not None:
                 self._urls.learn(*learned)

@@ -7,20 +7,20 @@ printed here: what happens is told to a View.
 import json
 import os
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from zspider.broker.admin import AdminClient, remove_project
+from zspider.data_dir import DATABASE, PORTS, log_file_name, token_file_name
 from zspider.errors import ExitCode, MasterUnavailable, ScriptError, ZspiderError
 from zspider.roles.demo_site import is_demo_site
-from zspider.roles.machine.child_process import Child
-from zspider.roles.machine.stop_signal import StopSignal
+from zspider.roles.machine.signals import CommandSignals
 from zspider.roles.run.directory import opened
 from zspider.roles.run.progress import Progress, Speed, Summary, View, is_nothing_left
-from zspider.script.source import ScriptFile
+from zspider.roles.run.verb_process import VerbProcess
+from zspider.script.check.source import ScriptFile
 from zspider.settings import MasterFile
 from zspider.task import ON_START
 
@@ -29,7 +29,6 @@ START_S = 60.0  # how long a master may take to listen; an old database may need
 DRAIN_S = 20.0  # longer than the slave's own drain_s
 CALM_POLLS = 2  # nothing left must be seen twice: counters and leases are not read at one instant
 FIRST_RESULTS = 5
-PORTS = "master.ports"
 ENVIRONMENT = {  # of master and slave, whatever was set for others
     "ZSPIDER_MASTER__SECURITY": "curve",
     "ZSPIDER_SLAVE__ROLES": "fetcher,processor",
@@ -60,7 +59,9 @@ class Plan:
 class Admin(Protocol):
     """What a run needs of the master's admin protocol."""
 
-    def call(self, verb: str, **args: Any) -> Any: ...
+    def call(self, verb: str, **args: Any) -> Any:
+        """Return the master's answer to a verb."""
+        ...
 
 
 def run(plan: Plan, view: View) -> Summary:
@@ -68,7 +69,7 @@ def run(plan: Plan, view: View) -> Summary:
 
     Raises ScriptError when the script cannot run, ConfigError and the like when something else is wrong.
     """
-    with StopSignal() as stop, ExitStack() as stack:
+    with CommandSignals() as stop, ExitStack() as stack:
         directory = opened(plan.data_dir, plan.script.path, fresh=plan.fresh, wait=stop.wait, say=view.say)
         lock = stack.enter_context(directory)
         return _Run(plan, view, stop, lock).run()
@@ -77,7 +78,7 @@ def run(plan: Plan, view: View) -> Summary:
 class _Run:
     """One run, from the master's start to its end."""
 
-    def __init__(self, plan: Plan, view: View, stop: StopSignal, lock: int) -> None:
+    def __init__(self, plan: Plan, view: View, stop: CommandSignals, lock: int) -> None:
         self._plan = plan
         self._view = view
         self._stop = stop
@@ -92,15 +93,16 @@ class _Run:
         )
 
     def run(self) -> Summary:
+        """Start master and slave, crawl, and end them."""
         with ExitStack() as stack:
-            master = stack.enter_context(_child(self._start_master()))
+            master = stack.enter_context(closing(self._start_master()))
             port = self._wait_for_port(master)
             admin = stack.enter_context(AdminClient.local(self._plan.data_dir, port))
             self._start(admin, self._push(admin))
             if self._summary.ended != "nothing_left":
                 if self._plan.demo_port is not None:
                     self._open_demo_site(stack, self._plan.demo_port)
-                slave = stack.enter_context(_child(self._start_slave(port)))
+                slave = stack.enter_context(closing(self._start_slave(port)))
                 self._watch(admin, master, slave)
                 self._hand_in(slave)
             self._read_summary(admin)
@@ -110,18 +112,18 @@ class _Run:
 
     # --- the children -----------------------------------------------------------------------------
 
-    def _start_master(self) -> Child:
+    def _start_master(self) -> VerbProcess:
         plan = self._plan
         (plan.data_dir / PORTS).unlink(missing_ok=True)
         arguments = ["master", "--data-dir", plan.data_dir, "--bind", "127.0.0.1", "--port", 0, "--no-local-slave"]
         arguments += ["--oneshot", "--parent", os.getpid(), "--log-level", plan.log_level]
-        arguments += ["--database", plan.database or f"sqlite:///{(plan.data_dir / 'zspider.db').absolute()}"]
+        arguments += ["--database", plan.database or f"sqlite:///{(plan.data_dir / DATABASE).absolute()}"]
         return self._spawn("master", arguments)
 
-    def _start_slave(self, port: int) -> Child:
+    def _start_slave(self, port: int) -> VerbProcess:
         plan = self._plan
         arguments = ["slave", "--master", f"127.0.0.1:{port}", "--data-dir", plan.data_dir]
-        arguments += ["--token-file", plan.data_dir / "join.token", "--parent", os.getpid()]
+        arguments += ["--token-file", plan.data_dir / token_file_name("join"), "--parent", os.getpid()]
         arguments += ["--log-level", plan.log_level]
         if plan.processors is not None:
             arguments += ["--processors", plan.processors]
@@ -129,11 +131,11 @@ class _Run:
             arguments += ["--fetch-concurrency", plan.fetch_concurrency]
         return self._spawn("slave", arguments)
 
-    def _spawn(self, name: str, arguments: list[object]) -> Child:
-        return Child(
+    def _spawn(self, name: str, arguments: list[object]) -> VerbProcess:
+        return VerbProcess(
             name,
             [str(word) for word in arguments],
-            self._plan.data_dir / f"{name}.log",
+            self._plan.data_dir / log_file_name(name),
             extra_environment=ENVIRONMENT,
             keep_fds=[self._lock],  # the directory is in use until the last of us has ended
         )
@@ -144,7 +146,7 @@ class _Run:
             self._view.say(f"using the demo site at http://127.0.0.1:{port}/")
             return
         arguments: list[object] = ["demo-site", "--port", port, "--parent", os.getpid()]
-        site = stack.enter_context(_child(self._spawn("demo-site", arguments)))
+        site = stack.enter_context(closing(self._spawn("demo-site", arguments)))
         end = time.monotonic() + START_S
         while not is_demo_site(port):
             _check(site)
@@ -154,7 +156,7 @@ class _Run:
                 raise MasterUnavailable(f"the demo site did not start within {START_S:g} s; its log is {site.log}")
         self._view.say(f"demo site: http://127.0.0.1:{port}/")
 
-    def _wait_for_port(self, master: Child) -> int:
+    def _wait_for_port(self, master: VerbProcess) -> int:
         file = self._plan.data_dir / PORTS
         end = time.monotonic() + START_S
         while time.monotonic() < end:
@@ -163,13 +165,13 @@ class _Run:
             if self._stop.wait(0.02):
                 raise KeyboardInterrupt
             _check(master)
-        why = f": {said}" if (said := master.last_words()) else ""
+        why = f": {said}" if (said := master.complaint()) else ""
         raise MasterUnavailable(f"the master did not start within {START_S:g} s{why} (its log is {master.log})")
 
     # --- the project ------------------------------------------------------------------------------
 
     def _push(self, admin: Admin) -> dict[str, Any]:
-        """Bring the script to the master; rates that nobody names stay as they are."""
+        """Bring the script to the master; rates that are not named stay as they are."""
         if self._plan.fresh and self._plan.database:
             self._remove(admin)
         script = self._plan.script
@@ -212,8 +214,8 @@ class _Run:
 
     # --- the crawl --------------------------------------------------------------------------------
 
-    def _watch(self, admin: Admin, master: Child, slave: Child) -> None:
-        """Until nothing is left or we are stopped."""
+    def _watch(self, admin: Admin, master: VerbProcess, slave: VerbProcess) -> None:
+        """Watch the crawl until nothing is left or we are stopped."""
         speed = Speed()
         calm = 0
         is_started = False
@@ -229,10 +231,10 @@ class _Run:
             if calm >= CALM_POLLS:
                 return
         self._summary.ended = "stopped"
-        self._summary.signal = self._stop.number
+        self._summary.signal = self._stop.stop_number
 
     def _check_on_start(self, admin: Admin) -> bool:
-        """Whether on_start is done. Raises ScriptError when it raised: all else would come to nothing."""
+        """Return whether on_start is done. Raises ScriptError when it raised: all else would come to nothing."""
         task = admin.call("task", project=self._name, taskid=ON_START)
         if task["reason"] and task["status"] != "done":
             raise ScriptError(f"{self._plan.script.path}: on_start: {task['reason']}")
@@ -263,7 +265,7 @@ class _Run:
 
     # --- the end ----------------------------------------------------------------------------------
 
-    def _hand_in(self, slave: Child) -> None:
+    def _hand_in(self, slave: VerbProcess) -> None:
         """Let the slave finish what is under way and give back the rest."""
         if self._summary.ended == "stopped":
             self._view.say("stopping: finishing what is under way (once more to stop at once)")
@@ -284,20 +286,12 @@ class _Run:
         summary.first = admin.call("results", project=self._name, after=None, limit=FIRST_RESULTS)["rows"]
 
 
-@contextmanager
-def _child(child: Child) -> Iterator[Child]:
-    try:
-        yield child
-    finally:
-        child.close()
-
-
-def _check(child: Child) -> None:
-    """Raise what a child died of, in its own words."""
+def _check(child: VerbProcess) -> None:
+    """Raise what a child has died of, in its own words."""
     code = child.exit_code
     if code is None:
         return
-    text = child.last_words() or f"ended with exit code {code}"
+    text = child.complaint() or f"ended with exit code {code}"
     error = ZspiderError(f"the {child.name} ended: {text} (its log is {child.log})")
     if code in set(ExitCode):
         error.exit_code = ExitCode(code)
@@ -305,9 +299,9 @@ def _check(child: Child) -> None:
 
 
 def _shown(plan: Plan) -> str:
-    """Where results are, for people: SQLite's file, or the URL without its password."""
+    """Return where results are, for people: SQLite's file, or the URL without its password."""
     if plan.database is None:
-        return str(plan.data_dir / "zspider.db")
+        return str(plan.data_dir / DATABASE)
     return MasterFile(data_dir=plan.data_dir, database=plan.database).database_shown
 
 

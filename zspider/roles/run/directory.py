@@ -9,31 +9,11 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO
 
+from zspider.data_dir import CHILD_LOCK, OF_A_CRAWL, RUN_LOCK, RUN_MARK
 from zspider.errors import ConfigError, OwnedElsewhere, ShortageError, is_shortage
 
-MARK = "run.json"  # says that `zspiderd run` made this directory
-RUN_LOCK = "run.lock"  # held by a run
-CHILD_LOCK = "children.lock"  # held by what a run started, so by nobody only when the last of it has ended
 LOCKS = frozenset({RUN_LOCK, CHILD_LOCK})
 WAIT_S = 40.0  # how long the children of a run that was killed may take to end; longer than a slave's drain_s
-# What starting anew deletes: what zspider itself writes into a data directory, and nothing else.
-OURS = (
-    "zspider.db",
-    "zspider.db-wal",
-    "zspider.db-shm",
-    "zspider.db-journal",
-    "join.token",
-    "admin.token",
-    "local-slave.token",
-    "tokens.yaml",
-    "master.key",
-    "cluster.secret",
-    "owner.id",
-    "master.ports",
-    "master.log",
-    "slave.log",
-    "demo-site.log",
-)
 
 
 @contextmanager
@@ -56,7 +36,7 @@ def opened(
         try:
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             names = {entry.name for entry in directory.iterdir()} - LOCKS
-            if names and MARK not in names:
+            if names and RUN_MARK not in names:
                 raise ConfigError(f"{directory}: was not made by `zspiderd run`; name another --data-dir")
             run_lock = stack.enter_context((directory / RUN_LOCK).open("a"))
             child_lock = stack.enter_context((directory / CHILD_LOCK).open("a"))
@@ -66,8 +46,8 @@ def opened(
             raise OwnedElsewhere(f"{directory}: another `zspiderd run` works here")
         _wait_for_children(directory, child_lock, wait, say)
         try:
-            (directory / MARK).write_text(json.dumps({"script": str(script.resolve())}) + "\n")
-            for name in OURS if fresh else ():
+            (directory / RUN_MARK).write_text(json.dumps({"script": str(script.resolve())}) + "\n")
+            for name in OF_A_CRAWL if fresh else ():
                 (directory / name).unlink(missing_ok=True)
         except OSError as exc:
             raise _refusal(directory, exc) from exc
@@ -93,7 +73,7 @@ def _wait_for_children(
 
 
 def _is_locked(file: IO[str]) -> bool:
-    """Whether the lock is ours now."""
+    """Try to take the lock; returns whether it is ours now."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -74,7 +74,7 @@ class Speed:
 
 
 def is_nothing_left(row: Mapping[str, Any], now_ms: int, wait_s: float) -> bool:
-    """Whether a project has nothing to do within `wait_s`. row: a project row of `status`."""
+    """Return whether a project has nothing to do within `wait_s`. row: a project row of `status`."""
     counts = row["counts"]
     if counts.get("leased", 0):
         return False

@@ -34,7 +34,7 @@ class _Pushed(NamedTuple):
 
 
 class _Record:
-    """How one way has been; times are those of `DeliveryWatch`."""
+    """How one connection has been; times are those of `DeliveryWatch`."""
 
     def __init__(self) -> None:
         self.complaint = ""
@@ -47,7 +47,7 @@ class _Record:
         self._trusted_at: float | None = None
 
     def note(self, way: Way, at: float) -> None:
-        """The way as it is now."""
+        """Take in how the connection is now."""
         if not way.is_up:
             self.broke(at)
         elif self.up_since is None or way.connection != self._connection:
@@ -55,12 +55,12 @@ class _Record:
         self._connection = way.connection
 
     def broke(self, at: float) -> None:
-        """There is no connection, or none that is worth keeping."""
+        """Note that there is no connection, or none that is worth keeping."""
         self.up_since = None
         self.bad_since = at if self.bad_since is None else self.bad_since
 
     def is_bad(self, at: float) -> bool:
-        """Whether it has not worked for too long."""
+        """Return whether it has not worked for too long."""
         if self.fruitless >= UNHEARD_MAX or self.bad_since is None:
             return self.fruitless >= UNHEARD_MAX
         return at - self.bad_since >= DOWN_S + (0.0 if self.up_since is None else self.steady_s)
@@ -73,7 +73,7 @@ class _Record:
         self.complaint = text
 
     def settle(self, at: float, *, is_in_doubt: bool) -> None:
-        """Once a connection has lived for long enough, it counts; a complaint is withdrawn only without any doubt."""
+        """Trust a connection that has lived for long enough; a complaint is withdrawn only without any doubt."""
         if self.up_since is None or at - self.up_since < self.steady_s:
             return
         if not self.complaint:
@@ -84,7 +84,7 @@ class _Record:
 
 
 class DeliveryWatch:
-    """Tell it what was pushed, what the master says has arrived, and `look`, and see what it thinks of that.
+    """Watches whether outcomes and pages get through: it is told what was pushed and what the master says has arrived.
 
     Its time goes on only while the master is heard on control: a master that is away or hangs takes nothing in, and
     that is no fault of the ways to it.
@@ -111,20 +111,20 @@ class DeliveryWatch:
 
     @property
     def next_serial(self) -> int:
-        """For the next message with outcomes."""
+        """The serial number of the next message with outcomes."""
         return self._serial + 1
 
     def pushed(self, size: int) -> None:
-        """The message with `next_serial` has gone, with so many bytes."""
+        """Note that the message with `next_serial` has gone, with so many bytes."""
         self._serial += 1
         self._unheard.append(_Pushed(self._serial, size, self._at))
 
     def starts_over(self) -> None:
-        """All outcomes are pushed again: nothing is expected of what was pushed before."""
+        """Expect nothing of what was pushed before: all outcomes are pushed again."""
         self._unheard.clear()
 
     def heard(self, arrived: int | None, *, reads: bool) -> None:
-        """The master says what has arrived at it; None: it does not know such things, and nothing is concluded."""
+        """Note what the master says has arrived; None: an older master that does not say, and nothing is concluded."""
         if arrived is None:
             self._unheard.clear()
             return
@@ -137,7 +137,7 @@ class DeliveryWatch:
             self._unheard.popleft()
 
     def look(self, ways: Sequence[Way], now: float, *, is_heard: bool) -> list[WayName]:
-        """The ways as they are now; returns those to be opened anew. is_heard: the master speaks on control."""
+        """Look at the connections; returns those to be opened anew. is_heard: the master speaks on control."""
         gap = 0.0 if self._looked is None else min(LOOK_MAX_S, now - self._looked)
         self._looked = now
         if not is_heard:
@@ -146,7 +146,7 @@ class DeliveryWatch:
         return [way.name for way in ways if self._judge(way)]
 
     def _judge(self, way: Way) -> bool:
-        """Think about one way; True: it should be opened anew."""
+        """Judge one connection; True: it should be opened anew."""
         record, at = self._records.setdefault(way.name, _Record()), self._at
         record.note(way, at)
         is_dead = way.is_up and way.unanswered_s >= DEAD_S
@@ -164,7 +164,7 @@ class DeliveryWatch:
         return is_dead or is_overdue or is_refused
 
     def _is_overdue(self, record: _Record) -> bool:
-        """What was pushed on this connection should have arrived by now."""
+        """Return whether what was pushed on this connection should have arrived by now."""
         if not self._unheard or record.up_since is None:
             return False
         first = self._unheard[0]
@@ -172,7 +172,7 @@ class DeliveryWatch:
         return self._at - max(first.at, self._moved_at, record.up_since) >= limit_s
 
     def _is_in_doubt(self, record: _Record) -> bool:
-        """Something was pushed on this connection and nothing of it has arrived yet."""
+        """Return whether something was pushed on this connection and nothing of it has arrived yet."""
         return bool(self._unheard) and record.up_since is not None and self._moved_at < record.up_since
 
 

@@ -20,23 +20,23 @@ Options = Mapping[str, Any]
 
 
 class LateConfig:
-    """What of a `crawl_config` is bound when a task starts; made once per script version, used for every task."""
+    """The options of a `crawl_config` that are bound when a task starts; made once per script version."""
 
     def __init__(self, crawl_config: Options) -> None:
         self._fetch = {key: crawl_config[key] for key in FETCH_KEYS if key in crawl_config}
         self._process = {key: crawl_config[key] for key in PROCESS_KEYS if key in crawl_config}
 
     def fetch(self, own: dict[str, Any]) -> dict[str, Any]:
-        """A task's fetch options, completed."""
+        """Return a task's fetch options, completed."""
         return _completed(own, self._fetch) if self._fetch else own
 
     def process(self, own: dict[str, Any]) -> dict[str, Any]:
-        """A task's process options, completed."""
+        """Return a task's process options, completed."""
         return _completed(own, self._process) if self._process else own
 
 
 def _completed(own: dict[str, Any], config: Options) -> dict[str, Any]:
-    """Where both values are dicts they are merged, and the task's entries win; else the config fills gaps only."""
+    """Return the task's options with gaps filled; two dicts are merged, and the task's entries win."""
     merged = {**config, **own}
     for key, value in config.items():
         mine = own.get(key)

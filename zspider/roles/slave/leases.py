@@ -58,11 +58,11 @@ class Lease(Struct, eq=False):
 
     @property
     def delivery(self) -> tuple[int, str, int, int]:
-        """Which delivery of which task this is, the same in every slave."""
+        """The name of this delivery of its task, the same in every slave."""
         return (self.project, self.taskid, self.run, self.attempt)
 
 
-class HeldLeases:
+class SlaveLeases:
     """All leases of this slave, by serial and by grant number, counted by stage."""
 
     def __init__(self) -> None:
@@ -81,15 +81,20 @@ class HeldLeases:
         return iter(list(self._by_serial.values()))
 
     def get(self, serial: int) -> Lease | None:
-        """The lease with this serial, while it is held."""
+        """Return the lease with this serial; None when it is not held."""
         return self._by_serial.get(serial)
 
+    def fetched(self, serial: int) -> Lease | None:
+        """Return the lease if its page is here and its outcome is not. (A slow processor's page may be run twice.)"""
+        lease = self._by_serial.get(serial)
+        return lease if lease is not None and lease.stage is Stage.FETCHED else None
+
     def by_number(self, numbers: Iterable[int]) -> list[Lease]:
-        """Those of these grants that are held."""
+        """Return the leases of those grants that are held."""
         return [self._by_number[number] for number in numbers if number in self._by_number]
 
     def count(self, stage: Stage) -> int:
-        """How many leases are at this stage."""
+        """Return how many leases are at this stage."""
         return self._counts[stage]
 
     def take(self, grant: Grant, info: ProjectInfo) -> Lease | None:
@@ -133,7 +138,7 @@ class HeldLeases:
         return lease
 
     def move(self, lease: Lease, stage: Stage) -> None:
-        """The lease is further on."""
+        """Note that the lease is at another stage."""
         self._counts[lease.stage] -= 1
         self._counts[stage] += 1
         lease.stage = stage
@@ -145,12 +150,12 @@ class HeldLeases:
         self.page_bytes += lease.page_bytes
 
     def drop_page(self, lease: Lease) -> None:
-        """Nobody needs the page any more. Safe to repeat."""
+        """Forget the page: it is not needed any more. Safe to repeat."""
         self.page_bytes -= lease.page_bytes
         lease.page, lease.page_bytes = None, 0
 
     def end(self, lease: Lease) -> None:
-        """It is not held any more. Safe to repeat."""
+        """Forget the lease. Safe to repeat."""
         if self._by_serial.pop(lease.serial, None) is None:
             return
         self._by_number.pop(lease.number, None)
@@ -160,7 +165,7 @@ class HeldLeases:
         self._counts[lease.stage] -= 1
 
     def named(self) -> tuple[list[int], list[int]]:
-        """For a heartbeat: the numbers of the grants in work, and of those whose outcome waits."""
+        """Return what a heartbeat names: the numbers of the grants in work, and of those whose outcome waits."""
         held: list[int] = []
         outbox: list[int] = []
         for lease in self._by_number.values():
@@ -168,7 +173,7 @@ class HeldLeases:
         return held, outbox
 
     def in_full(self) -> list[Held]:
-        """For Hello: everything that a restarted master must know to adopt the leases."""
+        """Return what Hello says: everything that a restarted master must know to adopt the leases."""
         return [
             Held(
                 number=lease.number,
@@ -184,7 +189,7 @@ class HeldLeases:
         ]
 
     def where(self, wanted: Callable[[Lease], bool]) -> list[Lease]:
-        """All leases for which `wanted` is true. Looks at every one: not for every turn."""
+        """Return all leases for which `wanted` is true. It looks at every one: not for every turn."""
         return [lease for lease in self._by_serial.values() if wanted(lease)]
 
     def _keep(self, lease: Lease) -> Lease:

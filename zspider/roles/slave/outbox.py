@@ -33,11 +33,12 @@ class Item(Struct, eq=False):
 
     @property
     def size(self) -> int:
+        """Bytes that it takes, with an allowance."""
         return len(self.outcome) + ITEM_BYTES
 
 
 class Outbox:
-    """A bounded set of outcomes, each kept until its acknowledgement.
+    """Keeps outcomes until they are acknowledged, in a bounded space.
 
     Of one owner, parts may be sent at any time, and the final outcome only when all parts before it are
     acknowledged. Every item is in exactly one of: `_fresh` (to be sent), a queue of `_sent` (to be sent
@@ -68,16 +69,16 @@ class Outbox:
 
     @property
     def is_tight(self) -> bool:
-        """Nearly full, or not eased since: ask for no more work."""
+        """Whether it is nearly full, or not eased since: no more work should be asked for."""
         return self._is_tight
 
     @property
     def is_full(self) -> bool:
-        """At a limit: make no more outcomes."""
+        """Whether it is at a limit: no more outcomes should be made."""
         return len(self._items) >= self._items_max or self._bytes >= self._bytes_max
 
     def add(self, owner: int, number: int, outcome: bytes, now: float, *, is_final: bool) -> int:
-        """Take an outcome, always; whoever makes outcomes looks at `is_full` before. Returns its id."""
+        """Take an outcome, always: the caller looks at `is_full` before it makes one. Returns its id."""
         item = Item(self._next_id, owner, number, outcome, is_final)
         self._next_id += 1
         self._items[item.id] = item
@@ -92,7 +93,7 @@ class Outbox:
         return item.id
 
     def batch(self, now: float) -> list[OutcomeItem]:
-        """What should go now as one message, oldest first; [] when nothing is due.
+        """Return what should go now as one message, oldest first; [] when nothing is due.
 
         Call `sent` when it has gone. If it could not go, ask again later: nothing has changed.
         """
@@ -109,7 +110,7 @@ class Outbox:
         return batch
 
     def sent(self, batch: Iterable[OutcomeItem], now: float) -> None:
-        """This batch has gone; its items go again unless they are acknowledged in time."""
+        """Note that this batch has gone; its items go again unless they are acknowledged in time."""
         for one in batch:
             item = self._fresh.pop(one.id)
             self._fresh_bytes -= item.size
@@ -131,7 +132,7 @@ class Outbox:
         return owners
 
     def forget(self, owner: int, now: float) -> None:
-        """Drop all that is there of this owner: nobody wants it any more."""
+        """Drop all that is there of this owner: it is not wanted any more."""
         if (final := self._finals.get(owner)) is not None:
             self._remove(final, now)
         for id_ in list(self._parts.get(owner, ())):
@@ -139,7 +140,7 @@ class Outbox:
         self._weigh()
 
     def resend_all(self, now: float) -> None:
-        """Everything goes again, now: the master is a new one, or the connection is."""
+        """Send everything again, now: the master is a new one, or the connection is."""
         for queue in self._sent:
             for item in queue.values():
                 self._fresh[item.id] = item
@@ -151,7 +152,7 @@ class Outbox:
         self._flush_at = now
 
     def disown(self) -> None:
-        """A new session begins: no item answers one of its grants."""
+        """Note that a new session begins: no item answers one of its grants."""
         for item in self._items.values():
             item.number = 0
 
@@ -162,7 +163,7 @@ class Outbox:
         self._weigh()
 
     def wait_s(self, now: float) -> float | None:
-        """Seconds until `batch` has something; None while there is nothing to wait for."""
+        """Return the seconds until `batch` has something; None while there is nothing to wait for."""
         dues = [next(iter(queue.values())).due for queue in self._sent if queue]
         if self._fresh:
             dues.append(now if self._is_flush(now) else self._flush_at)

@@ -19,7 +19,7 @@ class _Start(NamedTuple):
     gap_s: float  # least time after the start before it, if that was in the same message
 
 
-class _Line(Struct, eq=False):
+class _ProjectQueue(Struct, eq=False):
     """The tasks of one project, in the order they start."""
 
     rate: float = 0.0  # 0: not known, only the planned times count
@@ -31,8 +31,8 @@ class _Line(Struct, eq=False):
     ready_at: float | None = None  # when the first one may start; the entry of the heap with this time is true
 
 
-class Starts:
-    """Held tasks that wait for their time; each `pop` is a start.
+class Pacer:
+    """Keeps tasks that wait for their time; each `pop` is a start.
 
     Two tasks of one message start no closer together than the master planned them, and however many
     messages a slave finds when it wakes up, a project starts no more than its burst at once and its
@@ -40,7 +40,7 @@ class Starts:
     """
 
     def __init__(self) -> None:
-        self._lines: dict[int, _Line] = {}
+        self._queues: dict[int, _ProjectQueue] = {}
         self._project: dict[int, int] = {}  # serial -> project; a serial not in it was removed
         self._heap: list[tuple[float, int]] = []  # (when its first task may start, project), and outdated entries
 
@@ -52,79 +52,79 @@ class Starts:
 
     def set_rate(self, project: int, rate: float, burst: float, now: float) -> None:
         """Start at most `rate * t + burst` tasks of this project in any t seconds."""
-        line = self._lines.get(project)
-        if line is None:
-            self._lines[project] = _Line(rate, burst, tokens=max(1.0, burst), at=now)
+        queue = self._queues.get(project)
+        if queue is None:
+            self._queues[project] = _ProjectQueue(rate, burst, tokens=max(1.0, burst), at=now)
             return
-        self._refill(line, now)
-        line.rate, line.burst = rate, burst
-        line.tokens = min(line.tokens, max(1.0, burst))
+        self._refill(queue, now)
+        queue.rate, queue.burst = rate, burst
+        queue.tokens = min(queue.tokens, max(1.0, burst))
 
     def add(self, project: int, tasks: Iterable[tuple[int, float]], now: float) -> None:
         """Take the tasks of one message: (serial, seconds from now before which it does not start)."""
-        line = self._lines.setdefault(project, _Line(at=now))
+        queue = self._queues.setdefault(project, _ProjectQueue(at=now))
         before: float | None = None
         for serial, offset_s in tasks:
             gap_s = 0.0 if before is None else max(0.0, offset_s - before)
-            line.waiting.append(_Start(serial, now + offset_s, gap_s))
+            queue.waiting.append(_Start(serial, now + offset_s, gap_s))
             self._project[serial] = project
             before = offset_s
-        if line.ready_at is None:
-            self._schedule(project, line, now)
+        if queue.ready_at is None:
+            self._schedule(project, queue, now)
 
     def remove(self, serial: int, now: float) -> None:
         """Take a task out that shall not start. Safe to repeat."""
         project = self._project.pop(serial, None)
         if project is None:
             return
-        line = self._lines[project]
-        if line.waiting[0].serial == serial:  # the one behind it may be ready much earlier
-            self._schedule(project, line, now)
+        queue = self._queues[project]
+        if queue.waiting[0].serial == serial:  # the one behind it may be ready much earlier
+            self._schedule(project, queue, now)
 
     def pop(self, now: float) -> int | None:
-        """The next task that starts now; None when none may."""
+        """Return the next task that starts now; None when none may."""
         while self._heap and self._heap[0][0] <= now:
             ready_at, project = heappop(self._heap)
-            line = self._lines[project]
-            if ready_at != line.ready_at:
+            queue = self._queues[project]
+            if ready_at != queue.ready_at:
                 continue  # its first task was another one then
-            if self._ready_at(line, now) > now:
-                self._schedule(project, line, now)
+            if self._ready_at(queue, now) > now:
+                self._schedule(project, queue, now)
                 continue
-            start = line.waiting.popleft()
+            start = queue.waiting.popleft()
             del self._project[start.serial]
-            line.last = now
-            line.tokens -= 1.0
-            self._schedule(project, line, now)
+            queue.last = now
+            queue.tokens -= 1.0
+            self._schedule(project, queue, now)
             return start.serial
         return None
 
     def wait_s(self, now: float) -> float | None:
-        """Seconds until `pop` has something; None when nothing waits."""
-        while self._heap and self._heap[0][0] != self._lines[self._heap[0][1]].ready_at:
+        """Return the seconds until `pop` has something; None when nothing waits."""
+        while self._heap and self._heap[0][0] != self._queues[self._heap[0][1]].ready_at:
             heappop(self._heap)
         return max(0.0, self._heap[0][0] - now) if self._heap else None
 
-    def _schedule(self, project: int, line: _Line, now: float) -> None:
-        """See to it that `pop` looks at this line when its first task is ready. Removed tasks are dropped."""
-        while line.waiting and line.waiting[0].serial not in self._project:
-            line.waiting.popleft()
-        line.ready_at = None
-        if line.waiting:
-            line.ready_at = self._ready_at(line, now)
-            heappush(self._heap, (line.ready_at, project))
+    def _schedule(self, project: int, queue: _ProjectQueue, now: float) -> None:
+        """See to it that `pop` looks at this queue when its first task is ready. Removed tasks are dropped."""
+        while queue.waiting and queue.waiting[0].serial not in self._project:
+            queue.waiting.popleft()
+        queue.ready_at = None
+        if queue.waiting:
+            queue.ready_at = self._ready_at(queue, now)
+            heappush(self._heap, (queue.ready_at, project))
 
-    def _ready_at(self, line: _Line, now: float) -> float:
-        start = line.waiting[0]
-        ready_at = max(start.planned, line.last + start.gap_s)
-        if line.rate <= 0:
+    def _ready_at(self, queue: _ProjectQueue, now: float) -> float:
+        start = queue.waiting[0]
+        ready_at = max(start.planned, queue.last + start.gap_s)
+        if queue.rate <= 0:
             return ready_at
-        self._refill(line, now)
-        if line.tokens < _WHOLE:
-            ready_at = max(ready_at, now + (1.0 - line.tokens) / line.rate)
+        self._refill(queue, now)
+        if queue.tokens < _WHOLE:
+            ready_at = max(ready_at, now + (1.0 - queue.tokens) / queue.rate)
         return ready_at
 
-    def _refill(self, line: _Line, now: float) -> None:
-        if now > line.at:
-            line.tokens = min(max(1.0, line.burst), line.tokens + (now - line.at) * line.rate)
-            line.at = now
+    def _refill(self, queue: _ProjectQueue, now: float) -> None:
+        if now > queue.at:
+            queue.tokens = min(max(1.0, queue.burst), queue.tokens + (now - queue.at) * queue.rate)
+            queue.at = now

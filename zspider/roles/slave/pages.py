@@ -1,4 +1,4 @@
-"""From a grant to what is fetched and what a callback sees of its task, and from a mishap to an outcome. Pure."""
+"""Tasks as callbacks see them, made from grants; pages for processors; and outcomes of what went wrong. Pure."""
 
 from typing import Any
 
@@ -22,11 +22,11 @@ _decode_options = msgspec.msgpack.Decoder(dict[str, Any]).decode
 
 
 class BadTask(ZspiderError):
-    """A stored task that nobody can read; trying again cannot help."""
+    """A stored task that cannot be read; trying again cannot help."""
 
 
 class Projects:
-    """What the master told about projects, by the script version it is true for."""
+    """Keeps what the master told about projects, by the script version it is true for."""
 
     def __init__(self, known_max: int = 10_000) -> None:
         self._known_max = known_max
@@ -45,12 +45,12 @@ class Projects:
             del self._known[next(iter(self._known))]
 
     def get(self, project: int, script: bytes) -> ProjectInfo | None:
-        """What is known of this version."""
+        """Return what is known of this version."""
         known = self._known.get((project, script))
         return known[0] if known else None
 
     def config(self, info: ProjectInfo) -> LateConfig:
-        """What of the project's crawl_config is bound late."""
+        """Return the options of the project's crawl_config that are bound late."""
         known = self._known.get((info.project, info.script))
         return known[1] if known else LateConfig({})
 
@@ -60,7 +60,7 @@ class Projects:
 
 
 def task_of(grant: Grant, info: ProjectInfo, config: LateConfig) -> dict[str, Any]:
-    """The task as its callback sees it. Raises BadTask when its options cannot be read.
+    """Return the task as its callback sees it. Raises BadTask when its options cannot be read.
 
     Source: docs/pyspider-behaviour.md 3.3.
     """
@@ -92,13 +92,13 @@ def task_of(grant: Grant, info: ProjectInfo, config: LateConfig) -> dict[str, An
 
 
 def message_page(serial: int, url: str) -> Fetched:
-    """What stands for the page of a message, which nobody fetches (docs/pyspider-behaviour.md 2.7)."""
+    """Return what stands for the page of a message, which is not fetched (docs/pyspider-behaviour.md 2.7)."""
     result = {"status_code": 200, "url": url, "orig_url": url, "headers": {}, "cookies": {}, "time": 0.0}
     return Fetched(serial, result, b"")
 
 
 def page_of(lease: Lease, number: int, fetched: Fetched) -> Page:
-    """A fetched page with all that a processor needs; `number` is what it will call it by."""
+    """Return a fetched page with all that a processor needs; `number` is the page's name there."""
     info = lease.info
     assert info is not None
     fetched.result["save"] = lease.task["fetch"].get("save")
@@ -126,7 +126,7 @@ def page_of(lease: Lease, number: int, fetched: Fetched) -> Page:
 
 
 def failed(lease: Lease, end: End, reason: str) -> bytes:
-    """A packed outcome that says why this delivery came to nothing."""
+    """Return a packed outcome that says why this delivery came to nothing."""
     text = reason[:REASON_CHARS_MAX]
     identity = (lease.project, lease.taskid, lease.run, lease.attempt, lease.proof)
     outcome = Outcome(*identity, end, reason=text, answer=UNKNOWN)
@@ -138,7 +138,7 @@ def failed(lease: Lease, end: End, reason: str) -> bytes:
 
 
 def time_limit_s(page: Page, default_s: float) -> float:
-    """How long the page's callback may run."""
+    """Return how many seconds the page's callback may run."""
     return time_limit_of(page.task, default_s) or default_s
 
 

@@ -19,15 +19,18 @@ Find = Callable[[], Found | None]
 class TokenSource:
     """Reads the join token; what is wrong with it is said once, until it changes."""
 
-    def __init__(self, settings: SlaveFile, find: Find | None = None) -> None:
-        """find: instead of looking in the usual places."""
+    def __init__(self, settings: SlaveFile, find: Find | None = None, *, is_needed: bool = True) -> None:
+        """find: instead of looking in the usual places. is_needed: False for a master without security: no token."""
         self.where = ""  # of the last token
+        self.is_needed = is_needed
         self._file = settings.token_file
         self._find = find or (lambda: find_token("join", settings.token_file, settings.data_dir, os.environ))
         self._complaint = ""
 
     def first(self) -> Token | None:
-        """The token at the start; None: there is none yet. Raises ConfigError for a malformed one, DeniedError."""
+        """Return the token, None while there is none. Raises ConfigError for a malformed one, DeniedError."""
+        if not self.is_needed:
+            return None
         is_gone = self._file is not None and is_missing(self._file)
         found = None if is_gone else self._find()
         if found is None:
@@ -37,7 +40,7 @@ class TokenSource:
         return found.token
 
     def again(self) -> Token | None:
-        """The token now; None when there is none that can be used: never an error, the daemon waits."""
+        """Return the token now; None when there is none that can be used: never an error, the daemon waits."""
         try:
             return self.first()
         except (ConfigError, DeniedError, OSError) as exc:  # OSError: no descriptor is left, say

@@ -6,7 +6,6 @@ ends: nothing is stored, and it does not touch the network itself.
 
 import argparse
 import os
-import signal
 import sys
 from collections.abc import Sequence
 from hashlib import sha256
@@ -18,8 +17,7 @@ from typing import Any
 import msgspec
 
 from zspider.delivery import End, Follow, Message
-from zspider.roles.machine.limits import die_with_parent, give_up_rights, limit_memory, own_session
-from zspider.script import shim
+from zspider.roles.machine.limits import become_script_runner, limit_memory
 from zspider.script.deadline import Deadline
 from zspider.script.errors import LoadError, ProjectImportError
 from zspider.script.limits import ProcessorLimits
@@ -27,6 +25,7 @@ from zspider.script.loader import LoadedScript
 from zspider.script.logs import captured
 from zspider.script.plain import plain
 from zspider.script.projects import ProjectFinder, ProjectText
+from zspider.script.pyspider import shim
 from zspider.script.runner import run
 from zspider.script.trial import UnusableTask, checked_callback, load_trial, methods, submitted
 from zspider.task import ProjectStatus, ScriptInfo
@@ -206,7 +205,7 @@ class Child:
 
 
 def _info(loaded: LoadedScript) -> ScriptInfo:
-    """What the script declares. Raises LoadError for a crawl_config that cannot be told to a master."""
+    """Return what the script declares. Raises LoadError for a crawl_config that cannot be told to a master."""
     try:
         return loaded.info()
     except Exception as error:  # the script's own class attributes: anything
@@ -214,7 +213,7 @@ def _info(loaded: LoadedScript) -> ScriptInfo:
 
 
 def _project_beside(directory: Path, name: str) -> ProjectText:
-    """What `from projects import NAME` gives in a try: there is no master to ask, but perhaps its file."""
+    """Return what `from projects import NAME` gives in a trial: without a master to ask, perhaps a file beside."""
     file = directory / f"{name}.py"
     try:
         text = file.read_text("utf-8")
@@ -224,7 +223,7 @@ def _project_beside(directory: Path, name: str) -> ProjectText:
 
 
 def _missing(modules: list[str]) -> list[str]:
-    """Those of the modules that cannot be imported on this machine."""
+    """Return those of the modules that cannot be imported on this machine."""
     return [name for name in modules if not _is_here(name)]
 
 
@@ -245,11 +244,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--limits", default="{}", help="JSON of ProcessorLimits")
     given = parser.parse_args(arguments)
     limits = msgspec.json.decode(given.limits, type=ProcessorLimits)
-    die_with_parent(given.parent)
-    own_session()
-    give_up_rights()
+    become_script_runner(given.parent)
     shim.install()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal; the parent decides
     limit_memory(limits.memory_bytes)
     with Connection(given.pipe) as pipe:
         Child(pipe, limits).serve()

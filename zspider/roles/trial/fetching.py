@@ -18,7 +18,7 @@ _HASH = bytes(32)
 
 
 def as_granted(follow: Follow, name: str, info: ScriptInfo) -> dict[str, Any]:
-    """The task of a follow as its callback sees it, `crawl_config` merged in. name: the project's."""
+    """Return the task of a follow as its callback sees it, `crawl_config` merged in. name: the project's."""
     grant = Grant(1, _PROJECT, follow.taskid, follow.url, 0, 1, bytes(PROOF_BYTES), _HASH, follow.body)
     project = ProjectInfo(
         project=_PROJECT,

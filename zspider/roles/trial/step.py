@@ -2,7 +2,6 @@
 
 import os
 import signal
-import subprocess
 import sys
 import time
 from multiprocessing import Pipe
@@ -14,6 +13,7 @@ import msgspec
 from zspider.delivery import End
 from zspider.errors import ScriptError
 from zspider.fetch import Fetched
+from zspider.roles.machine.child_process import ChildProcess
 from zspider.roles.machine.limits import script_environment
 from zspider.roles.slave.processors.options import limits_of
 from zspider.roles.trial.child import (
@@ -29,9 +29,9 @@ from zspider.roles.trial.child import (
     Unloadable,
 )
 from zspider.roles.trial.fetching import as_granted, fetch_task
+from zspider.script.check.source import ScriptFile
 from zspider.script.deadline import time_limit_of
 from zspider.script.limits import ProcessorLimits
-from zspider.script.source import ScriptFile
 from zspider.script.trial import UnusableTask
 from zspider.settings import SlaveFile
 
@@ -99,26 +99,15 @@ def _directory(script: ScriptFile) -> str:
 
 
 class _Process:
-    """A trial_child. `with` ends it and all that the script started."""
+    """A process of `trial.child`. `with` ends it and all that the script started."""
 
     def __init__(self, limits: ProcessorLimits) -> None:
         self._pipe, theirs = Pipe()
         command = [sys.executable, "-m", "zspider.roles.trial.child", "--pipe", str(theirs.fileno())]
+        command += ["--parent", str(os.getpid()), "--limits", msgspec.json.encode(limits).decode()]
         with theirs:
-            self._popen = subprocess.Popen(
-                [*command, "--parent", str(os.getpid()), "--limits", msgspec.json.encode(limits).decode()],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                bufsize=0,
-                env=script_environment(),
-                pass_fds=[theirs.fileno()],
-                start_new_session=True,
-            )
-        assert self._popen.stdout is not None
-        self._stdout = self._popen.stdout
-        os.set_blocking(self._stdout.fileno(), False)
-        self._waits_for = [self._pipe.fileno(), self._stdout.fileno()]
+            self._child = ChildProcess(command, environment=script_environment(), keep_fds=[theirs.fileno()])
+        self._waits_for = [self._pipe.fileno(), self._child.out]
         self._output = b""
 
     def load(self, asked: Make | Describe, limits: ProcessorLimits) -> Made | Stepped | Described:
@@ -151,7 +140,7 @@ class _Process:
         return answer
 
     def output(self) -> str:
-        """The end of what was written past Python's sys.stdout: by libraries, and by processes of the script."""
+        """Return the end of what was written past Python's sys.stdout: by libraries, and by processes of the script."""
         self._read_output()
         return self._output.decode("utf-8", "replace")
 
@@ -159,30 +148,21 @@ class _Process:
         return self
 
     def __exit__(self, *_: object) -> None:
-        try:
-            os.killpg(self._popen.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass  # it ended by itself, and nobody else is left of its group
-        self._popen.wait()
+        self._child.close()
         self._pipe.close()
-        self._stdout.close()
 
     def _read_output(self) -> None:
         """Take in what is there; the end of it is kept."""
-        data = self._stdout.read(OUTPUT_BYTES)
+        data = self._child.read_output(OUTPUT_BYTES)
         if data == b"":  # closed
             self._waits_for = [self._pipe.fileno()]
         self._output = (self._output + (data or b""))[-OUTPUT_BYTES:]
 
     def _how_it_ended(self) -> str:
-        """Said without reaping it: until then its number names its process group."""
-        pidfd = os.pidfd_open(self._popen.pid)
-        has_ended = wait([pidfd], GRACE_S)
-        os.close(pidfd)
-        if not has_ended:
+        if not self._child.wait(GRACE_S):
             return "the script closed the pipe of its process"
-        ended = os.waitid(os.P_PID, self._popen.pid, os.WEXITED | os.WNOWAIT)
-        assert ended is not None
-        if ended.si_code == os.CLD_EXITED:
-            return f"the script ended its process with exit code {ended.si_status}"
-        return f"the script's process was ended by signal {ended.si_status} ({signal.strsignal(ended.si_status)})"
+        code = self._child.exit_code
+        assert code is not None
+        if code >= 0:
+            return f"the script ended its process with exit code {code}"
+        return f"the script's process was ended by signal {-code} ({signal.strsignal(-code)})"

@@ -1,4 +1,4 @@
-"""URLs from outside that become tasks of a project: what `tasks.add` asks for, checked."""
+"""The arguments and the answer of `tasks.add`, by which URLs become tasks of a project."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any
@@ -21,21 +21,21 @@ class AddRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     like: Follow
 
     def follows(self) -> list[Follow]:
-        """The URLs in the form that storage takes; each task has the id that `crawl()` gives by default."""
+        """Return the URLs as storage takes them; each task has the id that `crawl()` gives by default."""
         like = self.like
         rest = [getattr(like, name) for name in Follow.__struct_fields__[2:]]
         return [Follow(usual_taskid(url), url, *rest) for url in self.urls]
 
 
 def read_request(args: Mapping[str, Any]) -> AddRequest:
-    """Check the arguments. Raises ConfigError that says what is wrong."""
+    """Return the arguments, checked. Raises ConfigError that says what is wrong."""
     try:
         return msgspec.convert(args, AddRequest)
     except msgspec.ValidationError as exc:
         raise ConfigError(f"tasks.add: {exc}") from exc
 
 
-def told(request: AddRequest, report: Committed) -> dict[str, int]:
-    """What became of the URLs: how many tasks wait because of them, and how many were dropped."""
+def summary(request: AddRequest, report: Committed) -> dict[str, int]:
+    """Return how many tasks wait because of these URLs, and how many URLs were dropped."""
     dropped = report.dropped.total()
     return {"added": len(request.urls) - dropped, "dropped": dropped}

@@ -1,4 +1,4 @@
-"""What the command line shows of the master's state, or of a database without one, as rows of plain values. Pure."""
+"""Rows of plain values for the command line, made from a master's state or from a database without a master. Pure."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -9,11 +9,12 @@ from zspider.roles.master.slave_registry import SlaveStats
 from zspider.scheduler.host_rates import HostRate
 from zspider.scheduler.leases import Session
 from zspider.scheduler.pause import Phase
+from zspider.scheduler.project_states import is_locked
 from zspider.scheduler.projects import CronRun
-from zspider.scheduler.states import is_locked
+from zspider.scheduler.story import Step
 from zspider.scheduler.why import Wait
 from zspider.storage import StoredResult, TaskDetail
-from zspider.storage.counters import ALL_BUT_RESULTS, GAUGES, REMOVING, RESULTS
+from zspider.storage.counter_names import ALL_BUT_RESULTS, GAUGES, REMOVING, RESULTS
 from zspider.task import Project
 
 TASK_COLUMNS = ("taskid", "url", "priority", "retried", "due_ms", "lastcrawl_ms", "reason")
@@ -43,7 +44,7 @@ class Live(NamedTuple):
 
 
 def project_row(project: Project, windows: Mapping[str, Activity], live: Live) -> dict[str, Any]:
-    """One of `project list`. windows: what happened lately, by name of the window."""
+    """Return a row of `project list`. windows: what happened lately, by name of the window."""
     paused = live.paused
     return {
         "id": project.id,
@@ -73,12 +74,12 @@ def project_row(project: Project, windows: Mapping[str, Activity], live: Live) -
 
 
 def is_removing(project: Project) -> bool:
-    """Whether it is being removed."""
+    """Return whether a project is being removed."""
     return bool(project.counts.get(REMOVING))
 
 
 def removing_row(project: Project) -> dict[str, Any] | None:
-    """How far the removal of a project is: rows that are left, and whether its results stay. None: it is not going."""
+    """Return how far a removal is: rows that are left, and whether results stay. None: it is not being removed."""
     if not is_removing(project):
         return None
     keeps_results = project.counts[REMOVING] == ALL_BUT_RESULTS
@@ -87,12 +88,12 @@ def removing_row(project: Project) -> dict[str, Any] | None:
 
 
 def wait_rows(waits: Sequence[Wait]) -> list[dict[str, Any]]:
-    """What something waits for, the first obstacle first."""
+    """Return what something waits for, the first obstacle first."""
     return [wait._asdict() for wait in waits]
 
 
 def slave_row(session: Session, stats: SlaveStats, now: float) -> dict[str, Any]:
-    """A slave, with what keeps it from working as its note."""
+    """Return a slave, with what keeps it from working as its note. now: monotonic seconds."""
     return {
         "session": session.id.hex()[:8],
         "host": session.host,
@@ -110,12 +111,12 @@ def slave_row(session: Session, stats: SlaveStats, now: float) -> dict[str, Any]
 
 
 def public_counts(counts: Mapping[str, int]) -> dict[str, int]:
-    """The counters without those that the storage keeps for itself."""
+    """Return the counters without those that the storage keeps for itself."""
     return {name: value for name, value in counts.items() if not name.startswith("_")}
 
 
 def activity_row(activity: Activity) -> dict[str, Any]:
-    """Sums, with mean times in place of summed ones; None where nothing was timed."""
+    """Return sums, with mean times in ms in place of summed ones; None where nothing was timed."""
     row: dict[str, Any] = dict(zip(ACTIVITY, activity, strict=True))
     for total, number in (("fetch_ms", "fetched"), ("process_ms", "processed")):
         row[total] = round(row[total] / row[number], 1) if row[number] else None
@@ -123,7 +124,7 @@ def activity_row(activity: Activity) -> dict[str, Any]:
 
 
 def host_row(rate: HostRate) -> dict[str, Any]:
-    """What a host has answered lately."""
+    """Return what a host has answered lately."""
     return {
         "host": rate.host,
         "pages": rate.pages,
@@ -134,12 +135,12 @@ def host_row(rate: HostRate) -> dict[str, Any]:
 
 
 def page(rows: Sequence[StoredResult | TaskDetail], shown: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
-    """One page of an answer; `next` is what the following one comes after, None after the last."""
+    """Return one page of an answer; `next` is what the following one comes after, None after the last."""
     return {"rows": [shown(row) for row in rows], "next": rows[-1].key if rows else None}
 
 
 def result_row(result: StoredResult) -> dict[str, Any]:
-    """One of `results`."""
+    """Return a row of `results`."""
     return {
         "taskid": result.taskid,
         "url": result.url,
@@ -150,14 +151,28 @@ def result_row(result: StoredResult) -> dict[str, Any]:
 
 
 def task_row(task: TaskDetail) -> dict[str, Any]:
-    """One of `tasks`."""
+    """Return a row of `tasks`."""
     row = {name: getattr(task, name) for name in TASK_COLUMNS}
     return {**row, "status": task.status.word}
 
 
-def task_detail(task: TaskDetail, leased_by: str | None) -> dict[str, Any]:
-    """All there is of one task. leased_by: the slave that has it, None for none."""
+def task_detail(task: TaskDetail, leased_by: str | None, story: Sequence[Step] = ()) -> dict[str, Any]:
+    """Return all there is of one task.
+
+    leased_by: the slave that has it; None: none. story: what happened to it lately.
+    """
     row = task._asdict()
     del row["key"]
     body, track = unpack_to_show(row.pop("body")), unpack_to_show(task.track or b"\x80")
-    return {**row, **body, "status": task.status.word, "track": track, "leased_by": leased_by}
+    return {
+        **row,
+        **body,
+        "status": task.status.word,
+        "track": track,
+        "leased_by": leased_by,
+        "story": [*map(_step_row, story)],
+    }
+
+
+def _step_row(step: Step) -> dict[str, Any]:
+    return {**step._asdict(), "session": step.session.hex()[:8]}

@@ -1,4 +1,4 @@
-"""What a processor's script has started and left behind, in whatever session it is now: found by its environment."""
+"""Processes that a script has started and left behind, found by their environment in whatever session they are."""
 
 import os
 import secrets
@@ -12,15 +12,15 @@ VARIABLE = "_ZSPIDER_PROCESSOR"
 PASSES_MAX = 5  # what forks while we look is found by the next pass
 
 
-class Mark:
-    """One processor's mark. It stands in the environment of everything that descends from the process."""
+class ProcessMark:
+    """The mark of one processor: a variable in the environment of everything that descends from it."""
 
     def __init__(self) -> None:
         self._entry = f"{VARIABLE}={secrets.token_hex(16)}"
 
     @property
     def environment(self) -> dict[str, str]:
-        """The environment for the process to be started with: what scripts may see of ours, and the mark."""
+        """The environment to start the processor with: what scripts may see of ours, and the mark."""
         name, _, value = self._entry.partition("=")
         return {**script_environment(), name: value}
 
@@ -56,7 +56,7 @@ class Mark:
 
 
 def _is_gone(error: OSError) -> bool:
-    """False, for it was not killed: it has ended, or is another user's. Raises a shortage, which says nothing of it."""
+    """Return False: not killed, for it has ended or is another user's. Raises a shortage, which says nothing of it."""
     if is_shortage(error):
         raise error
     return False

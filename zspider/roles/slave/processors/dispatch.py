@@ -1,4 +1,4 @@
-"""Which page goes to which processor, and whose fault a processor's death is.
+"""Which page goes to which processor, and which page is to blame when one dies.
 
 Pure: pages are the serials of their leases, processors are numbers, times are monotonic seconds.
 """
@@ -12,8 +12,8 @@ PAGES_MAX = 48  # sent to one processor at a time: it never waits for the next, 
 STUCK_S = 1.0  # a page that runs longer holds up no others: they go to another processor
 
 
-class Fallen(NamedTuple):
-    """What a dead processor leaves behind."""
+class DeadProcessor(NamedTuple):
+    """What is known of a dead processor's last page."""
 
     blamed: int | None  # the page it ran, or was to run next
     is_charged: bool  # it ran it, or had no other
@@ -21,7 +21,7 @@ class Fallen(NamedTuple):
 
 
 class Head(NamedTuple):
-    """A processor's current page."""
+    """The page that a processor is at."""
 
     processor: int
     page: int
@@ -29,7 +29,7 @@ class Head(NamedTuple):
     seconds: float  # since it was seen to run, showed progress or could have been started
 
 
-class _Bench(Struct, eq=False):
+class _Slot(Struct, eq=False):
     """One processor's pages."""
 
     pages: dict[int, None] = {}  # sent and not finished, in the order they will run
@@ -39,18 +39,19 @@ class _Bench(Struct, eq=False):
     is_alone: bool = False  # has one page that may kill it, and gets no other
 
     def is_stuck(self, now: float) -> bool:
+        """Return whether its page has run for so long that no others should wait behind it."""
         return self.started is not None and now - self.since >= STUCK_S
 
 
 class Dispatch:
-    """Pages that wait for a processor, and those that processors have.
+    """Assigns pages to processors, and keeps those that wait.
 
     A page is in the queue, or assigned to one processor. A page that was taken back from a stuck
     processor may still be run by it as well; whose outcome comes first counts, which the caller sees to.
     """
 
     def __init__(self) -> None:
-        self._benches: dict[int, _Bench] = {}
+        self._slots: dict[int, _Slot] = {}
         self._queue: deque[int] = deque()
         self._alone: deque[int] = deque()
         self._waiting: set[int] = set()  # those in a queue; a serial in a queue and not here was dropped
@@ -58,120 +59,120 @@ class Dispatch:
 
     @property
     def waiting(self) -> int:
-        """Pages that wait for a processor."""
+        """How many pages wait for a processor."""
         return len(self._waiting)
 
     @property
     def assigned(self) -> int:
-        """Pages that processors have."""
+        """How many pages processors have."""
         return len(self._holder)
 
     def up(self, processor: int) -> None:
-        """A new process may be given pages."""
-        self._benches[processor] = _Bench()
+        """Note that a new processor may be given pages."""
+        self._slots[processor] = _Slot()
 
     def put(self, page: int, *, first: bool = False, alone: bool = False) -> None:
-        """A page waits. first: before all others. alone: in a new process and with no other page."""
+        """Have a page wait. first: before all others. alone: for a new processor, and with no other page."""
         self._waiting.add(page)
         queue = self._alone if alone else self._queue
         queue.appendleft(page) if first else queue.append(page)
 
     def take(self, now: float) -> tuple[int, int] | None:
-        """The next (processor, page) to be sent; None when no page waits or no processor has room."""
+        """Return the next (processor, page) to be sent; None when no page waits or no processor has room."""
         if not self._waiting:
             return None
         if self._first(self._alone) is not None:
-            for processor, bench in self._benches.items():
-                if bench.is_fresh:
-                    bench.is_alone = True
-                    return self._assign(processor, bench, self._alone.popleft(), now)
+            for processor, slot in self._slots.items():
+                if slot.is_fresh:
+                    slot.is_alone = True
+                    return self._assign(processor, slot, self._alone.popleft(), now)
         if self._first(self._queue) is None:
             return None
         least, found = PAGES_MAX, None
-        for processor, bench in self._benches.items():
-            if len(bench.pages) < least and not bench.is_alone and not bench.is_stuck(now):
-                least, found = len(bench.pages), processor
+        for processor, slot in self._slots.items():
+            if len(slot.pages) < least and not slot.is_alone and not slot.is_stuck(now):
+                least, found = len(slot.pages), processor
                 if not least:
                     break
-        return None if found is None else self._assign(found, self._benches[found], self._queue.popleft(), now)
+        return None if found is None else self._assign(found, self._slots[found], self._queue.popleft(), now)
 
     def saw(self, processor: int, page: int, now: float) -> None:
-        """A processor is seen to run this page; one that it was not given means none."""
-        bench = self._benches.get(processor)
-        if bench is None:
+        """Note that a processor is seen to run this page; one that it was not given means none."""
+        slot = self._slots.get(processor)
+        if slot is None:
             return
-        started = page if page in bench.pages else None
-        if started != bench.started:
-            bench.started, bench.since = started, now
+        started = page if page in slot.pages else None
+        if started != slot.started:
+            slot.started, slot.since = started, now
 
     def progress(self, processor: int, now: float) -> None:
-        """A processor shows that the page it runs gets on."""
-        if (bench := self._benches.get(processor)) is not None:
-            bench.since = now
+        """Note that the page a processor runs gets on."""
+        if (slot := self._slots.get(processor)) is not None:
+            slot.since = now
 
     def finished(self, processor: int, page: int, now: float) -> None:
-        """A processor is through with this page."""
-        bench = self._benches.get(processor)
-        if bench is None:
+        """Note that a processor is through with this page."""
+        slot = self._slots.get(processor)
+        if slot is None:
             return
-        bench.pages.pop(page, None)
-        if bench.started is None or bench.started == page:  # else the next one was seen already
-            bench.started, bench.since = None, now
-        bench.is_alone = False
+        slot.pages.pop(page, None)
+        if slot.started is None or slot.started == page:  # else the next one was seen already
+            slot.started, slot.since = None, now
+        slot.is_alone = False
         if self._holder.get(page) == processor:
             del self._holder[page]
 
     def drop(self, page: int) -> None:
-        """Nobody needs this page's outcome any more, wherever it is."""
+        """Forget a page, wherever it is: its outcome is not needed any more."""
         self._waiting.discard(page)
         self._holder.pop(page, None)
 
     def is_running(self, page: int) -> bool:
-        """Whether a processor was seen to run this page."""
+        """Return whether a processor was seen to run this page."""
         holder = self._holder.get(page)
-        return holder is not None and self._benches[holder].started == page
+        return holder is not None and self._slots[holder].started == page
 
     def is_waiting(self, page: int) -> bool:
-        """Whether it waits for a processor."""
+        """Return whether a page waits for a processor."""
         return page in self._waiting
 
     def relieve(self, now: float) -> None:
         """Take back what waits behind a page that runs long, if another processor has nothing to do."""
-        if self._waiting or all(bench.pages for bench in self._benches.values()):
+        if self._waiting or all(slot.pages for slot in self._slots.values()):
             return
-        for processor, bench in self._benches.items():
-            if not bench.is_stuck(now):
+        for processor, slot in self._slots.items():
+            if not slot.is_stuck(now):
                 continue
-            behind = [page for page in bench.pages if page != bench.started and self._holder.get(page) == processor]
+            behind = [page for page in slot.pages if page != slot.started and self._holder.get(page) == processor]
             for page in reversed(behind):
                 del self._holder[page]
                 self.put(page, first=True)
 
     def heads(self, now: float) -> list[Head]:
-        """The pages that processors are at, and for how long."""
+        """Return the pages that processors are at, and for how long."""
         heads = []
-        for processor, bench in self._benches.items():
-            page = bench.started if bench.started is not None else next(iter(bench.pages), None)
+        for processor, slot in self._slots.items():
+            page = slot.started if slot.started is not None else next(iter(slot.pages), None)
             if page is not None:
-                heads.append(Head(processor, page, bench.started is not None, now - bench.since))
+                heads.append(Head(processor, page, slot.started is not None, now - slot.since))
         return heads
 
-    def died(self, processor: int) -> Fallen:
-        """A process is gone: its pages wait again, first of all, but for the one that is to blame."""
-        bench = self._benches.pop(processor, None) or _Bench()
-        blamed = bench.started if bench.started is not None else next(iter(bench.pages), None)
-        is_loose = self._give_up(processor, bench, blamed)
-        return Fallen(blamed, bench.started is not None or bench.is_alone, is_loose)
+    def died(self, processor: int) -> DeadProcessor:
+        """Have a dead processor's pages wait again, first of all, but for the one that is to blame."""
+        slot = self._slots.pop(processor, None) or _Slot()
+        blamed = slot.started if slot.started is not None else next(iter(slot.pages), None)
+        is_loose = self._give_up(processor, slot, blamed)
+        return DeadProcessor(blamed, slot.started is not None or slot.is_alone, is_loose)
 
     def retired(self, processor: int) -> None:
-        """A process takes no more pages: those it has not answered wait again, first of all, and none is to blame."""
-        if (bench := self._benches.pop(processor, None)) is not None:
-            self._give_up(processor, bench, None)
+        """Have the pages wait again, first of all, that a processor does not take any more; none is to blame."""
+        if (slot := self._slots.pop(processor, None)) is not None:
+            self._give_up(processor, slot, None)
 
-    def _give_up(self, processor: int, bench: _Bench, kept: int | None) -> bool:
+    def _give_up(self, processor: int, slot: _Slot, kept: int | None) -> bool:
         """Have a processor's pages wait again, but for `kept`; returns whether that one was the processor's still."""
         was_held = False
-        for page in reversed(bench.pages):
+        for page in reversed(slot.pages):
             if self._holder.get(page) == processor:
                 del self._holder[page]
                 if page == kept:
@@ -180,13 +181,13 @@ class Dispatch:
                     self.put(page, first=True)
         return was_held
 
-    def _assign(self, processor: int, bench: _Bench, page: int, now: float) -> tuple[int, int]:
+    def _assign(self, processor: int, slot: _Slot, page: int, now: float) -> tuple[int, int]:
         self._waiting.discard(page)
         self._holder[page] = processor
-        if not bench.pages:
-            bench.since = now
-        bench.pages[page] = None
-        bench.is_fresh = False
+        if not slot.pages:
+            slot.since = now
+        slot.pages[page] = None
+        slot.is_fresh = False
         return processor, page
 
     def _first(self, queue: deque[int]) -> int | None:

@@ -5,20 +5,20 @@ from zspider.roles.processor.options import IMPORT_WAIT_S
 ASK_AGAIN_S = 2.0
 
 
-class ProjectsWanted:
-    """A processor waits for one project at a time; an answer is for all who wait for it."""
+class ImportRequests:
+    """Keeps which processor waits for which project, one at a time; an answer is for all that wait for it."""
 
     def __init__(self) -> None:
         self._waiting: dict[int, tuple[str, float]] = {}  # processor -> project, since when
         self._asked: dict[str, float] = {}
 
     def want(self, processor: int, name: str, now: float) -> None:
-        """Ask for this project with the next `to_ask`, whenever it was asked for before: it may be another now."""
+        """Ask for this project with the next `to_ask`, though it was asked for before: it may be another script now."""
         self._waiting[processor] = (name, now)
         self._asked.pop(name, None)
 
     def to_ask(self, now: float) -> list[str]:
-        """The projects to ask the master for now; each again after a while without an answer."""
+        """Return the projects to ask the master for now; each again after a while without an answer."""
         if not self._waiting:
             return []
         names = {name for name, since in self._waiting.values() if now - since < IMPORT_WAIT_S}
@@ -27,7 +27,7 @@ class ProjectsWanted:
         return due
 
     def came(self, name: str) -> list[int]:
-        """An answer is here: the processors that wait for it, which do so no more."""
+        """Return the processors that waited for this answer; they do so no more."""
         self._asked.pop(name, None)
         found = [processor for processor, (wanted, _) in self._waiting.items() if wanted == name]
         for processor in found:
@@ -35,10 +35,10 @@ class ProjectsWanted:
         return found
 
     def is_waiting(self, processor: int, now: float) -> bool:
-        """Whether it may still wait for its answer."""
+        """Return whether a processor may still wait for its answer."""
         waiting = self._waiting.get(processor)
         return waiting is not None and now - waiting[1] < IMPORT_WAIT_S
 
     def gone(self, processor: int) -> None:
-        """It does not wait any more. Safe to repeat."""
+        """Note that a processor does not wait any more. Safe to repeat."""
         self._waiting.pop(processor, None)

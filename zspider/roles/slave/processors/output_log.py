@@ -1,4 +1,4 @@
-"""What processors write to standard output and error: line-wise to our log, bounded, and the end of it kept."""
+"""What a processor writes to its standard output and error: bounded lines for our log, and the end of it."""
 
 from typing import NamedTuple
 
@@ -8,14 +8,14 @@ TAIL_BYTES = 4096
 
 
 class Lines(NamedTuple):
-    """What goes to the log now."""
+    """The lines that go to the log now."""
 
     lines: list[str]
     left_out: int  # lines of the seconds before that were too many
 
 
 class OutputLog:
-    """One process's output. Pure: `now` is monotonic seconds."""
+    """Cuts one process's output into lines. Pure: `now` is monotonic seconds."""
 
     def __init__(self) -> None:
         self._tail = b""
@@ -46,6 +46,6 @@ class OutputLog:
                 self._left_out += 1
         return Lines(lines, left_out)
 
-    def last_words(self, chars: int = 400) -> str:
-        """The end of the output as one line."""
+    def tail(self, chars: int = 400) -> str:
+        """Return the end of the output as one line."""
         return " | ".join(self._tail.decode("utf-8", "replace").split("\n")).strip(" |")[-chars:]

@@ -1,13 +1,11 @@
-"""The processes that run scripts: started, listened to, killed, buried and started again."""
+"""The processes that run scripts: started, listened to, killed, reaped and started again."""
 
 import math
 import os
-import signal
-import subprocess
 import sys
 import time
 from collections.abc import Collection, Iterator
-from contextlib import ExitStack
+from collections.abc import Set as AbstractSet
 from typing import NamedTuple
 
 import msgspec
@@ -15,15 +13,13 @@ import structlog
 
 from zspider.broker.messages import AnyMessage, Stop
 from zspider.broker.pipe import Pipe
-from zspider.errors import ProtocolError, is_shortage, reason_of
-from zspider.roles.processor.current_page import Running
-from zspider.roles.slave.processors.descendants import Mark
+from zspider.errors import ProtocolError, reason_of
+from zspider.roles.slave.processors.descendants import ProcessMark
 from zspider.roles.slave.processors.options import options_of
-from zspider.roles.slave.processors.output_log import OutputLog
+from zspider.roles.slave.processors.process import ProcessorProcess
 from zspider.settings import SlaveFile
 
 log = structlog.get_logger(__name__)
-REAP_S = 0.02  # how often a process that was told to end is looked at
 RESTART_S = (0.5, 30.0)  # pause after one that died before it was up: first and longest, doubling
 SHORTAGE_S = (0.5, 4.0)  # the same after one that could not be started: to try again costs little
 SWEEP_S = 1.0  # how often what a dead process left is looked for again, when that was not possible
@@ -37,99 +33,11 @@ class Death(NamedTuple):
 
     how: str  # "signal 11 (SIGSEGV)", "exit code 3"
     peak_bytes: int
-    last_words: str
+    output_tail: str
     was_retired: bool  # it had said that it ends
 
 
-# glibc keeps 7 freed pieces of each size at hand, and the tree of a page has hundreds: a seventh of a page's time.
-_ALLOCATOR = {"GLIBC_TUNABLES": "glibc.malloc.tcache_count=500"}
-
-
-class _Process:
-    """One process and our ends of what connects us to it."""
-
-    def __init__(self, command: list[str]) -> None:
-        """Raises OSError or MemoryError when something that it needs cannot be had; nothing of it is left then."""
-        with ExitStack() as undo:
-            self.pipe, theirs = Pipe.pair()
-            undo.callback(self.pipe.close)
-            with theirs:
-                self.running, running_fd = Running.pair()
-                undo.callback(self.running.close)
-                self.mark = Mark()
-                try:
-                    self.popen = self._start(command, theirs.fileno(), running_fd)
-                finally:
-                    os.close(running_fd)
-            undo.callback(self._abandon)
-            assert self.popen.stdout is not None
-            self.out = self.popen.stdout.fileno()
-            os.set_blocking(self.out, False)
-            self.pidfd = os.pidfd_open(self.popen.pid)
-            undo.pop_all()
-        self.output = OutputLog()
-        self.is_up = False  # it has said something
-        self.is_swept = False  # it is dead, and so is all that it had started
-        self.scripts: set[bytes] = set()  # it has the text
-        self.loaded: set[bytes] = set()  # it has run pages of it
-        self.is_retired = False
-        self.kill_at = math.inf  # it is to end by itself until then
-        self.has_ended = False
-        self.how = ""
-        self.peak_bytes = 0
-
-    def _start(self, command: list[str], pipe_fd: int, running_fd: int) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(
-            [*command, "--pipe", str(pipe_fd), "--running", str(running_fd)],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            bufsize=0,
-            env={**_ALLOCATOR, **self.mark.environment},
-            pass_fds=[pipe_fd, running_fd],
-        )
-
-    def _abandon(self) -> None:
-        """It runs, and cannot be watched: end it before it has done anything."""
-        with self.popen:
-            self.kill()
-
-    @property
-    def fds(self) -> set[int]:
-        return {fd for fd in (self.pidfd, self.out) if fd >= 0}
-
-    def kill(self) -> None:
-        """Also what the script has started: the process leads a session of its own."""
-        for kill in (os.killpg, os.kill):
-            try:
-                kill(self.popen.pid, signal.SIGKILL)
-            except (ProcessLookupError, PermissionError):
-                pass  # no group yet, or it is gone
-
-    def reap(self) -> bool:
-        """Take note of its end; False while it runs."""
-        if self.popen.returncode is not None:
-            return True
-        ended = os.waitid(os.P_PID, self.popen.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-        if ended is None:
-            return False
-        self.kill()  # its children, while the dead process still keeps the number of the group
-        self.is_swept = self.mark.kill_all()  # and those that have left the group
-        _, status, usage = os.wait4(self.popen.pid, 0)
-        self.popen.returncode = os.waitstatus_to_exitcode(status)
-        self.how = _how(self.popen.returncode)
-        self.peak_bytes = usage.ru_maxrss * 1024
-        return True
-
-    def close(self) -> None:
-        self.pipe.close()
-        self.running.close()
-        os.close(self.pidfd)
-        if self.popen.stdout is not None:
-            self.popen.stdout.close()
-
-
-class Processors:
+class ProcessorPool:
     """Keeps a number of processes running. Each is known by its index; a new one under an old index is a new one."""
 
     def __init__(self, settings: SlaveFile) -> None:
@@ -137,11 +45,11 @@ class Processors:
         self.count = settings.slave.processors or os.cpu_count() or 1
         options = msgspec.json.encode(options_of(settings)).decode()
         self._command = [sys.executable, "-m", "zspider.roles.processor", "--options", options]
-        self._processes: dict[int, _Process] = {}
+        self._processes: dict[int, ProcessorProcess] = {}
         self._start_at = dict.fromkeys(range(self.count), 0.0)  # those that do not run
         self._failures = dict.fromkeys(range(self.count), 0)  # deaths in a row before it was up
         self._by_pipe: dict[Pipe, int] = {}
-        self._unswept: list[Mark] = []  # of dead processes that may have left something behind
+        self._unswept: list[ProcessMark] = []  # of dead processes that may have left something behind
         self._sweep_at = 0.0
         self.is_stopping = False
 
@@ -157,16 +65,16 @@ class Processors:
 
     @property
     def running(self) -> int:
-        """How many there are."""
+        """How many processes there are."""
         return len(self._processes)
 
     @property
     def is_broken(self) -> bool:
-        """None is up, and those that were started died at once: they do not work on this machine."""
+        """Whether none is up, and those that were started died at once: they do not work on this machine."""
         return min(self._failures.values()) >= BROKEN and not any(one.is_up for one in self._processes.values())
 
     def wait_s(self, now: float) -> float | None:
-        """Seconds until `step` has something to do."""
+        """Return the seconds until `step` has something to do."""
         dues = [] if self.is_stopping else list(self._start_at.values())
         dues += [process.kill_at for process in self._processes.values() if process.kill_at < math.inf]
         dues += [self._sweep_at] if self._unswept else []
@@ -176,7 +84,7 @@ class Processors:
         """Start what is due, and kill what should have ended."""
         for process in self._processes.values():
             if process.kill_at <= now:
-                process.kill()
+                process.child.kill()
                 process.kill_at = math.inf
         if self._unswept and now >= self._sweep_at:
             self._sweep_at = now + SWEEP_S
@@ -186,16 +94,16 @@ class Processors:
         for index in [index for index, at in self._start_at.items() if at <= now]:
             self._spawn(index, now)
 
-    def read(self, ready_fds: set[int], now: float) -> None:
-        """Take in output and ends."""
+    def read(self, ready_fds: AbstractSet[int], now: float) -> None:
+        """Take in what processes have printed, and which have ended."""
         for index, process in self._processes.items():
-            if process.out in ready_fds:
+            if process.child.out in ready_fds:
                 self._read_output(index, process, now)
-            if process.pidfd in ready_fds and not process.has_ended:
-                process.has_ended = process.reap()
+            if process.child.pidfd in ready_fds:
+                process.reap()
 
     def index_of(self, pipe: Pipe) -> int:
-        """Whose pipe this is."""
+        """Return the index of the process with this pipe."""
         return self._by_pipe[pipe]
 
     def flush(self) -> None:
@@ -205,24 +113,24 @@ class Processors:
                 process.pipe.flush()
 
     def receive(self, index: int, now: float) -> AnyMessage | None:
-        """The next message of a process; None when there is none now. One that has closed its pipe has to end."""
+        """Return the next message of a process; None: there is none now. One that has closed its pipe has to end."""
         process = self._processes[index]
         try:
             message = process.pipe.receive()
         except ProtocolError as exc:  # a script has damaged its own process
             log.warning("processor_talks_nonsense", processor=index, reason=str(exc))
-            process.kill()
+            process.child.kill()
             return None
         if message is None and process.pipe.is_closed and not process.has_ended:
             process.kill_at = now + STOP_S
         return message
 
     def running_pages(self) -> Iterator[tuple[int, int]]:
-        """What each process says that it runs, or ran when it died: (index, page), page 0 for none."""
+        """Return what each process runs, or ran when it died: (index, page), page 0 for none."""
         return ((index, process.running.page) for index, process in self._processes.items())
 
     def came_up(self, index: int) -> None:
-        """It has said that it is there."""
+        """Note that a process has said that it is there."""
         self._processes[index].is_up = True
         self._failures[index] = 0
 
@@ -235,30 +143,30 @@ class Processors:
         return True
 
     def scripts_of(self, index: int) -> set[bytes]:
-        """The scripts whose text this process has. The caller adds to it."""
+        """Return the scripts whose text this process has. The caller adds to it."""
         return self._processes[index].scripts
 
     def loaded_by(self, index: int) -> set[bytes]:
-        """The scripts this process has run. The caller adds to it."""
+        """Return the scripts this process has run. The caller adds to it."""
         return self._processes[index].loaded
 
     def retire(self, index: int, now: float) -> None:
-        """It has said that it ends: see to it that it does."""
+        """See to it that a process ends which has said that it does."""
         process = self._processes[index]
         process.is_retired = True
         process.kill_at = now + STOP_S
 
     def kill(self, index: int) -> None:
         """End a process now; its death is reported like any other."""
-        self._processes[index].kill()
+        self._processes[index].child.kill()
 
     @property
     def ended(self) -> list[int]:
-        """Processes that have ended: `receive` what they left, then `bury` each."""
+        """Processes that have ended: `receive` what they left, then `reap` each."""
         return [index for index, process in self._processes.items() if process.has_ended]
 
-    def bury(self, index: int, now: float) -> Death:
-        """Close what was connected to a dead process; another one will be started in its place."""
+    def reap(self, index: int, now: float) -> Death:
+        """Close what was connected to a dead process; returns how it ended. Another is started in its place."""
         process = self._processes.pop(index)
         self._read_output(index, process, now)
         del self._by_pipe[process.pipe]
@@ -266,7 +174,7 @@ class Processors:
         if not process.is_swept:
             self._leave_unswept(process.mark)
         self._start_at[index] = now if process.is_up else now + self._pause_s(index, RESTART_S)
-        return Death(process.how, process.peak_bytes, process.output.last_words(), process.is_retired)
+        return Death(process.how(), process.child.peak_bytes, process.output.tail(), process.is_retired)
 
     def stop(self) -> None:
         """Tell all to end when they are through with what they run; none is started any more."""
@@ -274,17 +182,14 @@ class Processors:
         for process in self._processes.values():
             process.pipe.queue(Stop())
             if not process.has_ended and not process.pipe.flush():
-                process.kill()  # it does not listen any more
+                process.child.kill()  # it does not listen any more
 
     def close(self) -> None:
         """End all processes, at last by force. Safe to repeat."""
         self.stop()
         deadline = time.monotonic() + STOP_S
         for process in self._processes.values():
-            while not process.reap():
-                if time.monotonic() >= deadline:
-                    process.kill()
-                time.sleep(REAP_S)
+            process.end(max(0.0, deadline - time.monotonic()))
             process.close()
             if not process.is_swept:
                 self._leave_unswept(process.mark)
@@ -296,7 +201,7 @@ class Processors:
         """Start a process; one that cannot be started counts as one that died before it was up."""
         command = [*self._command, "--index", str(index), "--parent", str(os.getpid())]
         try:
-            process = _Process(command)
+            process = ProcessorProcess(command)
         except (OSError, MemoryError) as exc:
             pause_s = self._pause_s(index, SHORTAGE_S)
             self._start_at[index] = now + pause_s
@@ -311,7 +216,7 @@ class Processors:
         self._failures[index] += 1
         return float(min(limits[1], limits[0] * 2 ** min(self._failures[index] - 1, 10)))
 
-    def _leave_unswept(self, mark: Mark) -> None:
+    def _leave_unswept(self, mark: ProcessMark) -> None:
         log.warning("leftovers_not_looked_for", advice="no descriptor or memory is left; tried again until there is")
         self._unswept.append(mark)
 
@@ -319,29 +224,13 @@ class Processors:
         """End what dead processes have left, if it was not possible at their death."""
         self._unswept = [mark for mark in self._unswept if not mark.kill_all()]
 
-    def _read_output(self, index: int, process: _Process, now: float) -> None:
-        if process.out < 0:
-            return
-        try:
-            data = os.read(process.out, READ_BYTES)
-        except OSError as exc:
-            if is_shortage(exc):  # or there is nothing
-                return
-            raise
+    def _read_output(self, index: int, process: ProcessorProcess, now: float) -> None:
+        data = None if process.is_silent else process.child.read_output(READ_BYTES)
         if not data:
-            process.out = -1  # closed; its end is told by the pidfd
+            process.is_silent = process.is_silent or data is not None
             return
         said = process.output.feed(data, now)
         if said.left_out:
             log.warning("processor_output_left_out", processor=index, lines=said.left_out)
         for line in said.lines:
             log.warning("processor_output", processor=index, text=line)
-
-
-def _how(code: int) -> str:
-    if code >= 0:
-        return f"exit code {code}"
-    try:
-        return f"signal {-code} ({signal.Signals(-code).name})"
-    except ValueError:
-        return f"signal {-code}"

@@ -1,7 +1,7 @@
-"""Pages through this slave's own processors: which goes where, what comes back, and who pays for a death."""
+"""Pages on their way through this slave's own processors: what goes to them, and what comes back."""
 
 from collections.abc import Collection, Iterable
-from typing import Protocol
+from collections.abc import Set as AbstractSet
 
 import structlog
 
@@ -20,12 +20,14 @@ from zspider.broker.messages import (
 from zspider.broker.pipe import Pipe
 from zspider.delivery import End
 from zspider.errors import ProtocolError
-from zspider.roles.slave.leases import HeldLeases, Lease, Stage
+from zspider.roles.slave.leases import Lease, SlaveLeases, Stage
 from zspider.roles.slave.pages import failed, time_limit_s
+from zspider.roles.slave.processors.deaths import Deaths
 from zspider.roles.slave.processors.dispatch import Dispatch
-from zspider.roles.slave.processors.import_requests import ProjectsWanted
-from zspider.roles.slave.processors.pool import Death, Processors
-from zspider.roles.slave.processors.script_cache import ScriptsKept
+from zspider.roles.slave.processors.import_requests import ImportRequests
+from zspider.roles.slave.processors.page_owner import PageOwner
+from zspider.roles.slave.processors.pool import ProcessorPool
+from zspider.roles.slave.processors.script_cache import ScriptCache
 from zspider.settings import SlaveFile
 
 log = structlog.get_logger(__name__)
@@ -34,82 +36,66 @@ LOOK_S = 0.25  # how often slow and silent processors are looked for
 GRACE_S = 5.0  # a processor stops a callback by itself; if it has not so long after the limit, it is killed
 START_LIMIT_S = 30.0  # from a page's turn to the sight of it running
 PAGES_EACH = 4  # of other slaves' pages, per processor: what this slave has, others cannot take
-DEATHS_MAX = 3  # processors that one page may kill
-
-
-class Customer(Protocol):
-    """Whoever wants pages processed."""
-
-    def on_part(self, lease: Lease, packed: bytes) -> None:
-        """Follows, ahead of the outcome."""
-        ...
-
-    def on_outcome(self, lease: Lease, packed: bytes) -> None:
-        """The end of it."""
-        ...
-
-    def on_unloadable(self, lease: Lease, error: str) -> None:
-        """This machine cannot load the page's script. It is barred already."""
-        ...
-
-    def on_no_script(self, lease: Lease) -> None:
-        """The master does not send the page's script."""
-        ...
 
 
 class Processing:
-    """Each page that is `put` is answered once through the customer, unless it is dropped before."""
+    """Has each page that is `put` processed, and answers once to its owner, unless it is dropped before."""
 
-    def __init__(self, settings: SlaveFile, held: HeldLeases, customer: Customer) -> None:
-        self.scripts = ScriptsKept()
-        self.projects = ProjectsWanted()
+    def __init__(self, settings: SlaveFile, held: SlaveLeases, owner: PageOwner) -> None:
+        self.scripts = ScriptCache()
+        self.projects = ImportRequests()
         self._default_limit_s = settings.processor.process_time_limit_s
-        self._memory_bytes = settings.processor.memory_bytes
         self._held = held
-        self._customer = customer
-        self._processors = Processors(settings)
+        self._owner = owner
+        self._pool = ProcessorPool(settings)
         self._dispatch = Dispatch()
         self._no_text: dict[bytes, list[int]] = {}  # script -> pages that wait for its text
-        self._timed_out: dict[int, int] = {}  # processor we killed -> the page that took too long
+        self._deaths = Deaths(held, self._dispatch, owner, settings.processor.memory_bytes)
         self._look_at = 0.0
-        self._why_broken = ""
+        self._why_broken = ""  # what the last one wrote that died before it was up, or how it ended
 
     @property
     def fds(self) -> set[int]:
         """Descriptors to wait for."""
-        return self._processors.fds
+        return self._pool.fds
 
     @property
     def pipes(self) -> Collection[Pipe]:
         """Pipes to wait for."""
-        return self._processors.pipes
+        return self._pool.pipes
 
     @property
     def is_broken(self) -> bool:
-        """Processors do not even start on this machine."""
-        return self._processors.is_broken
+        """Whether processors do not even start on this machine."""
+        return self._pool.is_broken
 
     @property
-    def why_broken(self) -> str:
-        """What the last one wrote that died before it was up, or how it ended."""
-        return self._why_broken
+    def complaint(self) -> str:
+        """What keeps pages from being processed, as the end of a sentence that begins with the slave; "": nothing."""
+        if not self.is_broken:
+            return ""
+        return "cannot start its processors" + (f": {self._why_broken}" if self._why_broken else "")
 
     @property
     def capacity(self) -> int:
         """How many pages keep the processors busy."""
-        return PAGES_EACH * self._processors.count
+        return PAGES_EACH * self._pool.count
 
     def wait_s(self, now: float) -> float | None:
         """Seconds until `step` has something to do though nothing is readable."""
-        dues = [due for due in (self._processors.wait_s(now),) if due is not None]
+        dues = [due for due in (self._pool.wait_s(now),) if due is not None]
         if self._dispatch.assigned or self.scripts.is_waiting:
             dues.append(max(0.0, self._look_at - now))
         return min(dues, default=None)
 
     # --- pages ----------------------------------------------------------------------------------
 
+    def expect(self, script: bytes, now: float) -> None:
+        """Have a script's text here when its first page is."""
+        self.scripts.want(script, now)
+
     def put(self, lease: Lease, now: float) -> None:
-        """A page is to be processed; at once when its script's text is here."""
+        """Have a page processed, as soon as its script's text is here."""
         if self.scripts.get(lease.script) is None:
             self.scripts.want(lease.script, now)
             self._no_text.setdefault(lease.script, []).append(lease.serial)
@@ -117,62 +103,58 @@ class Processing:
             self._dispatch.put(lease.serial)
 
     def drop(self, lease: Lease) -> None:
-        """Nobody needs this page's outcome any more."""
+        """Forget a page: its outcome is not needed any more."""
         self._dispatch.drop(lease.serial)
 
-    def is_running(self, lease: Lease) -> bool:
-        """Whether a processor was seen to run this page, when it was looked last."""
-        return self._dispatch.is_running(lease.serial)
-
     def script_came(self, script: bytes, text: str) -> None:
-        """The master sent a script's text."""
+        """Take a script's text from the master."""
         self.scripts.put(script, text)
         for serial in self._no_text.pop(script, ()):
             if self._held.get(serial) is not None:
                 self._dispatch.put(serial)
 
     def project_came(self, answer: ProjectScript, now: float) -> None:
-        """The master said what it knows of a project."""
+        """Take the master's answer to an import of a project."""
         for index in self.projects.came(answer.name):
-            self._processors.send(index, answer)
+            self._pool.send(index, answer)
             self._dispatch.progress(index, now)
 
     def known(self, leases: Iterable[Lease]) -> None:
-        """What these pages have led to has rows: whoever has made their outcomes need not submit it again."""
+        """Tell processors that the follows of these pages have rows: they need not be submitted again."""
         serials: dict[int, list[int]] = {}
         for lease in leases:
             if lease.processor is not None:
                 serials.setdefault(lease.processor, []).append(lease.serial)
         for index, numbers in serials.items():
-            self._processors.send(index, Known(numbers))
+            self._pool.send(index, Known(numbers))
 
     # --- a turn ---------------------------------------------------------------------------------
 
-    def read(self, ready_fds: set[int], ready_pipes: Iterable[Pipe], now: float) -> None:
+    def read(self, ready_fds: AbstractSet[int], ready_pipes: Iterable[Pipe], now: float) -> None:
         """Take in what processors say, print and end with."""
         for pipe in ready_pipes:
-            self._read_pipe(self._processors.index_of(pipe), now, MESSAGES_PER_TURN)
-        self._processors.read(ready_fds, now)
+            self._read_pipe(self._pool.index_of(pipe), now, MESSAGES_PER_TURN)
+        self._pool.read(ready_fds, now)
 
     def step(self, now: float, *, may_run: bool) -> None:
-        """Start and bury processors, and give pages to those that have room. may_run: more outcomes are welcome."""
-        self._processors.step(now)
-        for index in self._processors.ended:
-            self._bury(index, now)
+        """Start and reap processors, and give pages to those that have room. may_run: more outcomes are welcome."""
+        self._pool.step(now)
+        for index in self._pool.ended:
+            self._reap(index, now)
         if may_run:
             self._send_pages(now)
-        self._processors.flush()
+        self._pool.flush()
         if now >= self._look_at:
             self._look_at = now + LOOK_S
             self._look_around(now, may_run)
 
     def stop(self) -> None:
         """Let the processors end."""
-        self._processors.stop()
+        self._pool.stop()
 
     def close(self) -> None:
         """End all processors now."""
-        self._processors.close()
+        self._pool.close()
 
     # --- inside ---------------------------------------------------------------------------------
 
@@ -187,20 +169,20 @@ class Processing:
 
     def _send_page(self, index: int, lease: Lease, page: Page, now: float) -> bool:
         """False: this processor takes nothing now; the page waits again."""
-        known = self._processors.scripts_of(index)
+        known = self._pool.scripts_of(index)
         if lease.script not in known:
             text = self.scripts.get(lease.script)
             if text is None:  # it was dropped for others meanwhile
                 self._dispatch.finished(index, lease.serial, now)
                 self.put(lease, now)
                 return True
-            if self._processors.send(index, Script(lease.script, text)):
+            if self._pool.send(index, Script(lease.script, text)):
                 known.add(lease.script)
         try:
-            is_sent = lease.script in known and self._processors.send(index, page)
+            is_sent = lease.script in known and self._pool.send(index, page)
         except ProtocolError as exc:
             self._dispatch.finished(index, lease.serial, now)
-            self._customer.on_outcome(lease, failed(lease, End.FATAL, str(exc)))
+            self._owner.on_outcome(lease, failed(lease, End.FATAL, str(exc)))
             return True
         if not is_sent:  # it is dying
             self._dispatch.finished(index, lease.serial, now)
@@ -209,7 +191,7 @@ class Processing:
 
     def _read_pipe(self, index: int, now: float, most: int) -> None:
         for _ in range(most):
-            message = self._processors.receive(index, now)
+            message = self._pool.receive(index, now)
             if message is None:
                 return
             self._on_message(index, message, now)
@@ -217,35 +199,30 @@ class Processing:
     def _on_message(self, index: int, message: AnyMessage, now: float) -> None:
         match message:
             case Up():
-                self._processors.came_up(index)
+                self._pool.came_up(index)
                 self._dispatch.up(index)
             case Processed(number=serial, final=False, outcome=packed):
                 self._dispatch.progress(index, now)
-                if (lease := self._open(serial)) is not None:
-                    self._customer.on_part(lease, packed)
+                if (lease := self._held.fetched(serial)) is not None:
+                    self._owner.on_part(lease, packed)
             case Processed(number=serial, outcome=packed):
                 self._dispatch.finished(index, serial, now)
-                if (lease := self._open(serial)) is not None:
-                    self._processors.loaded_by(index).add(lease.script)
+                if (lease := self._held.fetched(serial)) is not None:
+                    self._pool.loaded_by(index).add(lease.script)
                     self._dispatch.drop(serial)
                     lease.processor = index
-                    self._customer.on_outcome(lease, packed)
+                    self._owner.on_outcome(lease, packed)
             case WantProject(name=name):
                 self.projects.want(index, name, now)
             case LoadFailed(number=serial, script=script, error=error):
                 self._dispatch.finished(index, serial, now)
-                if (lease := self._open(serial)) is not None:
+                if (lease := self._held.fetched(serial)) is not None:
                     self._see(now)
                     self._bar(lease, script, error)
             case Retired(reason=reason):
                 log.info("processor_retired", processor=index, reason=reason)
-                self._processors.retire(index, now)
+                self._pool.retire(index, now)
                 self._dispatch.retired(index)
-
-    def _open(self, serial: int) -> Lease | None:
-        """The lease, if its outcome is still awaited: a page may be run twice when a processor is slow."""
-        lease = self._held.get(serial)
-        return lease if lease is not None and lease.stage is Stage.FETCHED else None
 
     def _bar(self, lease: Lease, script: bytes, error: str) -> None:
         if script not in self.scripts.barred:
@@ -253,11 +230,18 @@ class Processing:
             log.error("script_unloadable_here", project=name, script=script.hex()[:12], error=error)
             self.scripts.barred[script] = error
         self._dispatch.drop(lease.serial)
-        self._customer.on_unloadable(lease, error)
+        useless = self._held.where(lambda other: self._is_useless(other, script)) if lease.is_granted else [lease]
+        self._owner.on_unloadable(useless, error)
+
+    def _is_useless(self, lease: Lease, script: bytes) -> bool:
+        """Whether a lease is to go back when this machine cannot load the script."""
+        if lease.script != script or not lease.is_granted or lease.stage is Stage.OUTBOX:
+            return False
+        return not self._dispatch.is_running(lease.serial)
 
     def _see(self, now: float) -> None:
         """Look at what the processors run."""
-        for index, serial in self._processors.running_pages():
+        for index, serial in self._pool.running_pages():
             self._dispatch.saw(index, serial, now)
 
     def _look_around(self, now: float, may_run: bool) -> None:
@@ -268,14 +252,14 @@ class Processing:
                 self._dispatch.progress(head.processor, now)
             elif head.seconds > self._limit_s(head.processor, head.page, head.had_started):
                 if head.had_started:
-                    self._timed_out[head.processor] = head.page
+                    self._deaths.expect(head.processor, head.page)
                 log.warning("processor_killed", processor=head.processor, reason="no progress", seconds=head.seconds)
-                self._processors.kill(head.processor)
+                self._pool.kill(head.processor)
         for script in self.scripts.overdue(now):
             log.error("script_not_sent", script=script.hex()[:12])
             for serial in self._no_text.pop(script, ()):
-                if (lease := self._open(serial)) is not None:
-                    self._customer.on_no_script(lease)
+                if (lease := self._held.fetched(serial)) is not None:
+                    self._owner.on_no_script(lease)
 
     def _limit_s(self, index: int, serial: int, had_started: bool) -> float:
         """How long a processor may be at this page; loading a script that it has not run yet takes its own time."""
@@ -285,45 +269,14 @@ class Processing:
         if lease is None or lease.page is None:
             return self._default_limit_s + GRACE_S
         limit_s = time_limit_s(lease.page, self._default_limit_s) + GRACE_S
-        return limit_s if lease.script in self._processors.loaded_by(index) else limit_s + self._default_limit_s
+        return limit_s if lease.script in self._pool.loaded_by(index) else limit_s + self._default_limit_s
 
-    def _bury(self, index: int, now: float) -> None:
-        """A processor is dead: hear its last words, then see whose fault it was."""
+    def _reap(self, index: int, now: float) -> None:
+        """Receive what a dead processor had sent, then see whose fault its death was."""
         self._read_pipe(index, now, 10**6)
         self._see(now)
         self.projects.gone(index)
-        death = self._processors.bury(index, now)
-        fallen = self._dispatch.died(index)
-        overtime = self._timed_out.pop(index, None)
-        if self._processors.is_broken:
-            self._why_broken = death.last_words.rpartition(" | ")[2] or death.how  # a traceback ends with its reason
-        if death.was_retired:
-            return
-        lease = self._open(fallen.blamed) if fallen.blamed is not None else None
-        log.warning(
-            "processor_died",
-            processor=index,
-            how=death.how,
-            peak_mib=death.peak_bytes >> 20,
-            taskid=lease.taskid if lease else None,
-            said=death.last_words,
-        )
-        if lease is None:
-            return
-        if overtime == lease.serial:
-            self._dispatch.drop(lease.serial)
-            self._customer.on_outcome(lease, failed(lease, End.FAILURE, "TimeoutError: process timeout"))
-            return
-        lease.deaths += fallen.is_charged
-        if lease.deaths >= DEATHS_MAX:
-            self._dispatch.drop(lease.serial)
-            self._customer.on_outcome(lease, failed(lease, End.FATAL, self._verdict(death)))
-        elif fallen.is_loose:
-            self._dispatch.put(lease.serial, first=True, alone=True)
-
-    def _verdict(self, death: Death) -> str:
-        said = f"; it last wrote: {death.last_words}" if death.last_words else ""
-        limit = self._memory_bytes >> 20
-        over = f" (over {limit:,} MiB, processor.memory_bytes)" if death.peak_bytes >= self._memory_bytes else ""
-        peak = f"{death.peak_bytes >> 20} MiB{over}"
-        return f"killed its processor {DEATHS_MAX} times: {death.how}, peak memory {peak}{said}"
+        death = self._pool.reap(index, now)
+        if self._pool.is_broken:
+            self._why_broken = death.output_tail.rpartition(" | ")[2] or death.how  # a traceback ends with its reason
+        self._deaths.judge(index, death)

@@ -7,8 +7,8 @@ ASK_AGAIN_S = 5.0
 GIVE_UP_S = 60.0  # a master that does not answer for so long does not have it
 
 
-class ScriptsKept:
-    """A bounded cache. A text is immutable under its hash, so nothing in it grows old."""
+class ScriptCache:
+    """Keeps script texts, in a bounded space. A text is immutable under its hash, so none grows old."""
 
     def __init__(self, chars_max: int = TEXT_CHARS_MAX) -> None:
         self._chars_max = chars_max
@@ -19,7 +19,7 @@ class ScriptsKept:
         self.barred: dict[bytes, str] = {}  # cannot be loaded on this machine, and why
 
     def get(self, script: bytes) -> str | None:
-        """The text, if it is here."""
+        """Return the text, if it is here."""
         text = self._texts.get(script)
         if text is not None:
             self._texts.move_to_end(script)
@@ -36,7 +36,7 @@ class ScriptsKept:
         return bool(self._first_asked)
 
     def to_ask(self, now: float) -> list[bytes]:
-        """The hashes to ask the master for now; each again after a while without an answer."""
+        """Return the hashes to ask the master for now; each again after a while without an answer."""
         if not self._first_asked:
             return []
         due = [script for script in self._first_asked if self._asked.get(script, float("-inf")) + ASK_AGAIN_S <= now]
@@ -44,7 +44,7 @@ class ScriptsKept:
         return due
 
     def ask_again(self) -> None:
-        """What was asked may be lost: the connection is a new one."""
+        """Ask again for all that is wanted: the connection is a new one, and what was asked may be lost."""
         self._asked.clear()
 
     def clear(self) -> None:
@@ -56,14 +56,14 @@ class ScriptsKept:
         self._chars = 0
 
     def overdue(self, now: float) -> list[bytes]:
-        """Scripts that nobody has answered for; they are not wanted any more."""
+        """Return scripts for which no answer came in time; they are not wanted any more."""
         late = [script for script, asked in self._first_asked.items() if now - asked >= GIVE_UP_S]
         for script in late:
             self._settle(script)
         return late
 
     def put(self, script: bytes, text: str) -> None:
-        """A text came."""
+        """Keep a text that came."""
         self._settle(script)
         if script not in self._texts:
             self._texts[script] = text

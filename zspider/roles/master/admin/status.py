@@ -1,0 +1,105 @@
+"""The master as `zspiderd status` shows it, and projects as all verbs show them."""
+
+from typing import Any
+
+from zspider.roles.machine.clock import Clock
+from zspider.roles.master.admin import rows
+from zspider.roles.master.admin.request import PAGE_MAX, Request
+from zspider.roles.master.admin.rows import Live, Pausing
+from zspider.roles.master.coordinator import Coordinator
+from zspider.roles.master.writer_thread import WriterThread
+from zspider.scheduler.projects import ProjectState
+from zspider.settings import MasterFile
+from zspider.task import Project, Status
+
+
+class StatusVerb:
+    """Answers `status`."""
+
+    def __init__(
+        self,
+        coordinator: Coordinator,
+        writer: WriterThread,
+        settings: MasterFile,
+        project_rows: "ProjectRows",
+        clock: Clock,
+    ) -> None:
+        """writer: only looked at."""
+        self._coordinator = coordinator
+        self._writer = writer
+        self._settings = settings
+        self._rows = project_rows
+        self._clock = clock
+
+    def answer(self, request: Request) -> None:
+        """Answer with the master, its slaves and its projects.
+
+        hosts: how many of the busiest hosts are shown, too; 0 if absent.
+        """
+        hosts = min(PAGE_MAX, max(0, request.optional("hosts", int) or 0))
+        now = self._clock.monotonic()
+        coordinator, core = self._coordinator, self._coordinator.core
+        stats = coordinator.registry.stats
+        slaves = [rows.slave_row(session, stats[session.id], now) for session in core.sessions.values()]
+        request.answer(
+            {
+                "epoch": coordinator.epoch,
+                "cluster": coordinator.cluster.hex(),
+                "uptime_s": round(now - coordinator.started, 1),
+                "database": self._settings.database_shown,
+                "database_away": self._writer.is_away,
+                "adopting": core.is_adopting(now),
+                "rate": round(sum(one["rate"] for one in slaves), 1),
+                "slaves": slaves,
+                "projects": self._rows.all(),
+                "hosts": [rows.host_row(rate) for rate in coordinator.hosts.busiest(hosts, now)] if hosts else [],
+            }
+        )
+
+
+class ProjectRows:
+    """Makes the rows of projects from the state of the core."""
+
+    def __init__(self, coordinator: Coordinator, waiting_max: int, clock: Clock) -> None:
+        """waiting_max: as many tasks of a project may wait; 0: any number."""
+        self._coordinator = coordinator
+        self._waiting_max = waiting_max
+        self._clock = clock
+
+    def all(self) -> list[dict[str, Any]]:
+        """Return a row of each project."""
+        return [self.row(state) for state in self._coordinator.core.projects.values()]
+
+    def row_of(self, project: int) -> dict[str, Any]:
+        """Return the row of a project that the core has."""
+        return self.row(self._coordinator.core.projects[project])
+
+    def row(self, state: ProjectState) -> dict[str, Any]:
+        """Return the row of a project."""
+        project, core, now_ms = state.project, self._coordinator.core, self._clock.wall_ms()
+        live = Live(
+            load_error=core.unloadable(project.id),
+            paused=self._pausing(state),
+            last_cron=state.last_cron,
+            leased=core.leases.count(project.id),
+            is_limited=state.is_limited,
+            is_full=self._is_full(project),
+            is_finishing=state.is_finishing,
+            is_ready=state.frontier.has_ready(now_ms),
+            is_loaded=state.frontier.is_loaded,
+            next_due_ms=state.frontier.next_due_ms(),
+        )
+        return rows.project_row(project, self._coordinator.windows.totals(project.id, now_ms), live)
+
+    def _is_full(self, project: Project) -> bool:
+        """Whether it has as many tasks waiting as it may: new URLs are refused."""
+        waiting = project.counts.get(Status.ACTIVE.word, 0)
+        return bool(self._waiting_max) and waiting >= self._waiting_max
+
+    def _pausing(self, state: ProjectState) -> Pausing | None:
+        """Return why a project is paused, until when, and whether it is probed meanwhile; None: it is not."""
+        pause = state.pause
+        if not pause.is_on:
+            return None
+        until_ms = self._clock.wall_ms() + int(1000 * (pause.until - self._clock.monotonic()))
+        return Pausing(pause.phase, pause.reason, until_ms)

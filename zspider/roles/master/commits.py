@@ -1,0 +1,132 @@
+"""Outcomes on their way into the database: checked, written in groups, and acknowledged afterwards."""
+
+from collections.abc import Container, Sequence
+
+import msgspec
+import structlog
+
+from zspider.broker import messages as m
+from zspider.broker.codec import decode_outcome
+from zspider.broker.hub import Hub, Peer
+from zspider.broker.keys import MasterKeys
+from zspider.delivery import End, Outcome
+from zspider.errors import ProtocolError
+from zspider.roles.machine.clock import SYSTEM_CLOCK, Clock
+from zspider.roles.master.coordinator import Coordinator
+from zspider.roles.master.limited_log import RateLimitedLog
+from zspider.roles.master.writer_thread import ReceivedOutcome, WriterThread
+from zspider.scheduler.internal_tasks import info_run
+from zspider.storage import Committed
+from zspider.task import CRONJOB, INTERNAL, Ref, ScriptInfo, task_key
+
+log = structlog.get_logger(__name__)
+
+
+class Commits:
+    """Has the outcomes of slaves written; nothing is acknowledged before its COMMIT."""
+
+    def __init__(
+        self, hub: Hub, keys: MasterKeys, writer: WriterThread, coordinator: Coordinator, clock: Clock = SYSTEM_CLOCK
+    ) -> None:
+        self._hub = hub
+        self._keys = keys
+        self._writer = writer
+        self._coordinator = coordinator
+        self._core = coordinator.core
+        self._clock = clock
+        self._limited_log = RateLimitedLog(log, clock)
+
+    def receive(self, peer: Peer, message: m.Outcomes, now: float) -> None:
+        """Check a batch of outcomes and queue it for the writer. now: monotonic seconds.
+
+        A batch of an unknown session is dropped: the slave sends it again after its Hello.
+        """
+        coordinator = self._coordinator
+        if not coordinator.registry.is_known(peer, message.session):
+            return
+        session = self._core.sessions[message.session]
+        self._core.slaves.heard(session, now)
+        session.outcomes = max(session.outcomes, message.serial)
+        received, refused = [], []
+        for item in message.items:
+            outcome = self._checked(item, peer)
+            if outcome is None:
+                refused.append(item.id)
+                continue
+            received.append(ReceivedOutcome(message.session, item.id, outcome))
+        self._writer.commit(received, self._committed)  # before the core hears of them: what follows cannot lose them
+        if refused:
+            self._hub.send(session.route, m.Ack(coordinator.epoch, refused))
+        for _, _, outcome in received:
+            if outcome.end is not End.PART:
+                ref = Ref(outcome.project, task_key(outcome.taskid))
+                self._core.arrived(ref, outcome.run, outcome.answer, outcome.fetch_ms / 1000, now)
+
+    def _checked(self, item: m.OutcomeItem, peer: Peer) -> Outcome | None:
+        """Return the outcome, or None for what was never granted or cannot be read.
+
+        The caller acknowledges such an item, too, so that it is not sent for ever.
+        """
+        try:
+            outcome = decode_outcome(item.outcome)
+        except ProtocolError as exc:
+            self._limited_log.warning("outcome_dropped", reason=str(exc), peer=peer.address)
+            return None
+        if not self._keys.is_proven(outcome):
+            self._limited_log.warning(
+                "outcome_dropped", reason="no valid proof", task=outcome.taskid, peer=peer.address
+            )
+            return None
+        return outcome
+
+    def _committed(self, received: Sequence[ReceivedOutcome], report: Committed) -> None:
+        """Tell the core of a group that is in the database, then acknowledge it."""
+        senders = {
+            (one.outcome.project, task_key(one.outcome.taskid), one.outcome.run): one.session
+            for one in reversed(received)  # of two outcomes of one run, the first won
+        }
+        for end in report.ended:
+            by = senders.get((end.ref.project, end.ref.key, end.run), b"")
+            self._coordinator.perform(
+                self._core.ended(end.ref, end.run, by, is_late=end.late, is_success=end.is_success, error=end.error)
+            )
+        self._coordinator.apply(report)
+        for one in received:
+            if one.outcome.taskid in INTERNAL:
+                self._internal_ended(one.outcome)
+        self._acknowledge(received, set(report.followed))
+
+    def _acknowledge(self, received: Sequence[ReceivedOutcome], followed: Container[int]) -> None:
+        """Send an Ack to each session. followed: the outcomes whose follows all have rows now, by their index."""
+        ids: dict[bytes, tuple[list[int], list[int]]] = {}
+        for index, one in enumerate(received):
+            done, known = ids.setdefault(one.session, ([], []))
+            done.append(one.id)
+            if index in followed:
+                known.append(one.id)
+        for session_id, (done, known) in ids.items():
+            if (session := self._core.sessions.get(session_id)) is not None:
+                self._hub.send(session.route, m.Ack(self._coordinator.epoch, done, known))
+
+    def _internal_ended(self, outcome: Outcome) -> None:
+        """Act on the outcome of a task that is the master's own: a tick of @every, or what a script declares."""
+        if outcome.taskid != CRONJOB:
+            self._learn(outcome)
+        elif outcome.end is not End.PART:
+            error = "" if outcome.end is End.SUCCESS else outcome.reason or "failed"
+            self._core.cron_ended(outcome.project, outcome.run, error, self._clock.wall_ms())
+
+    def _learn(self, outcome: Outcome) -> None:
+        """Keep what a version of a script declares, in the database and in the core."""
+        state = self._core.projects.get(outcome.project)
+        if state is None or state.project.info is not None or outcome.run != info_run(state.project.script):
+            return
+        try:
+            info = msgspec.msgpack.decode(outcome.info or b"", type=ScriptInfo)
+        except Exception as exc:  # a slave's bytes: MsgspecError, UnicodeDecodeError, RecursionError, MemoryError
+            info = ScriptInfo(error=outcome.reason or f"the script's declarations cannot be read: {exc}")
+        if info.error:
+            log.error("script_error", project=state.project.name, error=info.error)
+        script = state.project.script
+        self._writer.call(lambda storage: storage.save_info(script, info))
+        self._coordinator.set_project(msgspec.structs.replace(state.project, info=info))

@@ -1,0 +1,90 @@
+"""What a processor has of scripts: their texts, and those that it has loaded."""
+
+import zlib
+from collections import OrderedDict
+from collections.abc import Callable
+
+from zspider.broker.messages import Page
+from zspider.roles.processor.options import ProcessorOptions
+from zspider.roles.processor.retirement import Retirement
+from zspider.script.deadline import Deadline
+from zspider.script.errors import LoadError
+from zspider.script.loader import LoadedScript, ProjectFacts, load
+from zspider.script.logs import captured
+from zspider.script.projects import ProjectFinder, ProjectText
+
+LOADED_MAX = 200  # scripts whose modules are kept
+
+
+class Scripts:
+    """Loads each script when its first page comes."""
+
+    def __init__(
+        self,
+        options: ProcessorOptions,
+        retirement: Retirement,
+        ask_project: Callable[[str], ProjectText | None],
+        *,
+        before_load: Callable[[], object],
+    ) -> None:
+        """ask_project: finds what a script imports. before_load: is called, as loading may be slow."""
+        self._time_limit_s = options.process_time_limit_s
+        self._retirement = retirement
+        self._before_load = before_load
+        self._texts: dict[bytes, bytes] = {}  # compressed; the slave sends each only once, so none is dropped
+        self._loaded: OrderedDict[tuple[int, bytes], LoadedScript | LoadError] = OrderedDict()
+        self._projects = ProjectFinder(ask_project)
+
+    def install_imports(self) -> None:
+        """Make `from projects import ...` work in this process."""
+        self._projects.install()
+
+    def put(self, script: bytes, text: str) -> None:
+        """Keep a script's text."""
+        self._texts[script] = zlib.compress(text.encode("utf-8"))
+
+    def get(self, page: Page) -> LoadedScript | LoadError | None:
+        """Return the script a page needs, loaded; None: its text is not here.
+
+        What could not be loaded is not tried again, unless it lacked a project.
+        """
+        key = (page.project, page.script)
+        known = self._loaded.get(key)
+        if known is not None:
+            self._loaded.move_to_end(key)
+            return known
+        if page.script not in self._texts:
+            return None
+        loaded = self._load(page)
+        if isinstance(loaded, LoadError) and loaded.lacks:
+            return loaded
+        self._loaded[key] = loaded
+        if len(self._loaded) > LOADED_MAX:
+            _, oldest = self._loaded.popitem(last=False)
+            if isinstance(oldest, LoadedScript):
+                oldest.forget()
+        return loaded
+
+    def _load(self, page: Page) -> LoadedScript | LoadError:
+        self._before_load()
+        text = zlib.decompress(self._texts[page.script]).decode("utf-8")
+        self._projects.forget_imports()
+        deadline = Deadline(self._time_limit_s)
+        on_memory_error = self._retirement.on_memory_error
+        try:
+            with captured(), deadline:
+                return load({"name": page.project_name, **facts_of(page).as_project()}, text)
+        except MemoryError as error:
+            return LoadError(f"MemoryError: {on_memory_error(error)}")
+        except LoadError as error:
+            said = on_memory_error(error.__cause__) if error.__cause__ is not None else ""
+            return LoadError(f"MemoryError: {said}") if said else error
+        except TimeoutError as error:  # it struck between the script's end and ours
+            return LoadError(f"TimeoutError: {error}")
+        finally:
+            deadline.stop()
+
+
+def facts_of(page: Page) -> ProjectFacts:
+    """Return what a script may see of its project."""
+    return ProjectFacts(page.project_status, page.group, page.rate, page.burst, page.updated_ms)

@@ -1,0 +1,22 @@
+"""The way from a slave's work to its master."""
+
+from typing import Protocol
+
+from zspider.broker.messages import AnyMessage, Page
+
+
+class MasterPort(Protocol):
+    """What the work of a slave may send. Nothing waits, and False means that it was not sent."""
+
+    @property
+    def session(self) -> bytes:
+        """The name under which the master knows this slave."""
+        ...
+
+    def say(self, message: AnyMessage) -> bool:
+        """Send on control."""
+        ...
+
+    def push_page(self, page: Page) -> bool:
+        """Send into the relay."""
+        ...

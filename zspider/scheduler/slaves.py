@@ -1,0 +1,261 @@
+"""The slaves of a master: how they come, speak, fall silent and go, and what becomes of the leases that each holds.
+
+It knows what a lease is for (a project's state takes back what was not done); which task is granted next, it does not.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from zspider.scheduler.actions import (
+    Action,
+    AskHello,
+    Challenge,
+    Charge,
+    Gone,
+    RefuseClone,
+    Tell,
+    Welcome,
+    tell_holders,
+)
+from zspider.scheduler.hosts import HostLimits
+from zspider.scheduler.leases import Lease, LeaseTable, Session
+from zspider.scheduler.membership import WELL, Arrival, Condition, Greeting, HeldLease, Membership, Timing
+from zspider.scheduler.project_queue import ProjectQueue
+from zspider.scheduler.projects import ProjectState
+from zspider.scheduler.story import ADOPTED, EXPIRED, GIVEN_BACK, LEFT, MISSED, TAKEN, Story
+from zspider.scheduler.task_choice import has_row
+from zspider.task import Ref, Task, task_key
+
+EXPIRE_TURN_S = 0.1  # how often silent slaves are looked for
+
+
+class Slaves:
+    """The sessions of one master, with their leases. Each event is a method that returns what is to be done."""
+
+    def __init__(
+        self,
+        timing: Timing,
+        expected: Iterable[bytes],
+        now: float,
+        *,
+        leases: LeaseTable,
+        hosts: HostLimits,
+        projects: Mapping[int, ProjectState],
+        queue: ProjectQueue,
+        story: Story,
+    ) -> None:
+        """expected: sessions of before a restart, which may come back. The rest is the core's, and shared with it."""
+        self.lost_leases = 0  # grants that did not reach their slaves
+        self._members = Membership(timing, expected, now)
+        self._lease_s = timing.lease_s
+        self._expire_at = now
+        self._leases = leases
+        self._hosts = hosts
+        self._projects = projects
+        self._queue = queue
+        self._story = story
+
+    @property
+    def sessions(self) -> dict[bytes, Session]:
+        """Those that are in, by their ids."""
+        return self._members.sessions
+
+    def hello(self, greeting: Greeting, held: Sequence[HeldLease], is_last: bool, now: float) -> list[Action]:
+        """Let a slave join, or join again; its leases come in pages, and it is in after the last."""
+        match self._members.hello(greeting, held, is_last, now):
+            case Arrival() as arrival:
+                return self._admit(arrival, now)
+            case Challenge() as challenge:
+                return [challenge]
+            case None:
+                return []
+
+    def route_is_gone(self, session_id: bytes, now: float) -> list[Action]:
+        """Let the newer claimant in: the challenged route is gone, so it is the same slave, reconnected."""
+        claim = self._members.end_claim(session_id)
+        return [] if claim is None else self._admit(claim, now)
+
+    def beat(
+        self,
+        session_id: bytes,
+        route: bytes,
+        seen: int,
+        named: Sequence[int],
+        window: int,
+        now: float,
+        condition: Condition = WELL,
+        unfinished: Sequence[int] = (),
+    ) -> list[Action]:
+        """Note that a slave lives and what it has. What it should have and has not is granted again.
+
+        unfinished: those of `named` whose outcome is not made.
+
+        The session is one of `sessions`. From another route than the session's it counts for nothing: it may be
+        the same slave, whose connection broke and came back, or a clone of it. Its Hello will tell.
+        """
+        session, claim = self.sessions[session_id], self._members.claim(session_id)
+        if session.route != route:
+            return [] if claim is not None and claim.greeting.route == route else [AskHello(route)]
+        actions: list[Action] = []
+        if claim is not None:
+            self._members.end_claim(session_id)
+            actions.append(RefuseClone(claim.greeting.route, session_id))
+        self.heard(session, now)
+        is_other = self._members.says(session, condition, now)
+        if session.window != window or is_other:
+            session.window = window
+            self._leases.changed.add(session)
+        session.seen = max(session.seen, min(seen, session.next_number - 1))
+        self._miss(self._leases.lost(session, session.seen, named, now - self._lease_s))
+        return [*actions, *self._release_lapsed(session, unfinished)]
+
+    def heard(self, session: Session, now: float) -> None:
+        """Note that a slave lives: any message of it shows that."""
+        if session.is_silent:
+            self._leases.changed.add(session)
+        self._members.heard(session, now)
+
+    def leave(self, session_id: bytes) -> list[Action]:
+        """Let a slave go; what it did not give back waits for another one."""
+        session = self._members.remove(session_id)
+        if session is None:
+            return []
+        for lease in list(session.leases.values()):
+            if not lease.has_arrived:
+                self._put_back(lease, LEFT)
+        return [Gone(session), *self._resend_taken(session_id)]
+
+    def give_back(self, session_id: bytes, numbers: Iterable[int], *, bar: bool, error: str = "") -> None:
+        """Take back what a slave did not start. bar: it cannot load the script, and `error` says why."""
+        session = self.sessions[session_id]
+        for number in numbers:
+            lease = session.leases.get(number)
+            if lease is None or lease.has_arrived:
+                continue
+            project = lease.task.ref.project
+            if bar and (state := self._projects.get(project)) is not None:
+                session.barred.add((project, state.project.script))
+                state.load_error = error or state.load_error
+            self._refund(lease)
+            self._put_back(lease, GIVEN_BACK, error)
+
+    def took(self, session_id: bytes, ref: Ref, run: int) -> list[Action]:
+        """Note that a processing slave has a relayed page: its fetcher need not send it again."""
+        lease = self._leases.get(ref)
+        if lease is None or lease.task.run != run:
+            return []
+        self._leases.take(lease, session_id)
+        self._story.note(TAKEN, ref, session_id, lease.attempt)
+        return [Tell("taken", lease.session, [lease.number])]
+
+    def release(self, leases: Sequence[Lease]) -> list[Action]:
+        """End leases whose runs are over, cancelled or replaced, and tell their holders to stop."""
+        for lease in leases:
+            self._leases.end(lease)
+        return tell_holders("release", leases)
+
+    # --- time
+
+    def step(self, now: float) -> list[Action]:
+        """Let time pass: claims are decided, and those that were silent for too long lose what they hold."""
+        actions: list[Action] = []
+        for claim in self._members.unanswered(now):
+            actions += self.route_is_gone(claim.greeting.session, now)
+        if now >= self._expire_at:
+            self._expire_at = now + EXPIRE_TURN_S
+            self._hosts.set_capacity(sum(session.window for session in self.sessions.values()))
+            actions += self._expire(now)
+        return [*actions, *(Gone(session) for session in self._members.missing(now))]
+
+    def is_adopting(self, now: float) -> bool:
+        """Return whether it waits for the slaves of before a restart, whose leases must not be granted twice."""
+        return self._members.is_adopting(now)
+
+    # --- inside
+
+    def _admit(self, arrival: Arrival, now: float) -> list[Action]:
+        greeting, held = arrival.greeting, arrival.held
+        known = self.sessions.get(greeting.session)
+        is_same_route = known is not None and known.route == greeting.route
+        session = self._members.admit(greeting, now)
+        self._leases.changed.add(session)
+        session.next_number = max([session.next_number, greeting.seen + 1, *(one.number + 1 for one in held)])
+        # What was granted on a connection that is no more will not arrive; on this one it may be on its way.
+        came = greeting.seen if is_same_route else session.next_number
+        self._miss(self._leases.lost(session, came, [one.number for one in held], now - self._lease_s))
+        return [Welcome(session), *(action for one in held for action in self._adopt(session, one, now))]
+
+    def _adopt(self, session: Session, held: HeldLease, now: float) -> list[Action]:
+        """Take up a lease that the slave says it has, unless its run is over or a slave has it already."""
+        if held.number in session.leases or session.stuck_since is not None:
+            return []
+        ref, state = Ref(held.project, task_key(held.taskid)), self._projects.get(held.project)
+        waiting, lease = None if state is None else state.frontier.get(ref), self._leases.get(ref)
+        newest = max(0 if waiting is None else waiting.run, 0 if lease is None else lease.task.run)
+        if state is None or held.run < newest:
+            return [Tell("release", session, [held.number])]
+        if lease is not None and lease.task.run == held.run:
+            return []
+        actions = [] if lease is None else self.release([lease])
+        state.frontier.take(ref)
+        task = waiting or Task(ref, held.taskid, url="", body=b"", run=held.run, attempt=held.attempt - 1)
+        is_known = waiting is not None
+        self._leases.adopt(task, session, held.number, held.attempt, now, is_known=is_known, host=held.host)
+        self._story.note(ADOPTED, ref, session.id, held.attempt)
+        return actions
+
+    def _expire(self, now: float) -> list[Action]:
+        """Silent slaves get nothing new; after lease_s what they hold goes back, counted as an attempt."""
+        actions: list[Action] = []
+        for session in self._members.fallen_silent(now):
+            self._members.remove(session.id)
+            actions += [*self._lapse(session), Gone(session)]
+        for session in self._members.lapsed(now):
+            actions += self._lapse(session)
+        return actions
+
+    def _lapse(self, session: Session) -> list[Action]:
+        """Leases of one that is gone, or cannot deliver what it makes, are over; each was an attempt."""
+        lost = [lease for lease in session.leases.values() if not lease.has_arrived]
+        charged = [(lease.task.ref, lease.task.run, lease.attempt) for lease in lost if has_row(lease.task)]
+        for lease in lost:
+            self._put_back(lease, EXPIRED, is_charged=True)
+        session.has_lapsed |= bool(lost)
+        return [*([Charge(charged)] if charged else []), *self._resend_taken(session.id)]
+
+    def _release_lapsed(self, session: Session, unfinished: Sequence[int]) -> list[Action]:
+        """Tell it to forget what it holds without a lease. (Outcomes that are made may still come, and count.)"""
+        if not session.has_lapsed:
+            return []
+        without = [number for number in unfinished if number not in session.leases]
+        session.has_lapsed = bool(without) or session.stuck_since is not None
+        return [Tell("release", session, without)] if without else []
+
+    def _miss(self, leases: Iterable[Lease]) -> None:
+        """These grants did not reach their slave."""
+        for lease in leases:
+            self.lost_leases += 1
+            self._put_back(lease, MISSED)
+
+    def _put_back(self, lease: Lease, event: str, detail: str = "", *, is_charged: bool = False) -> None:
+        """End a lease whose task waits again: now, or, if it is charged, once that is written and it enters."""
+        self._leases.end(lease)
+        self._story.note(event, lease.task.ref, lease.session.id, lease.attempt, detail)
+        self._queue.touch(lease.task.ref.project)
+        task, state = lease.task, self._projects.get(lease.task.ref.project)
+        if state is None:
+            return
+        if not has_row(task):
+            state.put_back(task, is_charged=is_charged)
+        elif lease.is_known and not is_charged:
+            state.frontier.offer(task)
+        elif not is_charged:
+            state.frontier.reset()  # only the database knows where it belongs
+
+    def _refund(self, lease: Lease) -> None:
+        """Its turn at its host was not used. (Its token is spent: given back late, more would start than may.)"""
+        if lease.host:
+            self._hosts.refund(lease.host, lease.start)
+
+    def _resend_taken(self, session_id: bytes) -> list[Action]:
+        """Relayed pages that a vanished slave was processing."""
+        return tell_holders("resend", self._leases.untake(session_id))

@@ -1,0 +1,1 @@
+"""What a callback gets: a fetched page as response, text, tree and document."""

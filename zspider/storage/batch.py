@@ -1,0 +1,313 @@
+"""What a batch of outcomes does to the tasks it touches, decided in memory: it knows no database.
+
+A Batch is told the rows as the database has them, changes its copies in the order of the batch, and holds
+at the end what is to be written and what the master is to be told.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from msgspec.structs import replace
+
+from zspider.activity import SINCE_FINISHED
+from zspider.decisions import Accept, Finish, Rules
+from zspider.delivery import ATTEMPTS_MAX, REASON_CHARS_MAX, End, Follow, NewSchedule, Outcome
+from zspider.storage.costs import Costs
+from zspider.storage.counter_names import CRON_FAILED, CRON_RUNS, CRON_TICK, DROPPED, ENDS, GAUGES, LATE, MESSAGES, NEW
+from zspider.storage.report import Committed, Ended
+from zspider.storage.rows import ResultRow, TaskRow, result_rows
+from zspider.storage.seen import SeenKeys, packed
+from zspider.storage.sent_messages import SentMessages
+from zspider.task import CRONJOB, INTERNAL, ON_FINISHED, Ref, Status, Stored, task_key
+
+SEQ_PER_MS = 1_000_000
+_ON_FINISHED = ON_FINISHED.encode()
+
+
+class ArrivalNumbers:
+    """Numbers for `tasks.seq`: they only grow, and a restart continues above."""
+
+    def __init__(self) -> None:
+        self.last = 0
+
+    def next(self, now_ms: int) -> int:
+        """Return a number above all before; it tells the millisecond, when the clock did not go back."""
+        self.last = max(self.last + 1, now_ms * SEQ_PER_MS)
+        return self.last
+
+
+class Batch:
+    """One transaction's worth of decisions."""
+
+    def __init__(
+        self, rules: Rules, seen: SeenKeys, seq: ArrivalNumbers, now_ms: int, first_runs: Mapping[int, int]
+    ) -> None:
+        """first_runs: by project, the run with which a new task begins."""
+        self._first_runs = first_runs
+        self._rules = rules
+        self._seen = seen
+        self._seq = seq
+        self._now_ms = now_ms
+        self._follows: list[tuple[Ref, Follow]] = []
+        self._results: dict[Ref, list[ResultRow]] = {}
+        self.rows: dict[Ref, TaskRow] = {}
+        self.waited: dict[int, int] = {}  # how many waited before, of the projects submitted to; for a limit only
+        self.cron_ticks: dict[int, int] = {}  # CRON_TICK as it is, of the projects of `cron_projects`
+        self.rescheduled: list[TaskRow] = []  # their `schedule` is to be written, before they are `placed`
+        self.report = Committed(now_ms)
+        self.costs = Costs(self.report)
+        self.messages = SentMessages(self.report)
+
+    # --- outcomes
+
+    def end(self, outcome: Outcome, is_project: bool) -> bool:
+        """Apply how a delivery ended, and remember its follows; an outcome of an old run changes nothing.
+
+        Returns whether there were follows and they are remembered.
+        """
+        ref = Ref(outcome.project, task_key(outcome.taskid))
+        if is_project and outcome.taskid in INTERNAL:
+            self._end_internal(ref, outcome)
+            return bool(outcome.follows)
+        row = self.rows.get(ref) if is_project else None
+        if row is None or row.stored.status is not Status.ACTIVE or row.stored.run != outcome.run:
+            status = Status.BAD if row is None else row.stored.status
+            self.report.ended.append(Ended(ref, outcome.run, status, late=True))
+            if is_project:
+                self.report.counts[ref.project][LATE] += 1
+            return False
+        if outcome.end is not End.PART:
+            if outcome.results:
+                results = result_rows(row, outcome.results, self._now_ms)
+                self._results[results[0].ref] = results  # of two messages with one URL in a batch, the later one wins
+            self._finish(row, outcome.end, outcome.reason, outcome.schedule)
+            self.costs.note(row, outcome)
+            row.track = outcome.track
+            self.messages.add(outcome)
+        self._submit(outcome)
+        return bool(outcome.follows)
+
+    def charge(self, ref: Ref, run: int, attempt: int) -> TaskRow | None:
+        """Count a delivery that came to nothing; returns the row if it waits again."""
+        row = self.rows.get(ref)
+        if row is None or row.stored.status is not Status.ACTIVE or row.stored.run != run:
+            return None
+        if attempt >= ATTEMPTS_MAX:
+            self._finish(row, End.FATAL, f"gave up: {ATTEMPTS_MAX} deliveries came to nothing")
+            return None
+        row.attempt = max(row.attempt, attempt)
+        return row
+
+    def _end_internal(self, ref: Ref, outcome: Outcome) -> None:
+        """GET_INFO and CRONJOB have no row; what they submit counts."""
+        if outcome.end is not End.PART:
+            status = Status.SUCCESS if outcome.end is End.SUCCESS else Status.FAILED
+            self.report.ended.append(Ended(ref, outcome.run, status, late=False))
+            if outcome.taskid == CRONJOB:
+                self._end_cron(outcome)
+        self._submit(outcome)
+
+    def _end_cron(self, outcome: Outcome) -> None:
+        """An @every task has no row that tells a second outcome of its run from the first: a counter does."""
+        last = self.cron_ticks[outcome.project]
+        if outcome.run > last:
+            self.cron_ticks[outcome.project] = outcome.run
+            counts = self.report.counts[outcome.project]
+            counts[CRON_TICK] += outcome.run - last
+            counts[CRON_RUNS] += 1
+            counts[CRON_FAILED] += outcome.end is not End.SUCCESS
+            self.messages.add(outcome)
+
+    def _finish(self, row: TaskRow, end: End, reason: str, schedule: NewSchedule | None = None) -> None:
+        stored = row.stored if schedule is None else _rescheduled(row.stored, schedule)
+        finish = self._rules.finish(row.ref.project, stored, end, self._now_ms)
+        if schedule is not None:
+            self._reschedule(row, finish, stored, schedule)
+            stored = row.stored
+        counts = self.report.counts[row.ref.project]
+        if row.is_message and finish.status is Status.SUCCESS:
+            counts[MESSAGES] += 1
+            counts[GAUGES[Status.SUCCESS]] -= 1  # `_move` adds it: a message that was heard is nothing
+            row.is_spent = True
+        else:
+            counts[ENDS[finish.counter]] += 1
+        if not row.is_message and row.taskid != _ON_FINISHED:
+            counts[SINCE_FINISHED] += 1
+        self._move(row, finish.status)
+        stored.due_ms = finish.due_ms if finish.status is Status.ACTIVE else 0
+        stored.retried = finish.retried
+        stored.lastcrawl_ms = self._now_ms
+        row.reason = "" if end is End.SUCCESS else storable(reason)
+        is_success = None if row.is_message else end is End.SUCCESS
+        self.report.ended.append(Ended(row.ref, stored.run - 1, finish.status, False, is_success, row.reason))
+
+    def _reschedule(self, row: TaskRow, finish: Finish, stored: Stored, schedule: NewSchedule) -> None:
+        """A schedule that its callback changed has decided; it is kept unless the task is done.
+
+        Source: docs/pyspider-behaviour.md 3.5.
+        """
+        if finish.status is not Status.SUCCESS:
+            row.stored, row.priority, row.schedule = stored, schedule.priority, schedule
+            self.rescheduled.append(row)
+
+    def _move(self, row: TaskRow, status: Status) -> None:
+        """Give the task a new status in a new run."""
+        counts = self.report.counts[row.ref.project]
+        counts[GAUGES[row.stored.status]] -= 1
+        counts[GAUGES[status]] += 1
+        row.stored.status = status
+        row.stored.run += 1
+        row.attempt = 0
+        row.is_settled = True
+
+    # --- follows
+
+    def _submit(self, outcome: Outcome) -> None:
+        self.follow(outcome.project, outcome.follows)
+        if outcome.repeats:
+            self._drop(outcome.project, Accept.KNOWN, outcome.repeats)
+
+    def follow(self, project: int, follows: Iterable[Follow]) -> None:
+        """Remember submitted URLs for `accept`, but for those that are certainly known and ask for nothing."""
+        prefix, seen, repeats = packed(project), self._seen, 0
+        for follow in follows:
+            key = task_key(follow.taskid)
+            if prefix + key in seen and follow.asks_nothing:
+                repeats += 1
+            else:
+                self._follows.append((Ref(project, key), follow))
+        if repeats:
+            self._drop(project, Accept.KNOWN, repeats)
+
+    def finish(self, project: int, follow: Follow, counts: Mapping[str, int]) -> None:
+        """Submit on_finished, unless the counters say that it is not time."""
+        if self._rules.is_finished(counts):
+            self.report.counts[project][SINCE_FINISHED] -= counts[SINCE_FINISHED]
+            self.follow(project, [follow])
+
+    def deliver(self, projects: Mapping[str, int]) -> None:
+        """Make the messages that were sent tasks of their receivers. projects: the ids of those that may get some."""
+        self._follows += self.messages.delivered(projects)
+
+    def undecided(self) -> set[Ref]:
+        """Return the submitted tasks whose rows are not in `rows` yet."""
+        return {ref for ref, _ in self._follows if ref not in self.rows}
+
+    def accept(self) -> None:
+        """Decide about all submitted URLs, in order; each sees what those before it did."""
+        for ref, follow in self._follows:
+            row = self.rows.get(ref)
+            verdict = self._rules.accept(row.stored if row else None, follow, self._now_ms)
+            if verdict is Accept.NEW and self._rules.waiting_max and not self._has_room(ref.project, follow):
+                verdict = Accept.FULL
+            if verdict is Accept.NEW:
+                self._add(ref, follow)
+            elif verdict.is_drop:
+                self._drop(ref.project, verdict, 1)
+            elif row is not None:
+                self._replace(row, follow, verdict)
+
+    def _has_room(self, project: int, follow: Follow) -> bool:
+        waiting = self.waited[project] + self.report.counts[project][GAUGES[Status.ACTIVE]]
+        return self._rules.has_room(waiting, follow)
+
+    def _add(self, ref: Ref, follow: Follow) -> None:
+        stored = Stored(Status.ACTIVE, self._first_runs[ref.project], 0, 0, 0, None, None, False, 0)
+        row = self.rows[ref] = TaskRow(ref, follow.taskid.encode(), b"", stored)
+        row.place(follow, self._seq.next(self._now_ms), self._now_ms)
+        counts = self.report.counts[ref.project]
+        counts[NEW] += 1
+        counts[GAUGES[Status.ACTIVE]] += 1
+
+    def _replace(self, row: TaskRow, follow: Follow, verdict: Accept) -> None:
+        """Cancel or restart: a lease of the run before is void."""
+        if row.stored.status is Status.ACTIVE:
+            self.report.gone.append(row.ref)
+        if verdict is Accept.RESTART:
+            self._move(row, Status.ACTIVE)
+            row.place(follow, self._seq.next(self._now_ms), self._now_ms)
+        else:
+            self._move(row, Status.BAD)
+            row.stored.due_ms = 0
+            row.reason = ""
+
+    def _drop(self, project: int, verdict: Accept, number: int) -> None:
+        self.report.dropped[verdict.value] += number
+        self.report.counts[project][DROPPED + verdict.value] += number
+
+    # --- what the operator wants
+
+    def restart(self, row: TaskRow) -> None:
+        """Let a task of `rows` run anew, with all its tries, behind what is ready already.
+
+        on_finished runs when no task is left, as always.
+        """
+        if row.taskid == _ON_FINISHED:
+            self.report.counts[row.ref.project][SINCE_FINISHED] += 1
+            return
+        if row.stored.status is Status.ACTIVE:
+            self.report.gone.append(row.ref)
+        self._move(row, Status.ACTIVE)
+        row.stored.due_ms = row.stored.retried = 0
+        row.seq = self._seq.next(self._now_ms)
+        row.reason = ""
+
+    def remove(self, row: TaskRow) -> None:
+        """Take a task of `rows` out of the table; a lease of it is void."""
+        self.report.counts[row.ref.project][GAUGES[row.stored.status]] -= 1
+        if row.stored.status is Status.ACTIVE:
+            self.report.gone.append(row.ref)
+        row.is_spent = True
+
+    # --- what is to be written
+
+    def settled(self) -> list[TaskRow]:
+        """Return tasks with an ended, replaced or cancelled run; to be written after those that are `placed`."""
+        return [row for row in self.rows.values() if row.is_settled and not row.is_spent]
+
+    def spent(self) -> list[TaskRow]:
+        """Return messages that were heard, and what was removed; to be deleted."""
+        return [row for row in self.rows.values() if row.is_spent]
+
+    def results(self) -> list[ResultRow]:
+        """Return the results to be stored, each row once."""
+        return [row for rows in self._results.values() for row in rows]
+
+    def linkable(self) -> Iterator[Ref]:
+        """Return tasks that a script may submit again and whose rows stay: all but messages."""
+        return (ref for ref, row in self.rows.items() if not row.is_message)
+
+    def placed(self) -> list[TaskRow]:
+        """Return new and restarted tasks."""
+        return [row for row in self.rows.values() if row.is_placed]
+
+    def waiting(self) -> list[TaskRow]:
+        """Return tasks that this batch made wait, or wait again."""
+        changed = (row for row in self.rows.values() if row.is_settled or row.is_placed)
+        return [row for row in changed if row.stored.status is Status.ACTIVE]
+
+
+def cron_projects(outcomes: Sequence[Outcome]) -> set[int]:
+    """Return the projects whose @every tasks have ended."""
+    return {outcome.project for outcome in outcomes if outcome.taskid == CRONJOB}
+
+
+def refs_of(outcomes: Sequence[Outcome]) -> Iterator[Ref]:
+    """Return the tasks of outcomes that have a row."""
+    return (Ref(outcome.project, task_key(outcome.taskid)) for outcome in outcomes if outcome.taskid not in INTERNAL)
+
+
+def storable(text: str) -> str:
+    """Return a reason cut to the column's length, without what UTF-8 cannot say."""
+    return text[:REASON_CHARS_MAX].encode("utf-8", "replace").decode()
+
+
+def _rescheduled(stored: Stored, schedule: NewSchedule) -> Stored:
+    """What the rules see of a task whose callback changed its schedule."""
+    return replace(
+        stored,
+        retries=schedule.retries,
+        retried=schedule.retried,
+        age_ms=schedule.age_ms,
+        itag=schedule.itag,
+        auto_recrawl=schedule.auto_recrawl,
+    )
