@@ -23,7 +23,7 @@ from zspider.scheduler.actions import (
     Paused,
     Refill,
     RefuseClone,
-    Sweep,
+    ScanHosts,
     Tell,
     Welcome,
 )
@@ -239,7 +239,7 @@ class World:
         politeness: PolitenessSettings | None = None,
         entries: int = 1000,
     ) -> None:
-        """entries: of the index, looked at in one sweep."""
+        """entries: of the index, looked at in one scan."""
         self.politeness, self.entries = politeness, entries
         self.window, self.limit, self.timing = window, min(window, limit), timing or Timing()
         self.pausing = pausing
@@ -408,7 +408,7 @@ class World:
                     self.send(session.route, what, list(numbers))
                 case Refill(project, kind, after):
                     self.writer.append(lambda x=(project, kind, after): self._read(*x))
-                case Sweep(project, part):
+                case ScanHosts(project, part):
                     self.writer.append(lambda x=(project, part): self._scan_hosts(*x))
                 case Charge(lost):
                     self.writer.append(lambda lost=lost: self._charge(lost))
@@ -511,7 +511,7 @@ class World:
             fitting = fitting[:limit]
             reached = fitting[-1].position
         found = [row.task() for row in fitting]
-        return lambda: self.core.swept(project, part, found, reached)
+        return lambda: self.core.scanned(project, part, found, reached)
 
     def _charge(self, lost: Any) -> Callable[[], None]:
         ended, again = [], []

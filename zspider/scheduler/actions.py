@@ -58,8 +58,8 @@ class Refill(NamedTuple):
     after: Position | None
 
 
-class Sweep(NamedTuple):
-    """Read waiting tasks of some hosts in a range of an order, or as far as that is quick, and call `Core.swept`."""
+class ScanHosts(NamedTuple):
+    """Read waiting tasks of some hosts in a range of an order, or as far as that is quick, and call `Core.scanned`."""
 
     project: int
     part: Range
@@ -91,7 +91,9 @@ class Gone(NamedTuple):
     session: Session
 
 
-Action = Give | Welcome | Challenge | RefuseClone | AskHello | Tell | Refill | Sweep | Charge | Finish | Paused | Gone
+Action = (
+    Give | Welcome | Challenge | RefuseClone | AskHello | Tell | Refill | ScanHosts | Charge | Finish | Paused | Gone
+)
 
 
 def tell_holders(what: Literal["release", "recall", "resend"], leases: Iterable[Lease]) -> list[Action]:

@@ -184,10 +184,10 @@ class Core:
             state.frontier.refill(kind, after, tasks, is_last, self.leases.is_leased)
             self._queue.touch(project)
 
-    def swept(self, project: int, part: Range, tasks: Sequence[Task], reached: Position) -> None:
-        """Take in the answer to a Sweep. reached: everything up to there was looked at."""
+    def scanned(self, project: int, part: Range, tasks: Sequence[Task], reached: Position) -> None:
+        """Take in the answer to a ScanHosts. reached: everything up to there was looked at."""
         if (state := self.projects.get(project)) is not None:
-            state.frontier.swept(part, tasks, reached, self.leases.is_leased)
+            state.frontier.scanned(part, tasks, reached, self.leases.is_leased)
             self._queue.touch(project)
 
     def finish_answered(self, project: int) -> None:

@@ -215,11 +215,11 @@ class Frontier:
         hosts = self.deferred.skipped["ready"].latest()
         return Range("ready", self.ready.after, END, hosts, True, self._size) if hosts else None
 
-    def swept(self, part: Range, found: Iterable[Task], reached: Position, is_leased: Callable[[Task], bool]) -> None:
+    def scanned(self, part: Range, found: Iterable[Task], reached: Position, is_leased: Callable[[Task], bool]) -> None:
         """Take in what the database had in a range, which was read up to `reached`."""
         is_taken = self._is_taken(is_leased)
         if not part.is_others:
-            self.deferred.swept(part, [task for task in found if not is_taken(task)], reached)
+            self.deferred.scanned(part, [task for task in found if not is_taken(task)], reached)
         elif self.ready.refill(part.after, found, reached, is_taken):
             self.deferred.skip_beyond(part, reached)
 

@@ -106,7 +106,7 @@ class HostQueues:
         self._open: set[int] = set()
         self._order: list[tuple[Position, int]] = []  # heap of open hosts by their first tasks, and outdated entries
         self._hungry: dict[int, None] = {}
-        self._is_sweeping = False
+        self._is_scanning = False
         self._turn: list[Kind] = ["ready", "delayed"]
 
     def __len__(self) -> int:
@@ -201,8 +201,8 @@ class HostQueues:
             self._judge(host)
 
     def next_range(self) -> Range | None:
-        """Return what is to be read for the hungry hosts, or None; there is no other before `swept` answers it."""
-        if self._is_sweeping or not self._hungry:
+        """Return what is to be read for the hungry hosts, or None; there is no other before `scanned` answers it."""
+        if self._is_scanning or not self._hungry:
             return None
         room = self._size - len(self._hosts)
         if room < max(1, self._size // 8):
@@ -215,13 +215,13 @@ class HostQueues:
         for kind in self._turn:
             if (found := self.skipped[kind].next_range(hungry)) is not None:
                 after, until, hosts = found
-                self._is_sweeping = True
+                self._is_scanning = True
                 return Range(kind, after, until, hosts, False, min(room, sum(map(self._room, hosts))))
         return None
 
-    def swept(self, part: Range, tasks: Sequence[Task], reached: Position) -> None:
+    def scanned(self, part: Range, tasks: Sequence[Task], reached: Position) -> None:
         """Take in the tasks of a range, which was read up to `reached`; those leased or in memory are left out."""
-        self._is_sweeping = False
+        self._is_scanning = False
         self.skipped[part.kind].was_read(part.hosts, part.after or BEGIN, reached)
         for task in tasks:
             host = host_hash(host_of(task.url))

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from zspider.delivery import ATTEMPTS_MAX
-from zspider.scheduler.actions import Action, Finish, Refill, Sweep
+from zspider.scheduler.actions import Action, Finish, Refill, ScanHosts
 from zspider.scheduler.bucket import TokenBucket
 from zspider.scheduler.frontier import Frontier
 from zspider.scheduler.internal_tasks import cron_task, info_run, info_task
@@ -96,9 +96,11 @@ class ProjectState:
         for kind, window in self.frontier.wants():
             window.is_refilling = True
             beyond = self.frontier.range_beyond() if kind == "ready" else None
-            actions.append(Sweep(self.project.id, beyond) if beyond else Refill(self.project.id, kind, window.after))
+            actions.append(
+                ScanHosts(self.project.id, beyond) if beyond else Refill(self.project.id, kind, window.after)
+            )
         if (part := self.frontier.next_range()) is not None:
-            actions.append(Sweep(self.project.id, part))
+            actions.append(ScanHosts(self.project.id, part))
         return actions
 
     def internal_tasks(self, now_ms: int) -> list[Task]:

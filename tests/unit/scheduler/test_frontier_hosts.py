@@ -117,7 +117,7 @@ class Waiting(RuleBasedStateMachine):
 
     def _ask_for(self, part):
         found, reached = self.db.tasks_of_hosts(part, self.entries, self.limit)
-        self.reads.append(lambda: self.frontier.swept(part, found, reached, self._is_leased))
+        self.reads.append(lambda: self.frontier.scanned(part, found, reached, self._is_leased))
 
     @rule()
     def the_database_answers(self):

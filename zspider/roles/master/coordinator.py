@@ -216,8 +216,8 @@ class Coordinator:
                     self._hub.send(session.route, _TELLING[what](list(numbers)))
                 case a.Refill(project, kind, after):
                     self._requests.refill(project, kind, after)
-                case a.Sweep(project, part):
-                    self._requests.sweep(project, part)
+                case a.ScanHosts(project, part):
+                    self._requests.scan_hosts(project, part)
                 case a.Charge(lost):
                     self._requests.charge(lost)
                 case a.Finish(project):

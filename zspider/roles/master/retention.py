@@ -20,7 +20,7 @@ REST_S = 600.0  # between two rounds
 
 
 class _Timed(NamedTuple):
-    swept: RetentionStep
+    step: RetentionStep
     took_s: float
 
 
@@ -61,8 +61,8 @@ class Retention:
 
         def work(storage: Any) -> _Timed:
             began = self._clock.monotonic()
-            swept = storage.retention_step(project, place, cutoffs)
-            return _Timed(swept, self._clock.monotonic() - began)
+            step = storage.retention_step(project, place, cutoffs)
+            return _Timed(step, self._clock.monotonic() - began)
 
         self._writer.call(work, self._swept, self._failed)
 
@@ -73,13 +73,13 @@ class Retention:
 
     def _swept(self, timed: _Timed) -> None:
         """Take in what a step has deleted, and set the time of the next."""
-        swept = timed.swept
-        self._coordinator.apply(swept.report)
+        step = timed.step
+        self._coordinator.apply(step.report)
         trimmed, forgotten, results = self._gone
-        self._gone = (trimmed + swept.trimmed, forgotten + swept.forgotten, results + swept.results)
+        self._gone = (trimmed + step.trimmed, forgotten + step.forgotten, results + step.results)
         pause_s = max(PAUSE_MIN_S, timed.took_s / SHARE)
-        if swept.next is not None:
-            self._place = swept.next
+        if step.next is not None:
+            self._place = step.next
         else:
             pause_s = self._next_project(pause_s)
         self.due = self._clock.monotonic() + pause_s

@@ -14,7 +14,7 @@ from zspider.task import ON_FINISHED, Kind, Ref, Task
 
 log = structlog.get_logger(__name__)
 REFILL_ROWS = 2000
-SWEEP_ROWS = 500  # they lie scattered
+SCAN_ROWS = 500  # they lie scattered
 
 
 class StorageRequests:
@@ -41,15 +41,15 @@ class StorageRequests:
             lambda storage: (storage.ready if kind == "ready" else storage.delayed)(project, after, limit), done
         )
 
-    def sweep(self, project: int, part: Range) -> None:
+    def scan_hosts(self, project: int, part: Range) -> None:
         """Read the tasks of some hosts in a range of an order."""
         kind, after, until, hosts, is_others, limit = part
-        limit = min(SWEEP_ROWS, limit)
+        limit = min(SCAN_ROWS, limit)
         self._writer.call(
             lambda storage: storage.tasks_of_hosts(
                 project, kind, after, until, hosts, is_others=is_others, limit=limit
             ),
-            lambda scanned: self._core.swept(project, part, scanned.tasks, scanned.reached),
+            lambda scanned: self._core.scanned(project, part, scanned.tasks, scanned.reached),
         )
 
     def charge(self, lost: Sequence[tuple[Ref, int, int]]) -> None:
