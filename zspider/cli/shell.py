@@ -27,7 +27,7 @@ HELP = """\
 response        the page: .text .json .doc .etree .headers .url .status_code
 doc             response.doc, a PyQuery: doc("title").text()
 crawl(url, ...) fetch another page, with crawl()'s options; gives its Response
-fetch(url, ...) the same, and makes it `response`"""
+fetch(url, ...) the same, and makes it the response at hand"""
 HELP_SCRIPT = """
 handler         the script's Handler: handler.detail_page(response)
 follows()       what its callbacks have submitted since the last call, as (callback, url)"""
