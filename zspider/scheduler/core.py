@@ -18,9 +18,9 @@ from zspider.scheduler.membership import Condition, Greeting, HeldLease, Timing
 from zspider.scheduler.order import Position
 from zspider.scheduler.pause import NEVER, Pausing, Phase
 from zspider.scheduler.project_queue import ProjectQueue
-from zspider.scheduler.projects import CronRun, ProjectState
+from zspider.scheduler.projects import CronRun, ProjectState, storage_requests
 from zspider.scheduler.slaves import Slaves
-from zspider.scheduler.story import VOID, WAITS, Story, end_of
+from zspider.scheduler.story import END_OF, LATE, VOID, WAITS, Story
 from zspider.scheduler.task_choice import AHEAD_S, RATE_TURN_S, takes_token
 from zspider.settings import PolitenessSettings
 from zspider.task import Kind, Project, ProjectStatus, Ref, Task
@@ -134,7 +134,7 @@ class Core:
         what says nothing about the project's pages. error: why it failed.
         """
         self._queue.touch(ref.project)
-        self.story.note(end_of(is_success, is_late=is_late), ref, by, 0, error)
+        self.story.note(LATE if is_late else END_OF[is_success], ref, by, 0, error)
         if not is_late and (state := self.projects.get(ref.project)) is not None:
             state.frontier.take(ref)
             if is_success is not None:
@@ -214,7 +214,7 @@ class Core:
         self._queue.wake(self.projects, now)
         actions += self._pauses(now)
         actions += self._granting.step(now, now_ms)
-        actions += self._ask()
+        actions += storage_requests(map(self.projects.get, self._queue.looked_at()))
         return actions
 
     def is_adopting(self, now: float) -> bool:
@@ -254,15 +254,6 @@ class Core:
     def _recall_pages(self, project: int) -> list[Action]:
         """What no slave has begun shall wait here; what goes on while a project is paused stays."""
         return tell_holders("recall", [one for one in self.leases.of_project(project) if takes_token(one.task)])
-
-    def _ask(self) -> list[Action]:
-        """What the database is asked for projects that were looked at: more tasks, or on_finished."""
-        actions: list[Action] = []
-        for project in self._queue.looked_at():
-            state = self.projects.get(project)
-            if state is not None and state.is_active:
-                actions += state.storage_requests()
-        return actions
 
     def _open_hosts(self, now: float) -> None:
         """Let the tasks of hosts that may be asked again take part."""

@@ -1,5 +1,6 @@
 """What the core keeps of a project: its frontier, its rate, its pause, its clock and the tasks zspider makes itself."""
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from zspider.delivery import ATTEMPTS_MAX
@@ -85,24 +86,6 @@ class ProjectState:
         wants = info is not None and info.has_on_finished and not info.error
         return wants and self.is_active and is_finished(self.project.counts)
 
-    def storage_requests(self) -> list[Action]:
-        """Return what the database is to be asked: to submit on_finished, or for more waiting tasks; each once."""
-        actions: list[Action] = []
-        if self.is_finishing and not self.is_finish_asked:
-            self.is_finish_asked = True
-            actions.append(Finish(self.project.id))
-        if not self.has_script:
-            return actions
-        for kind, window in self.frontier.wants():
-            window.is_refilling = True
-            beyond = self.frontier.range_beyond() if kind == "ready" else None
-            actions.append(
-                ScanHosts(self.project.id, beyond) if beyond else Refill(self.project.id, kind, window.after)
-            )
-        if (part := self.frontier.next_range()) is not None:
-            actions.append(ScanHosts(self.project.id, part))
-        return actions
-
     def internal_tasks(self, now_ms: int) -> list[Task]:
         """Return the tasks of our own that are due now; the caller grants each that is not leased."""
         if self.project.info is None:
@@ -146,3 +129,27 @@ class ProjectState:
         if not self._has_cron or info is None or info.error or not info.min_tick:
             return None
         return max(CRON_MIN_TICK_S, info.min_tick)
+
+
+def storage_requests(states: Iterable[ProjectState | None]) -> list[Action]:
+    """Return what the database is to be asked for these projects: to submit on_finished, or for more waiting tasks.
+
+    states: None for a project that is gone. Each question is asked once, until its answer comes.
+    """
+    actions: list[Action] = []
+    for state in states:
+        if state is None or not state.is_active:
+            continue
+        project, frontier = state.project.id, state.frontier
+        if state.is_finishing and not state.is_finish_asked:
+            state.is_finish_asked = True
+            actions.append(Finish(project))
+        if not state.has_script:
+            continue
+        for kind, window in frontier.wants():
+            window.is_refilling = True
+            beyond = frontier.range_beyond() if kind == "ready" else None
+            actions.append(ScanHosts(project, beyond) if beyond else Refill(project, kind, window.after))
+        if (part := frontier.next_range()) is not None:
+            actions.append(ScanHosts(project, part))
+    return actions

@@ -164,7 +164,8 @@ class Slaves:
             self._expire_at = now + EXPIRE_TURN_S
             self._hosts.set_capacity(sum(session.window for session in self.sessions.values()))
             actions += self._expire(now)
-        return [*actions, *(Gone(session) for session in self._members.missing(now))]
+        actions += [Gone(session) for session in self._members.missing(now)]
+        return actions
 
     def is_adopting(self, now: float) -> bool:
         """Return whether it waits for the slaves of before a restart, whose leases must not be granted twice."""

@@ -24,13 +24,7 @@ LATE = "late"  # an outcome of a run that was over
 VOID = "void"  # cancelled, restarted or deleted while it waited or was leased
 
 
-def end_of(is_success: bool | None, *, is_late: bool) -> str:
-    """Return the word for the end of a run. is_success: of a page; None for what is no page."""
-    if is_late:
-        return LATE
-    if is_success is None:
-        return ENDED
-    return SUCCEEDED if is_success else FAILED
+END_OF = {True: SUCCEEDED, False: FAILED, None: ENDED}  # by whether a page succeeded; None: it was no page
 
 
 class Step(NamedTuple):
