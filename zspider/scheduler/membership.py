@@ -42,7 +42,7 @@ class HeldLease(NamedTuple):
     taskid: str
     run: int
     attempt: int
-    host: str = ""  # that its page comes from, as `task.host_of` names it; "": none, or the page is here
+    host: str = ""  # that its page comes from, as `hosts.host_of` names it; "": none, or the page is here
 
 
 class Condition(NamedTuple):

@@ -6,7 +6,7 @@ import msgspec
 
 from zspider.broker.codec import encode_outcome
 from zspider.broker.messages import Page, ProjectInfo
-from zspider.delivery import End, Grant, Outcome
+from zspider.delivery import REASON_CHARS_MAX, End, Grant, Outcome
 from zspider.errors import ProtocolError, ZspiderError
 from zspider.fetch import Fetched
 from zspider.roles.processor.host_answer import UNKNOWN
@@ -16,7 +16,7 @@ from zspider.script.deadline import time_limit_of
 from zspider.task import GUARDED, Status, is_message, usual_taskid
 
 TASK_PACK = 1  # pyspider's `type` of an ordinary task
-REASON_CHARS_MAX = 2000
+
 
 _decode_options = msgspec.msgpack.Decoder(dict[str, Any]).decode
 
