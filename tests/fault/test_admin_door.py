@@ -242,7 +242,7 @@ def test_the_same_command_prints_the_same_shape_with_and_without_a_master(
 
 
 def shape(value: object) -> object:
-    """Its keys in order, without its values; counters, which appear one by one, as one."""
+    """Its keys in order, without its values; as one: counters, which appear one by one, and a master's memory."""
     if isinstance(value, dict):
-        return {key: "counters" if key in ("counts", "track") else shape(inner) for key, inner in value.items()}
+        return {key: "one" if key in ("counts", "track", "story") else shape(inner) for key, inner in value.items()}
     return [shape(inner) for inner in value[:1]] if isinstance(value, list) else None
