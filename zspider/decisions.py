@@ -18,7 +18,7 @@ class Finish(NamedTuple):
 
 
 class Accept(StrEnum):
-    """What becomes of a submitted URL; the words after "known" are why it was dropped."""
+    """What becomes of a submitted URL; KNOWN and those after it are drops; their values are the reasons shown."""
 
     NEW = "new"
     RESTART = "restart"

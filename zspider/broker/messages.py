@@ -167,7 +167,10 @@ class Refused(Message, frozen=True, tag="refused"):
 
 
 class MasterBeat(Message, frozen=True, tag="masterbeat"):
-    """Master -> slave, every heartbeat_s. It also says what has come of the slave's outcomes, before any commit."""
+    """Master -> slave, every heartbeat_s: the master's heartbeat. (The slave's is `Beat`.)
+
+    It also says which of the slave's outcomes have arrived, before any commit.
+    """
 
     epoch: Epoch
     arrived: Number | None = None  # the highest `serial` of this session's Outcomes; older masters do not say

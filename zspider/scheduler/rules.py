@@ -46,7 +46,12 @@ class SchedulerRules:
         return waiting < self.waiting_max or follow.taskid in _ALWAYS or is_message(follow.taskid)
 
     def finish(self, project: int, stored: Stored, end: End, now_ms: int) -> Finish:
-        """Decide about a task whose run ended (docs/pyspider-behaviour.md 4.7)."""
+        """Decide about a task whose run ended: done, failed, or a retry and when (docs/pyspider-behaviour.md 4.7).
+
+        end: script/runner.py decides it for a page that was processed; roles/slave/endings.py and
+        roles/slave/processors/deaths.py for one that could not be. A delivery that came to nothing is none of them:
+        `Batch.charge` counts it, and fails the task after ATTEMPTS_MAX.
+        """
         recrawl_ms = stored.age_ms if stored.auto_recrawl and self._has_recrawl else None
         if end is End.SUCCESS:
             if recrawl_ms is None:

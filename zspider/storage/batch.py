@@ -179,7 +179,7 @@ class Batch:
             self._drop(project, Accept.KNOWN, repeats)
 
     def finish(self, project: int, follow: Follow, counts: Mapping[str, int]) -> None:
-        """Submit on_finished, unless the counters say that it is not time."""
+        """Submit on_finished, unless the counters say that it is not time. (How a task's run ends: `Rules.finish`.)"""
         if self._rules.is_finished(counts):
             self.report.counts[project][SINCE_FINISHED] -= counts[SINCE_FINISHED]
             self.follow(project, [follow])

@@ -1,4 +1,13 @@
-"""The administration: the table of all verbs that the command line says to the master over the control socket."""
+"""The administration: the table of all verbs that the command line says to the master over the control socket.
+
+A new verb takes five steps:
+
+1. a method with a `Request` in one of the classes of this folder, such as `TaskVerbs`;
+2. a line in `_table` below;
+3. a command in `cli/`, and for a new word after `zspiderd` a line in `VERBS` of `cli/app.py`;
+4. its arguments in `VERBS` of tests/support/admin_fuzz.py;
+5. a case in `cli/offline.py` if it works without a master, from the database alone.
+"""
 
 from collections.abc import Callable
 
