@@ -36,9 +36,9 @@ class FetchPool:
     The caller waits for `fileno()` to be readable, at most `wait_s()`, then calls `step()`. How many
     requests run at once is the caller's decision; `concurrency` is what connections are kept for.
 
-    A step is bounded in time and in pieces of body, whatever servers send: who has made much work waits, paused, until
-    those are served who have not. Bodies wait as well while too much is in memory, and requests until their server
-    has answered on enough connections.
+    A step is bounded in time and in pieces of body, whatever servers send: a transfer that has made much work waits,
+    paused, until the others are served. Bodies wait as well while too much is in memory, and requests until their
+    server has answered on enough connections.
     """
 
     def __init__(self, settings: FetchSettings, concurrency: int) -> None:

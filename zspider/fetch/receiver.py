@@ -40,7 +40,7 @@ class Stop(Enum):
 class Receiver(Share):
     """The callbacks of an easy handle. `begin` before each hop.
 
-    `lines` are the header lines; `stop` says why it was ended, `was_held` that it had to wait for memory.
+    `lines` are the header lines; `stop` says why the transfer was ended, `was_held` that it had to wait for memory.
     """
 
     __slots__ = (

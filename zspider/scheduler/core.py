@@ -114,9 +114,10 @@ class Core:
     # --- outcomes -------------------------------------------------------------------------------
 
     def arrived(self, ref: Ref, run: int, answer: Answer | None, fetch_s: float, now: float) -> None:
-        """Note that the ending outcome of a run is here and will be committed: its lease takes no more room.
+        """Note that a run's final outcome (not a PART) has arrived and will be committed: its lease takes no more room.
 
-        answer, fetch_s: what the page's host had to say, and how long that took; None for a usual 200.
+        answer: what the host's response says about how it wants to be asked; None for a usual 200. fetch_s: seconds
+        that the fetch took; None for a usual 200.
         """
         lease = self.leases.get(ref)
         if lease is None or lease.task.run != run:
@@ -130,8 +131,8 @@ class Core:
     ) -> list[Action]:
         """Note that a run ended in the database, by an outcome of session `by`; another holder is told to stop.
 
-        is_late: it had ended before; the task may wait for its next run already. is_success: of a page; None for
-        what says nothing about the project's pages. error: why it failed.
+        is_late: the run had ended before; the task may wait for its next run already. is_success: whether a page
+        succeeded; None for a message or a task of zspider's own. error: why the run failed.
         """
         self._queue.touch(ref.project)
         self.story.note(LATE if is_late else END_OF[is_success], ref, by, 0, error)
@@ -146,7 +147,10 @@ class Core:
         return [] if lease.session.id == by else [Tell("release", lease.session, [lease.number])]
 
     def cron_ended(self, project: int, tick_s: int, error: str, now_ms: int) -> None:
-        """Note that a project's @every methods ran for the ticks up to this one. error: "" if all went well."""
+        """Note that a project's @every methods ran for the ticks up to `tick_s`, which is the run of a cron task.
+
+        error: "" if all went well.
+        """
         if (state := self.projects.get(project)) is not None:
             state.last_cron = CronRun(tick_s, now_ms, error)
 
@@ -185,13 +189,13 @@ class Core:
             self._queue.touch(project)
 
     def scanned(self, project: int, part: Range, tasks: Sequence[Task], reached: Position) -> None:
-        """Take in the answer to a ScanHosts. reached: everything up to there was looked at."""
+        """Take in the answer to a ScanHosts. reached: the position up to which everything was looked at."""
         if (state := self.projects.get(project)) is not None:
             state.frontier.scanned(part, tasks, reached, self.leases.is_leased)
             self._queue.touch(project)
 
     def finish_answered(self, project: int) -> None:
-        """Note that a Finish was done; what it led to has entered."""
+        """Note that a Finish was done; the task that it submitted, if any, has entered."""
         if (state := self.projects.get(project)) is not None:
             state.is_finish_asked = False
             self._queue.touch(project)
@@ -252,11 +256,11 @@ class Core:
         return actions
 
     def _recall_pages(self, project: int) -> list[Action]:
-        """What no slave has begun shall wait here; what goes on while a project is paused stays."""
+        """Recall pages that no slave has begun, to wait here. Tasks that go on while a project is paused stay."""
         return tell_holders("recall", [one for one in self.leases.of_project(project) if takes_token(one.task)])
 
     def _open_hosts(self, now: float) -> None:
-        """Let the tasks of hosts that may be asked again take part."""
+        """Put the deferred tasks of hosts that may be asked again into their frontiers' order."""
         for name in self.hosts.freed(now, AHEAD_S):
             host = host_hash(name)
             for state in self.projects.values():

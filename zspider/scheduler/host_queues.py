@@ -28,10 +28,10 @@ class Range(NamedTuple):
 
 
 class SkippedSpans:
-    """Of one order: between which positions each host has waiting tasks that are in the database only.
+    """Keeps, for one order, between which positions each host has waiting tasks that are in the database only.
 
-    `next_range` goes through the order as a lift does: what comes to wait behind it is served on the next way.
-    So every host is served, and the work does not grow with their number.
+    `next_range` moves forward through the order; tasks skipped behind it are found by the next pass. So every host is
+    served, and the work does not grow with the number of hosts.
     """
 
     def __init__(self) -> None:
@@ -194,14 +194,14 @@ class HostQueues:
         return True
 
     def skip_beyond(self, part: Range, reached: Position) -> None:
-        """Note that the tasks of these hosts were left out of a refill that went so far."""
+        """Note that a refill up to `reached` left out the tasks of these hosts."""
         first, seq = part.after or BEGIN
         for host in part.hosts:
             self.skipped[part.kind].add(host, (first, seq + 1), reached)
             self._judge(host)
 
     def next_range(self) -> Range | None:
-        """Return what is to be read for the hungry hosts, or None; there is no other before `scanned` answers it."""
+        """Return the next range to read for the hungry hosts, or None. No other is given before `scanned`."""
         if self._is_scanning or not self._hungry:
             return None
         room = self._size - len(self._hosts)
@@ -278,7 +278,7 @@ class HostQueues:
         return True
 
     def _trim(self) -> None:
-        """Leave the ends of long queues to the database: others have nothing. Half of the room is free then."""
+        """Leave the ends of long queues to the database, as other hosts have no room. Half of the room is free then."""
         if len(self._queues) > self._size // 2:
             return
         share = max(1, self._size // (2 * len(self._queues)))
@@ -299,7 +299,7 @@ class HostQueues:
         self._judge(host)
 
     def _judge(self, host: int) -> None:
-        """Note whether a host is hungry; after its queue or what it has skipped has changed."""
+        """Note whether a host is hungry, after its queue or its skipped span has changed."""
         has_skipped = host in self.skipped["ready"] or host in self.skipped["delayed"]
         if has_skipped and len(self._queues.get(host, ())) <= self._allowance // 4:
             self._hungry[host] = None

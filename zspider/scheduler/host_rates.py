@@ -32,7 +32,7 @@ class HostRates:
     """Runs by host, in slots of SLOT_S. Every run is counted: by its host's name, or among the others."""
 
     def __init__(self, now: float) -> None:
-        """now: monotonic seconds, never earlier than in the last call, here and below."""
+        """now: monotonic seconds, here and in the other methods; never earlier than in the last call."""
         self._since = now
         self._slots: deque[_Slot] = deque()
 

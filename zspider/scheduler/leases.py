@@ -89,7 +89,10 @@ class LeaseTable:
         return lease is not None and lease.task.run == task.run
 
     def add(self, task: Task, session: Session, now: float, host: str = "", start: float = 0.0) -> Lease:
-        """Lend a task that is not leased to a session, under its next number. host, start: for the host's limit."""
+        """Lend a task that is not leased to a session, under its next number.
+
+        host, start: whose limit counts it, and from when.
+        """
         lease = Lease(task, session, session.next_number, task.attempt + 1, now)
         session.next_number += 1
         self._put(lease)
@@ -154,7 +157,11 @@ class LeaseTable:
         return leases
 
     def lost(self, session: Session, seen: int, named: Iterable[int], granted_by: float) -> list[Lease]:
-        """Return the leases that a slave should name and does not: those delivered or overtaken, or granted by then."""
+        """Return the leases that a slave should name and does not, without those whose outcome is here.
+
+        seen: highest number of a grant that reached it. granted_by: leases granted at this time or earlier should be
+        named, too.
+        """
         named = set(named)
         return [
             lease
@@ -163,7 +170,7 @@ class LeaseTable:
         ]
 
     def assert_invariants(self, sessions: Mapping[bytes, Session]) -> None:
-        """Raise AssertionError when the three views of the leases differ. sessions: those that are in."""
+        """Raise AssertionError when the three views of the leases differ. sessions: those that have joined."""
         assert len({lease.task.ref for lease in self}) == len(self), "a task is leased twice"
         for lease in self:
             text = f"lease {lease.number} of session {lease.session.id.hex()[:8]} on {lease.task.taskid!r}"

@@ -15,7 +15,7 @@ HELD_MAX = 50_000  # leases named by one slave: more than a window and an outbox
 
 
 class Timing(NamedTuple):
-    """The numbers of design section 5."""
+    """Time limits for slaves, in seconds; see `master` in conf/master.yaml."""
 
     suspect_s: float = 6.0
     lease_s: float = 30.0
@@ -78,7 +78,7 @@ class Membership:
     def hello(
         self, greeting: Greeting, held: Sequence[HeldLease], is_last: bool, now: float
     ) -> Arrival | Challenge | None:
-        """Take a page of a Hello; returns what to let in, or what to challenge first; None: more pages follow."""
+        """Take a page of a Hello; returns the slave to let in, a challenge to send first, or None: more follows."""
         begun = self._pages.pop(greeting.session, None)
         before = begun.held if begun is not None and begun.greeting.route == greeting.route else []
         arrival = Arrival(greeting, [*before, *islice(held, max(0, HELD_MAX - len(before)))], now)

@@ -8,7 +8,7 @@ from zspider.task import Ref
 
 
 class Pausing(NamedTuple):
-    """When projects are paused. fail_num: 0 means never."""
+    """The limits by which projects are paused. fail_num: 0 means never."""
 
     fail_num: int = 0
     pause_s: float = 300.0

@@ -93,7 +93,7 @@ class ProjectState:
         return self._cron(now_ms)
 
     def put_back(self, task: Task, *, is_charged: bool) -> None:
-        """Take back one of these tasks that its slave did not do. is_charged: it may have ended that slave."""
+        """Take back one of these tasks that its slave did not do. is_charged: the task may have ended its slave."""
         if task.taskid == GET_INFO:
             self._info_attempt += is_charged and task.run == info_run(self.project.script)
             if self._info_attempt >= ATTEMPTS_MAX and self.project.info is None:
@@ -132,9 +132,10 @@ class ProjectState:
 
 
 def storage_requests(states: Iterable[ProjectState | None]) -> list[Action]:
-    """Return what the database is to be asked for these projects: to submit on_finished, or for more waiting tasks.
+    """Return the requests to the database for these projects: to submit on_finished, or for more waiting tasks.
 
-    states: None for a project that is gone. Each question is asked once, until its answer comes.
+    states: the projects to look at; None stands for one that is gone. Each question is asked once, until its answer
+    comes.
     """
     actions: list[Action] = []
     for state in states:

@@ -43,7 +43,10 @@ class Slaves:
         queue: ProjectQueue,
         story: Story,
     ) -> None:
-        """expected: sessions of before a restart, which may come back. The rest is the core's, and shared with it."""
+        """expected: sessions of before a restart, which may come back.
+
+        The other parameters are parts of the core, shared with it.
+        """
         self.lost_leases = 0  # grants that did not reach their slaves
         self._members = Membership(timing, expected, now)
         self._lease_s = timing.lease_s
@@ -56,7 +59,7 @@ class Slaves:
 
     @property
     def sessions(self) -> dict[bytes, Session]:
-        """Those that are in, by their ids."""
+        """The sessions that have joined, by their ids."""
         return self._members.sessions
 
     def hello(self, greeting: Greeting, held: Sequence[HeldLease], is_last: bool, now: float) -> list[Action]:
@@ -87,7 +90,7 @@ class Slaves:
     ) -> list[Action]:
         """Note that a slave lives and what it has. What it should have and has not is granted again.
 
-        unfinished: those of `named` whose outcome is not made.
+        unfinished: the numbers in `named` of grants whose outcome is not made.
 
         The session is one of `sessions`. From another route than the session's it counts for nothing: it may be
         the same slave, whose connection broke and came back, or a clone of it. Its Hello will tell.
@@ -205,7 +208,7 @@ class Slaves:
         return actions
 
     def _expire(self, now: float) -> list[Action]:
-        """Silent slaves get nothing new; after lease_s what they hold goes back, counted as an attempt."""
+        """Mark silent slaves, which are granted nothing; after lease_s expire their leases."""
         actions: list[Action] = []
         for session in self._members.fallen_silent(now):
             self._members.remove(session.id)
@@ -215,7 +218,7 @@ class Slaves:
         return actions
 
     def _lapse(self, session: Session) -> list[Action]:
-        """Leases of one that is gone, or cannot deliver what it makes, are over; each was an attempt."""
+        """Expire the leases of a slave that is gone, or cannot deliver its outcomes; each counts as an attempt."""
         lost = [lease for lease in session.leases.values() if not lease.has_arrived]
         charged = [(lease.task.ref, lease.task.run, lease.attempt) for lease in lost if has_row(lease.task)]
         for lease in lost:
@@ -224,7 +227,10 @@ class Slaves:
         return [*([Charge(charged)] if charged else []), *self._resend_taken(session.id)]
 
     def _release_lapsed(self, session: Session, unfinished: Sequence[int]) -> list[Action]:
-        """Tell it to forget what it holds without a lease. (Outcomes that are made may still come, and count.)"""
+        """Tell a slave to forget tasks that it holds without a lease.
+
+        (Outcomes that are made may still come, and count.)
+        """
         if not session.has_lapsed:
             return []
         without = [number for number in unfinished if number not in session.leases]
@@ -232,7 +238,7 @@ class Slaves:
         return [Tell("release", session, without)] if without else []
 
     def _miss(self, leases: Iterable[Lease]) -> None:
-        """These grants did not reach their slave."""
+        """Put back the tasks of grants that did not reach their slave."""
         for lease in leases:
             self.lost_leases += 1
             self._put_back(lease, MISSED)
@@ -253,10 +259,13 @@ class Slaves:
             state.frontier.reset()  # only the database knows where it belongs
 
     def _refund(self, lease: Lease) -> None:
-        """Its turn at its host was not used. (Its token is spent: given back late, more would start than may.)"""
+        """Give back a lease's place at its host, which was not used.
+
+        (Its token is spent: given back late, more tasks would start than may.)
+        """
         if lease.host:
             self._hosts.refund(lease.host, lease.start)
 
     def _resend_taken(self, session_id: bytes) -> list[Action]:
-        """Relayed pages that a vanished slave was processing."""
+        """Ask the fetching slaves to send the pages again that a vanished slave was processing."""
         return tell_holders("resend", self._leases.untake(session_id))

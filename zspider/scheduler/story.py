@@ -60,7 +60,7 @@ class Story:
         self._date = []
 
     def of(self, ref: Ref, now_ms: int) -> list[Step]:
-        """Return the steps of one task that are remembered, oldest first. now_ms: of those that have no date yet."""
+        """Return the remembered steps of one task, oldest first. now_ms: the time of steps that have none yet."""
         return [
             Step(event, session, attempt, detail, date[0] if date else now_ms)
             for date, event, of, session, attempt, detail in self._steps

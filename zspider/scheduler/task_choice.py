@@ -59,7 +59,7 @@ class TaskChoice:
         return None if state.is_limited else found
 
     def take(self, state: ProjectState, wanted: Wanted, now: float) -> int:
-        """Take what `next` has just given, and its token; returns the milliseconds from now when it may start."""
+        """Take the task that `next` has just given, and its token; returns in how many milliseconds it may start."""
         if wanted.task.taskid == CRONJOB:
             state.cron_ran(wanted.task)
         if not has_row(wanted.task):
@@ -71,7 +71,7 @@ class TaskChoice:
         return ceil(1000 * max(state.bucket.reserve(now, AHEAD_S) or 0.0, wanted.host_s))
 
     def asleep_until(self, state: ProjectState, now: float, now_ms: int) -> float:
-        """Return when a project without a task may have one, if nothing happens to it; inf: never."""
+        """Return when to look again at a project that has nothing to grant; inf: only when something happens to it."""
         until = state.pause.until if state.pause.phase is Phase.PAUSED else inf
         if state.is_limited and (token_s := state.bucket.wait_s(now)) is not None:
             until = now + RATE_TURN_S + max(0.0, token_s - AHEAD_S)

@@ -37,7 +37,7 @@ class Waiting(NamedTuple):
 def why_project(core: Core, state: ProjectState, now: float, now_ms: int) -> list[Wait]:
     """Return what holds a project back, the first obstacle first; never empty.
 
-    What stops all its pages hides what would hold them back otherwise.
+    An obstacle that stops all pages hides the lesser ones.
     """
     stop = _stop(core, state, now, now_ms)
     if stop is not None:
@@ -131,7 +131,7 @@ def _rate(state: ProjectState, now: float, now_ms: int) -> list[Wait]:
 
 
 def _room(core: Core) -> list[Wait]:
-    """Why no slave takes more: what keeps some from working comes first."""
+    """Return why no slave takes more; complaints of slaves come first."""
     if not _nobody_has_room(core):
         return []
     sessions = core.sessions.values()
@@ -146,7 +146,7 @@ def _nobody_has_room(core: Core) -> bool:
 
 
 def _complaints(core: Core, leases: Collection[Lease]) -> list[Wait]:
-    """What keeps those from working who have these leases, or the pages of them."""
+    """Return the complaints of the slaves that have these leases, or their pages."""
     ids = {lease.session.id for lease in leases} | {lease.taken_by for lease in leases if lease.taken_by is not None}
     return [*map(_complaint, _complaining(core.sessions[one] for one in ids if one in core.sessions))]
 
@@ -161,7 +161,7 @@ def _complaint(session: Session) -> Wait:
 
 
 def _hosts(core: Core, state: ProjectState, now: float, now_ms: int) -> list[Wait]:
-    """The hosts that may not be asked now, of those whose tasks were deferred."""
+    """Return the hosts of deferred tasks that may not be asked now."""
     deferred = set(state.frontier.deferred.hosts)
     waits: list[Wait] = []
     for name in core.hosts.names() if deferred else ():

@@ -41,7 +41,7 @@ class Batch:
     def __init__(
         self, rules: Rules, seen: SeenKeys, seq: ArrivalNumbers, now_ms: int, first_runs: Mapping[int, int]
     ) -> None:
-        """first_runs: by project, the run with which a new task begins."""
+        """first_runs: the run with which a new task begins, by project."""
         self._first_runs = first_runs
         self._rules = rules
         self._seen = seen
@@ -141,7 +141,7 @@ class Batch:
         self.report.ended.append(Ended(row.ref, stored.run - 1, finish.status, False, is_success, row.reason))
 
     def _reschedule(self, row: TaskRow, finish: Finish, stored: Stored, schedule: NewSchedule) -> None:
-        """A schedule that its callback changed has decided; it is kept unless the task is done.
+        """Keep a schedule that the callback changed, and by which the end was decided, unless the task is done.
 
         Source: docs/pyspider-behaviour.md 3.5.
         """
@@ -185,7 +185,10 @@ class Batch:
             self.follow(project, [follow])
 
     def deliver(self, projects: Mapping[str, int]) -> None:
-        """Make the messages that were sent tasks of their receivers. projects: the ids of those that may get some."""
+        """Make the messages that were sent tasks of their receivers.
+
+        projects: the ids of the projects that may get messages, by name.
+        """
         self._follows += self.messages.delivered(projects)
 
     def undecided(self) -> set[Ref]:
@@ -302,7 +305,7 @@ def storable(text: str) -> str:
 
 
 def _rescheduled(stored: Stored, schedule: NewSchedule) -> Stored:
-    """What the rules see of a task whose callback changed its schedule."""
+    """Return the task as the rules see it when its callback changed its schedule."""
     return replace(
         stored,
         retries=schedule.retries,

@@ -37,7 +37,7 @@ class Step(NamedTuple):
 
 
 class Bulk:
-    """Writes such changes. `batch`: makes an empty Batch for a time."""
+    """Writes such changes. batch: returns an empty Batch for a wall-clock time."""
 
     def __init__(
         self, db: Database, fence: Fence, forgetting: Forgetting, batch: Callable[[int], Batch], row_cache: RowCache
@@ -63,7 +63,7 @@ class Bulk:
         most: int | None,
         now_ms: int,
     ) -> Step:
-        """Look at the next `rows` tasks and change those that fit; most: of them at most, None for all."""
+        """Look at the next `rows` tasks and change those selected. most: change at most so many; None: any number."""
         batch = self._batch(now_ms)
         with self._db.transaction() as tx:
             self._fence.enter(tx)

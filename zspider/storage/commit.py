@@ -31,8 +31,9 @@ log = structlog.get_logger(__name__)
 
 
 class Committer:
-    """Writes batches. `projects`: those that may be written to, and the run with which their new tasks begin; kept by
-    the caller.
+    """Writes batches.
+
+    projects: the projects that may be written to, each with the run of its new tasks; kept by the caller.
     """
 
     def __init__(
@@ -75,7 +76,7 @@ class Committer:
     def submit_with(
         self, project: int, follows: Sequence[Follow], now_ms: int, change: Callable[[Transaction], T]
     ) -> tuple[Committed, T]:
-        """Accept URLs together with another change in the same transaction; also returns what that gave."""
+        """Accept URLs together with another change in the same transaction; also returns the value of that change."""
         batch = self.batch(now_ms)
         with self._db.transaction() as tx:
             self._fence.enter(tx)
@@ -145,12 +146,12 @@ class Committer:
         return self._done(batch)
 
     def _ids_of(self, tx: Transaction, names: Collection[str]) -> dict[str, int]:
-        """Those of these projects that exist and are not being removed."""
+        """Return the ids of these projects, by name, without those that are being removed."""
         found = {name: self._project_table.find(tx, name) for name in sorted(names)}
         return {name: project for name, project in found.items() if project is not None and project in self._projects}
 
     def _find(self, tx: Transaction, refs: Iterable[Ref]) -> dict[Ref, TaskRow]:
-        """The rows of those tasks that exist, kept or read."""
+        """Return the rows of the tasks that exist, from memory or read."""
         rows, unknown = self._row_cache.take(refs)
         return rows | self._tasks.find(tx, unknown)
 
@@ -180,7 +181,7 @@ class Committer:
 
 
 def _refused(outcome: Outcome, exc: Exception) -> Outcome:
-    """What is left of an outcome that cannot be stored: that its task failed, why, and what it took."""
+    """Return what is stored for an outcome that cannot be: that its task failed, why, and the time it took."""
     return Outcome(
         outcome.project,
         outcome.taskid,

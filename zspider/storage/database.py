@@ -47,7 +47,7 @@ class Database:
     """A connection of its own to the database, for one thread."""
 
     def __init__(self, engine: Engine, *, writes: bool, patient: bool = False) -> None:
-        """patient: an answer may take as long as it takes, as those to ALTER TABLE do."""
+        """patient: wait for an answer without a time limit, as ALTER TABLE needs."""
         self.engine = engine
         self._source = engine.open(writes=writes, patient=patient)
         self._conn: sa.Connection | None = None

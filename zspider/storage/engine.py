@@ -60,7 +60,7 @@ class Engine(ABC):
     def open(self, *, writes: bool, patient: bool = False) -> sa.Engine:
         """Return an SQLAlchemy engine without a pool.
 
-        writes: its transactions may write. patient: an answer may take as long as it takes.
+        writes: transactions may write. patient: wait for an answer without a time limit.
         """
 
     @abstractmethod

@@ -37,7 +37,8 @@ def open_storage(address: str, *, rules: Rules, known: int, create: bool = True)
 def upgrade(address: str, progress: Callable[[str], None] = lambda _: None, *, watch_s: float = WATCH_S) -> None:
     """Make the tables, or bring them to this version. Safe to interrupt, and to repeat until it is through.
 
-    progress: told in a few words what is being done. watch_s: how long a master that did not stop cleanly is watched.
+    progress: called with a few words on what is being done. watch_s: how long a master that did not stop cleanly is
+    watched.
     Raises OwnedElsewhere while a master lives: of whichever version it is, it would write rows of the wrong one.
     """
     engine = engine_of(address)

@@ -33,8 +33,8 @@ class OwnedDatabase:
     def take_over(self, owner: str, now_ms: int, *, watch_s: float = WATCH_S) -> Ownership:
         """Become the owner: the epoch grows, and the owner of before can write no more.
 
-        owner: names this data directory; the same one re-enters at once. Another one that did not stop cleanly is
-        watched for up to `watch_s`; OwnedElsewhere when it lives.
+        owner: name of this master's data directory. An owner of the same name re-enters at once. Another one that did
+        not stop cleanly is watched for up to `watch_s`; OwnedElsewhere when it lives.
         """
         ownership, seq = self._fence.take(owner, watch_s)
         if seq:
@@ -68,7 +68,7 @@ class OwnedDatabase:
             raise StorageError(f"there is no project with id {project}, or it is being removed")
 
     def _forget(self) -> None:
-        """Rows are deleted, or another master may have written: nothing in memory is certain any more."""
+        """Empty the caches: rows are deleted, or another master may have written."""
         self._seen.clear()
         self._row_cache.clear()
 

@@ -45,9 +45,9 @@ class ProjectStorage(OwnedDatabase):
     ) -> Project:
         """Give a project a script version, and make the project if it is new.
 
-        status: of a new project, RUNNING if None. known_status: of one that is known; None keeps its own.
-        rate, burst, group: None keeps what is, or means task.Project's default. ConfigError for a name that is
-        not allowed.
+        status: the status of a new project, RUNNING if None. known_status: the new status of a known project; None
+        keeps its own. rate, burst, group: None keeps the value, or for a new project takes task.Project's default.
+        ConfigError for a name that is not allowed.
         """
         with self._write() as tx:
             project = self._projects.find(tx, name)

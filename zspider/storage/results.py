@@ -94,8 +94,9 @@ class ResultTable:
     def cut(
         self, tx: Transaction, project: int, after: bytes, rows: int, before_ms: int | None = None
     ) -> tuple[int, bytes | None]:
-        """Delete the next `rows` results by key, and what else the last one's task has; of those, with `before_ms`,
-        the ones that are older.
+        """Delete the next `rows` results by key, and the rest of the last task's.
+
+        before_ms: delete only results older than this.
 
         Returns how many went and the last key; None when there were no more.
         """

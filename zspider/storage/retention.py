@@ -1,4 +1,4 @@
-"""What goes by itself after some days: a pass along a project's tasks and results by key, some rows at a time."""
+"""Deletes old tasks and results: a pass along a project's tasks and results by key, some rows at a time."""
 
 from collections.abc import Sequence
 from enum import IntEnum
@@ -18,7 +18,7 @@ from zspider.task import Ref, Status
 
 
 class Table(IntEnum):
-    """What a pass goes along, in this order."""
+    """The tables that a pass goes along, in this order."""
 
     TASKS = 1
     RESULTS = 2
@@ -32,7 +32,7 @@ class Place(NamedTuple):
 
 
 class Cutoffs(NamedTuple):
-    """Wall-clock milliseconds: what was written last before them goes; 0: nothing goes."""
+    """Wall-clock milliseconds: rows written last before them are deleted; 0: none are."""
 
     content_ms: int  # of finished tasks: their track
     tasks_ms: int  # finished tasks

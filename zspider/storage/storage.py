@@ -75,7 +75,7 @@ class Storage(ProjectStorage):
     def charge(self, deliveries: Sequence[tuple[Ref, int, int]], now_ms: int) -> Committed:
         """Note (task, run, attempt) of leases that expired; the task fails with attempt ATTEMPTS_MAX.
 
-        `entered`: those that wait again. Runs that are over are left alone.
+        `entered` of the report has the tasks that wait again. Runs that are over are left alone.
         """
         return self._committer.charge(deliveries, now_ms)
 
@@ -126,9 +126,8 @@ class Storage(ProjectStorage):
     ) -> Step:
         """Look at the next `rows` tasks and change those selected; safe to repeat.
 
-        cursor: of the step before; None begins with what there is now. most: the last step is the one that has changed
-        so many. Leases of what changed are void (`gone`).
-        StorageError when there is no such project, or it is being removed.
+        cursor: that of the step before; None begins. most: the step that has changed so many tasks is the last one.
+        Leases of what changed are void (`gone`). StorageError when there is no such project, or it is being removed.
         """
         self._check_writable(project)
         cursor = cursor or Cursor(until_seq=self._numbers.last)
@@ -174,6 +173,6 @@ class Storage(ProjectStorage):
         return self._committer.submit_with(project, [follow], now_ms, change)
 
     def _keep(self, waiting: Sequence[Waiting]) -> list[Task]:
-        """What was read for the frontier will be decided about soon."""
+        """Keep rows that were read for the frontier: they will be decided about soon."""
         self._row_cache.put(one.row for one in waiting)
         return [one.task for one in waiting]

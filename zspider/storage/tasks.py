@@ -177,7 +177,7 @@ class TaskTable:
         tx.upsert(self._settle, [_settled(row, now_ms) for row in sorted(rows, key=_by_ref)])
 
     def reschedule(self, tx: Transaction, rows: Iterable[TaskRow]) -> None:
-        """Write what callbacks made of their tasks' schedules. The rows exist; `settle` writes the rest of them."""
+        """Write the schedules that callbacks have changed. The rows exist; `settle` writes the rest of them."""
         changed = {row.ref: row.schedule for row in rows if row.schedule is not None}
         for project, keys in _chunks(changed):
             for key, body, _ in tx.rows(self._CONTENT, {"project": project, "keys": keys}):
@@ -246,7 +246,10 @@ class TaskTable:
         return [_detail(row) for row in rows]
 
     def _active(self, tx: Transaction, params: dict[str, Any]) -> Sequence[Any]:
-        """Few among millions are found by the index and sorted here; many are met soon on a walk along the keys."""
+        """Return the next waiting tasks by key.
+
+        Up to FEW_ROWS: read all their keys through the index and sort them. More: walk along the primary key.
+        """
         project, after, limit = params["project"], params["after"], params["limit"]
         keys = [row.key for row in tx.rows(self._ACTIVE_KEYS, {"project": project, "limit": FEW_ROWS + 1})]
         if len(keys) > FEW_ROWS:

@@ -89,7 +89,7 @@ class Walk:
 
 
 def _stretches(selection: Selection) -> list[tuple[Status, bool]]:
-    """What is walked one after the other: a status, and whether its tasks wait for a time."""
+    """Return the sections to walk one after the other: a status, and whether its tasks wait for a time."""
     return [
         (status, is_later)
         for status in selection.statuses

@@ -56,9 +56,11 @@ class Master:
         reread: Callable[[], MasterFile | None] = lambda: None,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
-        """is_oneshot: @every and auto_recrawl are left out (`zspiderd run`). local_slave: overrides the setting.
+        """is_oneshot: leave out @every and auto_recrawl (`zspiderd run`).
 
-        reread: gives the settings as they are at a SIGHUP; None: they stay as they were.
+        local_slave: overrides the setting of this name.
+
+        reread: returns the settings as they are at a SIGHUP; None: the settings stay as they were.
         """
         self.clock = clock
         self._settings = settings
@@ -139,7 +141,7 @@ class Master:
         local: LocalSlave | None,
         signals: Signals,
     ) -> Loop:
-        """Return what serves from now on."""
+        """Return the loop, made of the parts that serve from now on."""
         commits = Commits(hub, keys, writer, coordinator, self.clock)
         messages = SlaveMessages(hub, keys, coordinator, commits, ScriptCache(writer, self.clock), self.clock)
         deletions = Deletions(coordinator, writer, self._settings.scheduler.delete_s, self.clock.wall_ms)

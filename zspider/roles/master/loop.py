@@ -1,4 +1,4 @@
-"""The master's loop: waits for messages, consequences and deadlines, and hands each to what acts on it."""
+"""The master's loop: waits for messages, consequences and deadlines, and hands each to the part that acts on it."""
 
 from collections.abc import Callable, Iterable
 from typing import Protocol
@@ -39,7 +39,7 @@ class Every:
     """Something to do at a steady pace."""
 
     def __init__(self, pace_s: float, work: Callable[[], None], now: float) -> None:
-        """now: monotonic seconds; the first time is `pace_s` later."""
+        """now: monotonic seconds; `action` is done first `pace_s` later."""
         self._pace_s = pace_s
         self._work = work
         self.due = now + pace_s
@@ -70,7 +70,7 @@ class Loop:
         reread: Callable[[], PolitenessSettings],
         clock: Clock,
     ) -> None:
-        """timers: what else is to be done now and then. reread: returns the settings to go on with after a SIGHUP."""
+        """timers: other work to do now and then. reread: returns the settings to go on with after a SIGHUP."""
         self._hub = hub
         self._coordinator = coordinator
         self._messages = messages

@@ -51,7 +51,7 @@ class SlaveRegistry:
         epoch: int,
         perform: Callable[[Iterable[Action]], None],
     ) -> None:
-        """perform: carries out what the core decides."""
+        """perform: carries out the actions that the core decides."""
         self.stats: dict[bytes, SlaveStats] = {}
         self._hub = hub
         self._keys = keys

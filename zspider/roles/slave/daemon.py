@@ -49,9 +49,11 @@ class Slave:
         connect: Callable[[Address, Token | None], Link] = Link,
         work: Callable[[SlaveFile, MasterPort], Work] = Work,
     ) -> None:
-        """find_token: instead of the usual places. reload: called on SIGHUP. Raises ConfigError for a wrong address.
+        """find_token: finds the token instead of a search in the usual places. reload: called on SIGHUP.
 
-        The others stand for this machine's clocks, its randomness, its network and its processes.
+        Raises ConfigError for a wrong address.
+
+        The other parameters stand for this machine's clocks, its randomness, its network and its processes.
         """
         self._address = address = Address.parse(settings.slave.master)
         self._settings = settings

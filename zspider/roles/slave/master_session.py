@@ -47,7 +47,9 @@ class MasterSession:
     """A slave's session with its master. `due` says what to do; the other methods are told what happened."""
 
     def __init__(self, now: float, chance: random.Random | None = None) -> None:
-        """chance: draws sessions, which must not be guessed; the system's own unless a test wants them repeated."""
+        """chance: source of randomness for session ids, which must not be guessed; the system's unless a test wants
+        repeatable ones.
+        """
         self._chance = chance or secrets.SystemRandom()
         self.id = self._chance.randbytes(SESSION_BYTES)
         self.cluster: bytes | None = None

@@ -35,7 +35,7 @@ class ProjectVerbs:
         project_rows: ProjectRows,
         clock: Clock,
     ) -> None:
-        """jobs: the verbs on many tasks that are at work; a project is not removed under one."""
+        """jobs: the verbs at work on many tasks; a project that has one is not removed."""
         self._coordinator = coordinator
         self._core = coordinator.core
         self._threads = threads

@@ -159,7 +159,7 @@ def task_row(task: TaskDetail) -> dict[str, Any]:
 def task_detail(task: TaskDetail, leased_by: str | None, story: Sequence[Step] = ()) -> dict[str, Any]:
     """Return all there is of one task.
 
-    leased_by: the slave that has it; None: none. story: what happened to it lately.
+    leased_by: the slave that holds a lease on the task; None: no slave. story: the task's last steps.
     """
     row = task._asdict()
     del row["key"]

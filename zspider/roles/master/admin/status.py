@@ -24,7 +24,7 @@ class StatusVerb:
         project_rows: "ProjectRows",
         clock: Clock,
     ) -> None:
-        """writer: only looked at."""
+        """writer: asked whether the database is away; nothing is written through it."""
         self._coordinator = coordinator
         self._writer = writer
         self._settings = settings
@@ -61,7 +61,7 @@ class ProjectRows:
     """Makes the rows of projects from the state of the core."""
 
     def __init__(self, coordinator: Coordinator, waiting_max: int, clock: Clock) -> None:
-        """waiting_max: as many tasks of a project may wait; 0: any number."""
+        """waiting_max: most tasks of a project that may wait; 0: no limit."""
         self._coordinator = coordinator
         self._waiting_max = waiting_max
         self._clock = clock

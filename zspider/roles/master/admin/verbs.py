@@ -44,7 +44,7 @@ class Admin:
         settings: MasterFile,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
-        """writer: only looked at; verbs write through `threads`."""
+        """writer: asked how far the database is behind; verbs write through `threads`."""
         self._hub = hub
         rows = ProjectRows(coordinator, settings.limits.waiting, clock)
         status = StatusVerb(coordinator, writer, settings, rows, clock)

@@ -17,7 +17,7 @@ class Deaths:
     """Charges pages with the processors that died while they ran them."""
 
     def __init__(self, leases: SlaveLeases, dispatch: Dispatch, owner: PageOwner, memory_bytes: int) -> None:
-        """memory_bytes: the limit of a processor."""
+        """memory_bytes: the memory limit of a processor."""
         self._leases = leases
         self._dispatch = dispatch
         self._owner = owner

@@ -16,10 +16,10 @@ _ALLOCATOR = {"GLIBC_TUNABLES": "glibc.malloc.tcache_count=500"}
 
 
 class ProcessorProcess:
-    """One processor, and our ends of what connects us to it."""
+    """One processor, and our ends of the pipe and the memory shared with it."""
 
     def __init__(self, command: list[str]) -> None:
-        """Raises OSError or MemoryError when something that it needs cannot be had; nothing of it is left then."""
+        """Raise OSError or MemoryError when a descriptor, process or memory cannot be had. Nothing stays open."""
         self.mark = ProcessMark()
         with ExitStack() as undo:
             self.pipe, theirs = Pipe.pair()
@@ -65,7 +65,7 @@ class ProcessorProcess:
         self.reap()
 
     def close(self) -> None:
-        """Close what connects us to it, once it has ended."""
+        """Close the pipe and the memory shared with it, once it has ended."""
         self.pipe.close()
         self.running.close()
         self.child.close()

@@ -1,4 +1,4 @@
-"""Pages on their way through this slave's own processors: what goes to them, and what comes back."""
+"""Pages on their way through this slave's own processors, and the outcomes that come back."""
 
 from collections.abc import Collection, Iterable
 from collections.abc import Set as AbstractSet
@@ -39,7 +39,7 @@ PAGES_EACH = 4  # of other slaves' pages, per processor: what this slave has, ot
 
 
 class Processing:
-    """Has each page that is `put` processed, and answers once to its owner, unless it is dropped before."""
+    """Runs each page given to `put`, and tells its owner the outcome once, unless the page is dropped."""
 
     def __init__(self, settings: SlaveFile, held: SlaveLeases, owner: PageOwner) -> None:
         self.scripts = ScriptCache()
@@ -91,7 +91,7 @@ class Processing:
     # --- pages ----------------------------------------------------------------------------------
 
     def expect(self, script: bytes, now: float) -> None:
-        """Have a script's text here when its first page is."""
+        """Ask for a script's text, so that it is here when its first page is."""
         self.scripts.want(script, now)
 
     def put(self, lease: Lease, now: float) -> None:
