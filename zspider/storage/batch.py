@@ -185,10 +185,7 @@ class Batch:
             self.follow(project, [follow])
 
     def deliver(self, projects: Mapping[str, int]) -> None:
-        """Make the messages that were sent tasks of their receivers.
-
-        projects: the ids of the projects that may get messages, by name.
-        """
+        """Make the sent messages tasks of their receivers. projects: ids of the projects that may get some, by name."""
         self._follows += self.messages.delivered(projects)
 
     def undecided(self) -> set[Ref]:

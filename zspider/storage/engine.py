@@ -19,6 +19,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
+from zspider.data_dir import lock_file_name
 from zspider.errors import ConfigError, OwnedElsewhere, StorageError, StorageUnavailable, ZspiderError
 
 ADDRESS_HELP = "use sqlite:///PATH or mysql+pymysql://USER:PASSWORD@HOST/NAME"
@@ -209,7 +210,7 @@ class Sqlite(Engine):
         if self._lock_fd is not None:
             return
         self._check_place()
-        path = f"{self.path}.lock"
+        path = lock_file_name(str(self.path))
         try:
             handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as exc:

@@ -12,7 +12,7 @@ import structlog
 
 from zspider.broker.hub import Hub
 from zspider.broker.keys import MasterKeys, check_exposure
-from zspider.data_dir import PORTS
+from zspider.data_dir import NEW_PORTS, PORTS
 from zspider.errors import ConfigError, ExitCode, ZspiderError
 from zspider.roles.machine import gc_tuning
 from zspider.roles.machine.clock import SYSTEM_CLOCK, Clock
@@ -239,7 +239,7 @@ class Master:
     def _write_ports(self, hub: Hub) -> None:
         """Write where we listen, for commands on this machine. It is no secret, and of no use after a crash."""
         path = self._settings.data_dir / PORTS
-        fresh = path.with_suffix(".new")
+        fresh = self._settings.data_dir / NEW_PORTS
         content = {"pid": os.getpid(), "security": self._settings.master.security, **hub.ports._asdict()}
         try:
             fresh.write_text(json.dumps(content))
