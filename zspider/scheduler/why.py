@@ -147,7 +147,9 @@ def _nobody_has_room(core: Core) -> bool:
 
 def _complaints(core: Core, leases: Collection[Lease]) -> list[Wait]:
     """Return the complaints of the slaves that have these leases, or their pages."""
-    ids = {lease.session.id for lease in leases} | {lease.taken_by for lease in leases if lease.taken_by is not None}
+    ids = {lease.session.id for lease in leases} | {
+        lease.processed_by for lease in leases if lease.processed_by is not None
+    }
     return [*map(_complaint, _complaining(core.sessions[one] for one in ids if one in core.sessions))]
 
 
