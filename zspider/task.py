@@ -86,6 +86,9 @@ class ProjectStatus(StrEnum):
 
 _ACTIVE = (ProjectStatus.DEBUG, ProjectStatus.RUNNING, ProjectStatus.PAUSED)
 
+# Sorts the waiting tasks of a project: (-priority, seq) among the ready, (due_ms, seq) among the delayed.
+Position = tuple[int, int]
+
 
 class Ref(NamedTuple):
     """The identity of a task: its row key."""

@@ -31,7 +31,7 @@ from zspider.scheduler.core import Core, Greeting, HeldLease, Timing
 from zspider.scheduler.host_queues import Range
 from zspider.scheduler.membership import HEALTHY
 from zspider.scheduler.order import delayed_position, ready_position
-from zspider.scheduler.pause import NEVER, Pausing, Phase
+from zspider.scheduler.pause import NEVER, PauseLimits, Phase
 from zspider.settings import PolitenessSettings
 from zspider.task import GET_INFO, INTERNAL, Project, ProjectStatus, Ref, ScriptInfo, Status, Task, is_message, task_key
 
@@ -235,7 +235,7 @@ class World:
         window: int = 100,
         limit: int = 100,
         timing: Timing | None = None,
-        pausing: Pausing = NEVER,
+        pausing: PauseLimits = NEVER,
         politeness: PolitenessSettings | None = None,
         entries: int = 1000,
     ) -> None:

@@ -5,9 +5,8 @@ from typing import Literal, NamedTuple
 
 from zspider.scheduler.host_queues import Range
 from zspider.scheduler.leases import Lease, Session
-from zspider.scheduler.order import Position
 from zspider.scheduler.pause import Phase
-from zspider.task import Kind, Ref
+from zspider.task import Kind, Position, Ref
 
 
 class Give(NamedTuple):

@@ -15,15 +15,14 @@ from zspider.scheduler.host_queues import Range
 from zspider.scheduler.hosts import HostLimits
 from zspider.scheduler.leases import Lease, LeaseTable, Session
 from zspider.scheduler.membership import Condition, Greeting, HeldLease, Timing
-from zspider.scheduler.order import Position
-from zspider.scheduler.pause import NEVER, Pausing, Phase
+from zspider.scheduler.pause import NEVER, PauseLimits, Phase
 from zspider.scheduler.project_queue import ProjectQueue
 from zspider.scheduler.projects import CronRun, ProjectState, storage_requests
 from zspider.scheduler.slaves import Slaves
 from zspider.scheduler.story import END_OF, LATE, VOID, WAITS, Story
 from zspider.scheduler.task_choice import AHEAD_S, RATE_TURN_S, takes_token
 from zspider.settings import PolitenessSettings
-from zspider.task import Kind, Project, ProjectStatus, Ref, Task
+from zspider.task import Kind, Position, Project, ProjectStatus, Ref, Task
 
 __all__ = ["Condition", "Core", "Greeting", "HeldLease", "Timing"]
 
@@ -44,7 +43,7 @@ class Core:
         expected: Iterable[bytes],
         now: float,
         has_cron: bool = True,
-        pausing: Pausing = NEVER,
+        pausing: PauseLimits = NEVER,
         politeness: PolitenessSettings | None = None,
     ) -> None:
         self.hosts = HostLimits(politeness or NO_LIMITS)

@@ -12,13 +12,12 @@ from zspider.scheduler.host_queues import HostQueues, Range
 from zspider.scheduler.order import (
     BEGIN,
     END,
-    Position,
     TaskHeap,
     delayed_position,
     position_of,
     ready_position,
 )
-from zspider.task import Kind, Ref, Task
+from zspider.task import Kind, Position, Ref, Task
 
 
 class Window:

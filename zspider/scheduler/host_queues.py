@@ -9,8 +9,8 @@ from itertools import islice
 from typing import NamedTuple
 
 from zspider.hosts import host_hash, host_of
-from zspider.scheduler.order import BEGIN, Position, TaskHeap, position_of, ready_position
-from zspider.task import Kind, Ref, Task
+from zspider.scheduler.order import BEGIN, TaskHeap, position_of, ready_position
+from zspider.task import Kind, Position, Ref, Task
 
 QUEUE_MIN = 16  # tasks that a host may have deferred, while few hosts have
 HOSTS_PER_RANGE = 1000  # as many numbers go into one query
@@ -198,7 +198,7 @@ class HostQueues:
         first, seq = part.after or BEGIN
         for host in part.hosts:
             self.skipped[part.kind].add(host, (first, seq + 1), reached)
-            self._judge(host)
+            self._update_hungry(host)
 
     def next_range(self) -> Range | None:
         """Return the next range to read for the hungry hosts, or None. No other is given before `scanned`."""
@@ -231,7 +231,7 @@ class HostQueues:
             elif is_first:  # whether it may be asked is not known
                 self.open(host)
         for host in part.hosts:
-            self._judge(host)
+            self._update_hungry(host)
 
     def clear(self) -> None:
         """Forget everything; an answer that is under way will still come."""
@@ -274,7 +274,7 @@ class HostQueues:
         self._hosts[task.ref] = host
         if host in self._open and queue.peek() is task:
             heappush(self._order, (ready_position(task), host))
-        self._judge(host)
+        self._update_hungry(host)
         return True
 
     def _trim(self) -> None:
@@ -290,15 +290,15 @@ class HostQueues:
     def _skip(self, host: int, task: Task) -> None:
         kind, position = position_of(task)
         self.skipped[kind].add(host, position, position)
-        self._judge(host)
+        self._update_hungry(host)
 
     def _shrank(self, host: int) -> None:
         if not len(self._queues[host]):
             del self._queues[host]
             self._open.discard(host)
-        self._judge(host)
+        self._update_hungry(host)
 
-    def _judge(self, host: int) -> None:
+    def _update_hungry(self, host: int) -> None:
         """Note whether a host is hungry, after its queue or its skipped span has changed."""
         has_skipped = host in self.skipped["ready"] or host in self.skipped["delayed"]
         if has_skipped and len(self._queues.get(host, ())) <= self._allowance // 4:

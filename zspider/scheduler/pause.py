@@ -7,7 +7,7 @@ from zspider.scheduler.leases import LeaseTable
 from zspider.task import Ref
 
 
-class Pausing(NamedTuple):
+class PauseLimits(NamedTuple):
     """The limits by which projects are paused. fail_num: 0 means never."""
 
     fail_num: int = 0
@@ -15,7 +15,7 @@ class Pausing(NamedTuple):
     probe_num: int = 3
 
 
-NEVER = Pausing()
+NEVER = PauseLimits()
 _NO_LIMIT = 1 << 62
 
 
@@ -36,7 +36,7 @@ class AutoPause:
     without one.
     """
 
-    def __init__(self, pausing: Pausing) -> None:
+    def __init__(self, pausing: PauseLimits) -> None:
         self.until = 0.0  # PAUSED: monotonic seconds
         self.reason = ""  # why it was paused last
         self._pausing = pausing

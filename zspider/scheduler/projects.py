@@ -9,7 +9,7 @@ from zspider.scheduler.bucket import TokenBucket
 from zspider.scheduler.frontier import Frontier
 from zspider.scheduler.internal_tasks import cron_task, info_run, info_task
 from zspider.scheduler.leases import LeaseTable
-from zspider.scheduler.pause import AutoPause, Pausing
+from zspider.scheduler.pause import AutoPause, PauseLimits
 from zspider.scheduler.rules import is_finished
 from zspider.task import GET_INFO, Project, ProjectStatus, ScriptInfo, Task
 
@@ -28,7 +28,7 @@ class ProjectState:
     """A project at work."""
 
     def __init__(
-        self, project: Project, *, window: int, now: float, now_ms: int, has_cron: bool, pausing: Pausing
+        self, project: Project, *, window: int, now: float, now_ms: int, has_cron: bool, pausing: PauseLimits
     ) -> None:
         self.project = project
         self.frontier = Frontier(window)

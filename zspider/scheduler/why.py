@@ -25,7 +25,7 @@ class Wait(NamedTuple):
     until_ms: int | None = None  # wall-clock milliseconds when that is over, if it is known
 
 
-class Waiting(NamedTuple):
+class TaskToExplain(NamedTuple):
     """A task that waits, as the database has it."""
 
     ref: Ref
@@ -49,7 +49,7 @@ def why_project(core: Core, state: ProjectState, now: float, now_ms: int) -> lis
     return waits or [_nothing(state)]
 
 
-def why_task(core: Core, state: ProjectState, task: Waiting, now: float, now_ms: int) -> list[Wait]:
+def why_task(core: Core, state: ProjectState, task: TaskToExplain, now: float, now_ms: int) -> list[Wait]:
     """Return what a task waits for that is to be done; never empty."""
     lease = core.leases.get(task.ref)
     if lease is not None:

@@ -83,7 +83,7 @@ class TaskRow(Struct):
         )
 
 
-class Waiting(NamedTuple):
+class RowAndTask(NamedTuple):
     """A waiting task, as a transaction sees it and as the frontier does."""
 
     row: TaskRow

@@ -14,7 +14,7 @@ from zspider.storage.project_storage import ProjectStorage
 from zspider.storage.report import Committed
 from zspider.storage.results import ResultTable
 from zspider.storage.retention import Cutoffs, Place, RetentionPass, RetentionStep
-from zspider.storage.rows import Waiting
+from zspider.storage.rows import RowAndTask
 from zspider.storage.tasks import TaskTable
 from zspider.storage.walk import Cursor, Selection
 from zspider.task import Kind, Project, ProjectStatus, Ref, Task
@@ -172,7 +172,7 @@ class Storage(ProjectStorage):
 
         return self._committer.submit_with(project, [follow], now_ms, change)
 
-    def _keep(self, waiting: Sequence[Waiting]) -> list[Task]:
+    def _keep(self, waiting: Sequence[RowAndTask]) -> list[Task]:
         """Keep rows that were read for the frontier: they will be decided about soon."""
         self._row_cache.put(one.row for one in waiting)
         return [one.task for one in waiting]

@@ -7,11 +7,11 @@ from msgspec.structs import replace
 from tests.support.scheduler_world import World, make_project, names, only, wait
 from zspider.scheduler.hosts import HostLimits
 from zspider.scheduler.leases import LeaseTable
-from zspider.scheduler.pause import NEVER, AutoPause, Pausing, Phase
+from zspider.scheduler.pause import NEVER, AutoPause, PauseLimits, Phase
 from zspider.settings import PolitenessSettings
 from zspider.task import CRONJOB, MESSAGE_PREFIX, MESSAGE_PRIORITY, ProjectStatus, ScriptInfo
 
-PAUSING = Pausing(fail_num=10, pause_s=300.0, probe_num=3)
+PAUSING = PauseLimits(fail_num=10, pause_s=300.0, probe_num=3)
 MESSAGE = MESSAGE_PREFIX + "m"
 PAGES = [f"p{number:03}" for number in range(60)]
 

@@ -33,7 +33,7 @@ from zspider.roles.master.slave_messages import SlaveMessages
 from zspider.roles.master.takeover import Boot, owner_id, take_over
 from zspider.roles.master.writer_thread import WriterThread
 from zspider.scheduler.core import Core, Timing
-from zspider.scheduler.pause import Pausing
+from zspider.scheduler.pause import PauseLimits
 from zspider.scheduler.rules import SchedulerRules
 from zspider.settings import MasterFile, PolitenessSettings
 from zspider.storage import Reader, Storage, open_storage
@@ -201,7 +201,7 @@ class Master:
             expected=boot.sessions,
             now=now,
             has_cron=not self._is_oneshot,
-            pausing=Pausing(scheduler.fail_pause_num, scheduler.pause_s, scheduler.unpause_check_num),
+            pausing=PauseLimits(scheduler.fail_pause_num, scheduler.pause_s, scheduler.unpause_check_num),
             politeness=self._settings.politeness,
         )
         coordinator = Coordinator(

@@ -20,7 +20,7 @@ from zspider.task import Project
 TASK_COLUMNS = ("taskid", "url", "priority", "retried", "due_ms", "lastcrawl_ms", "reason")
 
 
-class Pausing(NamedTuple):
+class PauseState(NamedTuple):
     """An auto-pause: what happens meanwhile, why, and until when."""
 
     phase: Phase
@@ -32,7 +32,7 @@ class Live(NamedTuple):
     """What only a running master knows of a project; the defaults are what is true without one."""
 
     load_error: str = ""
-    paused: Pausing | None = None
+    paused: PauseState | None = None
     last_cron: CronRun | None = None
     leased: int = 0
     is_limited: bool = False

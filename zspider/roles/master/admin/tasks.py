@@ -17,7 +17,7 @@ from zspider.roles.master.admin.threads import AdminThreads
 from zspider.roles.master.coordinator import Coordinator
 from zspider.roles.master.writer_thread import WriterThread
 from zspider.scheduler.projects import ProjectState
-from zspider.scheduler.why import Wait, Waiting, why_finished, why_project, why_task
+from zspider.scheduler.why import TaskToExplain, Wait, why_finished, why_project, why_task
 from zspider.storage import Committed, TaskDetail
 from zspider.task import MESSAGE_PREFIX, MESSAGE_URL, Project, Ref, Status, message_options
 
@@ -132,7 +132,7 @@ class TaskVerbs:
         if task.status is not Status.ACTIVE:
             waits = rows.wait_rows(why_finished(task.status, task.reason))
         else:
-            waiting = Waiting(Ref(state.project.id, task.key), task.url, task.retried, task.due_ms)
+            waiting = TaskToExplain(Ref(state.project.id, task.key), task.url, task.retried, task.due_ms)
             now, now_ms = self._clock.monotonic(), self._clock.wall_ms()
             waits = self._wait_rows(why_task(self._core, state, waiting, now, now_ms), state.project)
         request.answer({"waits": waits, "dropped": {}})
