@@ -209,7 +209,7 @@ class Core:
 
     def step(self, now: float, now_ms: int) -> list[Action]:
         """Let time pass, then grant what can be granted."""
-        self.story.date(now_ms)
+        self.story.stamp_time(now_ms)
         actions = self.slaves.step(now)
         if self.is_adopting(now):
             return actions
@@ -217,7 +217,7 @@ class Core:
         self._queue.wake(self.projects, now)
         actions += self._pauses(now)
         actions += self._granting.step(now, now_ms)
-        actions += storage_requests(map(self.projects.get, self._queue.looked_at()))
+        actions += storage_requests(map(self.projects.get, self._queue.end_step()))
         return actions
 
     def is_adopting(self, now: float) -> bool:
@@ -260,7 +260,7 @@ class Core:
 
     def _open_hosts(self, now: float) -> None:
         """Put the deferred tasks of hosts that may be asked again into their frontiers' order."""
-        for name in self.hosts.freed(now, AHEAD_S):
+        for name in self.hosts.now_allowed(now, AHEAD_S):
             host = host_hash(name)
             for state in self.projects.values():
                 if state.frontier.has_deferred:

@@ -71,10 +71,10 @@ class Granting:
             self._grants += 1
             state.turn = self._grants
             self._queue.touch(project)
-            self._queue.stay(project, state.turn)
+            self._queue.put_back(project, state.turn)
         self.is_cut_short = (self._grants == until and self.turns.first() is not None) or self.choice.is_cut_short
         for state in unable:
-            self._queue.stay(state.project.id, state.turn)
+            self._queue.put_back(state.project.id, state.turn)
         return [*actions, *(Give(session, grants) for session, grants in given.values())]
 
     def _sleep(self, state: ProjectState, now: float, now_ms: int) -> None:

@@ -96,7 +96,7 @@ class HostLimits:
         self._hosts: dict[str, _Host] = {}  # in order of their last start
         self._waited: dict[str, float] = {}  # awaited hosts -> the time of their entry in `_wakes`, or inf
         self._wakes: list[tuple[float, str]] = []  # heap; an entry of another time than `_waited` has is outdated
-        self._ended: list[str] = []  # waited for, and something of them has ended
+        self._to_look_at: list[str] = []  # waited for, and something of them has ended
         self._clean_at = -inf
         self._silent_max = _NO_LIMIT
         self.change(settings)
@@ -106,7 +106,7 @@ class HostLimits:
         share = self._settings.silent_share
         most = _NO_LIMIT if share >= 1 else max(SILENT_MIN, int(share * leases))
         if most > self._silent_max:
-            self._ended += self._waited  # some may be asked more now
+            self._to_look_at += self._waited  # some may be asked more now
         self._silent_max = most
 
     def change(self, settings: PolitenessSettings) -> None:
@@ -119,7 +119,7 @@ class HostLimits:
         for name, host in self._hosts.items():
             host.rule = self._rule_of(name)
             host.adaptive_s = host.adaptive_s if settings.adaptive else 0.0
-        self._ended += self._waited
+        self._to_look_at += self._waited
 
     @property
     def is_used(self) -> bool:
@@ -157,7 +157,7 @@ class HostLimits:
         if host is not None:
             host.leased -= 1
         if name in self._waited:
-            self._ended.append(name)
+            self._to_look_at.append(name)
 
     def refund(self, name: str, start: float) -> None:
         """Give the place of a task that was to start at `start`, and was not started, to another task."""
@@ -186,17 +186,17 @@ class HostLimits:
 
     # --- waiting
 
-    def await_(self, name: str, now: float) -> None:
-        """Await this host: `freed` will name it once when it may be asked."""
+    def wait_for(self, name: str, now: float) -> None:
+        """Await this host: `now_allowed` will name it once when it may be asked."""
         if name not in self._waited:
             self._waited[name] = inf
             self._set_wake(name, self.wait_s(name, now), now)
 
-    def freed(self, now: float, ahead_s: float) -> list[str]:
+    def now_allowed(self, now: float, ahead_s: float) -> list[str]:
         """Return the awaited hosts that may be asked within `ahead_s`; they are not awaited any more."""
         if now >= self._clean_at:
             self._clean(now)
-        due, self._ended = self._ended, []
+        due, self._to_look_at = self._to_look_at, []
         while self._wakes and self._wakes[0][0] <= now + ahead_s:
             at, name = heappop(self._wakes)
             if self._waited.get(name) == at:
@@ -215,8 +215,8 @@ class HostLimits:
         return free
 
     def next_s(self, now: float) -> float:
-        """Return in how many seconds `freed` may return a host; inf: not before a task ends."""
-        if self._ended:
+        """Return in how many seconds `now_allowed` may return a host; inf: not before a task ends."""
+        if self._to_look_at:
             return 0.0
         return max(0.0, self._wakes[0][0] - now) if self._wakes else inf
 
@@ -248,7 +248,7 @@ class HostLimits:
 
     @property
     def awaited(self) -> Collection[str]:
-        """The hosts that `freed` will name."""
+        """The hosts that `now_allowed` will name."""
         return self._waited.keys()
 
     def assert_invariants(self, running: Mapping[str, int]) -> None:

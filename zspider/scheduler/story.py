@@ -40,11 +40,11 @@ class Step(NamedTuple):
 class Story:
     """The last steps of all tasks, as the core noted them.
 
-    What `note` is told has no time of its own: it gets that of the `date` which follows, at the end of the same turn.
+    What `note` is told has no time of its own: it gets that of the `stamp_time` which follows, at the end of the same turn.
     """
 
     def __init__(self, size: int = STEPS_MAX) -> None:
-        self._date: list[int] = []  # shared by the steps since the last `date`; empty until there is a next one
+        self._date: list[int] = []  # shared by the steps since the last `stamp_time`; empty until there is a next one
         self._steps: deque[tuple[list[int], str, Ref, bytes, int, str]] = deque(maxlen=size)
         self._append = self._steps.append  # three notes a task: each look-up counts
 
@@ -54,7 +54,7 @@ class Story:
             detail = detail[:DETAIL_CHARS_MAX]
         self._append((self._date, event, ref, session, attempt, detail))
 
-    def date(self, now_ms: int) -> None:
+    def stamp_time(self, now_ms: int) -> None:
         """Say when the steps noted since the last call happened."""
         self._date.append(now_ms)
         self._date = []

@@ -93,7 +93,7 @@ class TaskChoice:
             wait_s = hosts.wait_s(name, now) if name else 0.0
             if wait_s <= AHEAD_S:
                 return Wanted(found, takes, name, wait_s, lease)
-            hosts.await_(name, now)
+            hosts.wait_for(name, now)
             self._deferred += 1
             if self.is_cut_short or not frontier.defer(may_skip=not hosts.is_new(name, now)):
                 return None

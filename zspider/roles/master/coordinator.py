@@ -89,7 +89,7 @@ class Coordinator:
         self.registry.expel_revoked()
         now_ms = self._clock.wall_ms()
         if self.is_full:
-            self.core.story.date(now_ms)
+            self.core.story.stamp_time(now_ms)
         else:
             self.perform(self.core.step(now, now_ms))
 
