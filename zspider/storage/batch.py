@@ -127,7 +127,7 @@ class Batch:
         if row.is_message and finish.status is Status.SUCCESS:
             counts[MESSAGES] += 1
             counts[GAUGES[Status.SUCCESS]] -= 1  # `_move` adds it: a message that was heard is nothing
-            row.is_spent = True
+            row.is_to_delete = True
         else:
             counts[ENDS[finish.counter]] += 1
         if not row.is_message and row.taskid != _ON_FINISHED:
@@ -256,23 +256,23 @@ class Batch:
         self.report.counts[row.ref.project][GAUGES[row.stored.status]] -= 1
         if row.stored.status is Status.ACTIVE:
             self.report.gone.append(row.ref)
-        row.is_spent = True
+        row.is_to_delete = True
 
     # --- what is to be written
 
     def settled(self) -> list[TaskRow]:
         """Return tasks with an ended, replaced or cancelled run; to be written after those that are `placed`."""
-        return [row for row in self.rows.values() if row.is_settled and not row.is_spent]
+        return [row for row in self.rows.values() if row.is_settled and not row.is_to_delete]
 
-    def spent(self) -> list[TaskRow]:
+    def to_delete(self) -> list[TaskRow]:
         """Return messages that were heard, and what was removed; to be deleted."""
-        return [row for row in self.rows.values() if row.is_spent]
+        return [row for row in self.rows.values() if row.is_to_delete]
 
     def results(self) -> list[ResultRow]:
         """Return the results to be stored, each row once."""
         return [row for rows in self._results.values() for row in rows]
 
-    def linkable(self) -> Iterator[Ref]:
+    def cacheable(self) -> Iterator[Ref]:
         """Return tasks that a script may submit again and whose rows stay: all but messages."""
         return (ref for ref, row in self.rows.items() if not row.is_message)
 

@@ -5,7 +5,7 @@ from zspider.errors import StorageError
 from zspider.storage.counter_names import FIRST_RUN
 from zspider.storage.counters import CounterTable
 from zspider.storage.database import Database
-from zspider.storage.owned import OwnedDatabase
+from zspider.storage.owned_database import OwnedDatabase
 from zspider.storage.projects import Removal, SessionTable
 from zspider.storage.windows import WindowTable
 from zspider.task import Project, ProjectStatus, ScriptInfo

@@ -33,7 +33,7 @@ class Storage(ProjectStorage):
         super().__init__(db, known)
         self._committer = Committer(
             db,
-            self._fence,
+            self._epoch_guard,
             rules,
             projects=self._writable,
             numbers=self._numbers,
@@ -44,8 +44,8 @@ class Storage(ProjectStorage):
         self._host_scan = HostScan(self._tasks)
         self._results = ResultTable(db.engine)
         forgetting = Forgetting(self._seen, self._writable)
-        self._bulk = Bulk(db, self._fence, forgetting, self._committer.batch, self._row_cache)
-        self._retention = RetentionPass(db, self._fence, forgetting)
+        self._bulk = Bulk(db, self._epoch_guard, forgetting, self._committer.batch, self._row_cache)
+        self._retention = RetentionPass(db, self._epoch_guard, forgetting)
 
     # --- tasks
 

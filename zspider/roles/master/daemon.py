@@ -221,7 +221,7 @@ class Master:
         return coordinator
 
     def _open(self, rules: SchedulerRules) -> Storage:
-        return open_storage(self._settings.database_url, rules=rules, known=self._settings.frontier.known)
+        return open_storage(self._settings.database_url, rules=rules, seen=self._settings.frontier.known)
 
     def _take_over(self, writer: WriterThread, hub: Hub, signals: Signals) -> Boot | None:
         """Make the database ours, waiting for it if it is away. Returns None if we were stopped meanwhile."""
