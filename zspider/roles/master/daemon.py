@@ -20,12 +20,12 @@ from zspider.roles.machine.signals import Signals
 from zspider.roles.machine.systemd import Notifier
 from zspider.roles.master.admin.threads import AdminThreads, compilers
 from zspider.roles.master.admin.verbs import Admin
-from zspider.roles.master.auto_delete import LOOK_S, Deletions
 from zspider.roles.master.commits import Commits
 from zspider.roles.master.consequences import reraise
 from zspider.roles.master.coordinator import Coordinator
 from zspider.roles.master.local_slave import LocalSlave
 from zspider.roles.master.loop import FLUSH_S, Every, Loop, Timer
+from zspider.roles.master.project_removal import LOOK_S, ProjectRemovals
 from zspider.roles.master.reader_thread import ReaderThread
 from zspider.roles.master.retention import Retention
 from zspider.roles.master.script_cache import ScriptCache
@@ -144,8 +144,8 @@ class Master:
         """Return the loop, made of the parts that serve from now on."""
         commits = Commits(hub, keys, writer, coordinator, self.clock)
         messages = SlaveMessages(hub, keys, coordinator, commits, ScriptCache(writer, self.clock), self.clock)
-        deletions = Deletions(coordinator, writer, self._settings.scheduler.delete_s, self.clock.wall_ms)
-        admin = Admin(hub, coordinator, writer, threads, deletions, self._settings, self.clock)
+        removals = ProjectRemovals(coordinator, writer, self._settings.scheduler.delete_s, self.clock.wall_ms)
+        admin = Admin(hub, coordinator, writer, threads, removals, self._settings, self.clock)
         return Loop(
             hub,
             coordinator,
@@ -154,28 +154,28 @@ class Master:
             writer,
             threads,
             local,
-            self._timers(coordinator, writer, deletions),
+            self._timers(coordinator, writer, removals),
             signals=signals,
             notifier=self._notifier,
             reread=self._fresh_politeness,
             clock=self.clock,
         )
 
-    def _timers(self, coordinator: Coordinator, writer: WriterThread, deletions: Deletions) -> list[Timer]:
+    def _timers(self, coordinator: Coordinator, writer: WriterThread, removals: ProjectRemovals) -> list[Timer]:
         """Return what the loop does now and then; what the last master began to remove goes on at once."""
         now = self.clock.monotonic()
         timers: list[Timer] = [
             Every(self._settings.master.heartbeat_s, coordinator.send_beats, now),
             Every(RENEW_S, coordinator.renew, now),
             Every(TRIM_S, coordinator.trim_windows, now),
-            Every(LOOK_S, deletions.look, now),
+            Every(LOOK_S, removals.look, now),
         ]
         retention = self._settings.retention
         if retention.is_wanted:
             timers.append(Retention(retention, coordinator, writer, now, self.clock))
         if check_s := self._settings.scheduler.check_s:
             timers.append(Every(check_s, coordinator.core.assert_invariants, now))
-        deletions.look()
+        removals.look()
         return timers
 
     def _fresh_politeness(self) -> PolitenessSettings:

@@ -22,8 +22,8 @@ from zspider.roles.master.admin.request import Request, shortened
 from zspider.roles.master.admin.status import ProjectRows, StatusVerb
 from zspider.roles.master.admin.tasks import TaskVerbs
 from zspider.roles.master.admin.threads import AdminThreads
-from zspider.roles.master.auto_delete import Deletions
 from zspider.roles.master.coordinator import Coordinator
+from zspider.roles.master.project_removal import ProjectRemovals
 from zspider.roles.master.writer_thread import WriterThread
 from zspider.settings import MasterFile
 
@@ -40,7 +40,7 @@ class Admin:
         coordinator: Coordinator,
         writer: WriterThread,
         threads: AdminThreads,
-        deletions: Deletions,
+        removals: ProjectRemovals,
         settings: MasterFile,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
@@ -49,7 +49,7 @@ class Admin:
         rows = ProjectRows(coordinator, settings.limits.waiting, clock)
         status = StatusVerb(coordinator, writer, settings, rows, clock)
         bulk = BulkVerbs(coordinator, threads, clock)
-        projects = ProjectVerbs(coordinator, threads, deletions, bulk.jobs, rows, clock)
+        projects = ProjectVerbs(coordinator, threads, removals, bulk.jobs, rows, clock)
         tasks = TaskVerbs(coordinator, writer, threads, clock)
         self._verbs = _table(status, projects, tasks, bulk)
 

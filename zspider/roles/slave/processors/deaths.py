@@ -53,7 +53,7 @@ class Deaths:
         if lease.deaths >= DEATHS_MAX:
             self._dispatch.drop(lease.serial)
             self._owner.on_outcome(lease, failed(lease, End.FATAL, self._reason(death)))
-        elif dead.is_loose:
+        elif dead.is_unassigned:
             self._dispatch.put(lease.serial, first=True, alone=True)
 
     def _reason(self, death: Death) -> str:

@@ -36,7 +36,7 @@ class ProcessorProcess:
                     os.close(running_fd)
             undo.pop_all()
         self.output = OutputLog()
-        self.is_silent = False  # it has closed its output
+        self.output_closed = False  # it has closed its output
         self.is_up = False  # it has said something
         self.is_swept = False  # it is dead, and so is all that it had started
         self.scripts: set[bytes] = set()  # it has the text
@@ -48,7 +48,7 @@ class ProcessorProcess:
     @property
     def fds(self) -> set[int]:
         """Descriptors to wait for."""
-        return {self.child.pidfd} if self.is_silent else {self.child.pidfd, self.child.out}
+        return {self.child.pidfd} if self.output_closed else {self.child.pidfd, self.child.out}
 
     def reap(self) -> bool:
         """Take note of its end, and kill what its script has started; False while it runs."""

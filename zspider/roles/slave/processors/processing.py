@@ -246,15 +246,17 @@ class Processing:
 
     def _look_around(self, now: float, may_run: bool) -> None:
         self._see(now)
-        self._dispatch.relieve(now)
-        for head in self._dispatch.heads(now):
-            if not may_run or self.projects.is_waiting(head.processor, now):  # it may wait for us, not we for it
-                self._dispatch.progress(head.processor, now)
-            elif head.seconds > self._limit_s(head.processor, head.page, head.had_started):
-                if head.had_started:
-                    self._deaths.expect(head.processor, head.page)
-                log.warning("processor_killed", processor=head.processor, reason="no progress", seconds=head.seconds)
-                self._pool.kill(head.processor)
+        self._dispatch.move_waiting_pages(now)
+        for running in self._dispatch.running_pages(now):
+            if not may_run or self.projects.is_waiting(running.processor, now):  # it may wait for us, not we for it
+                self._dispatch.progress(running.processor, now)
+            elif running.seconds > self._limit_s(running.processor, running.page, running.had_started):
+                if running.had_started:
+                    self._deaths.expect(running.processor, running.page)
+                log.warning(
+                    "processor_killed", processor=running.processor, reason="no progress", seconds=running.seconds
+                )
+                self._pool.kill(running.processor)
         for script in self.scripts.overdue(now):
             log.error("script_not_sent", script=script.hex()[:12])
             for serial in self._no_text.pop(script, ()):

@@ -36,7 +36,7 @@ class _Removal(NamedTuple):
     waiters: list[Waiter]  # for the next batch
 
 
-class Deletions:
+class ProjectRemovals:
     """Removes projects batch by batch. Of those that are deleted by themselves, one is begun at a time."""
 
     def __init__(
