@@ -284,7 +284,7 @@ class Link:
             self._poller.register(fd, events)  # changes the events of one that is registered
         self._watched = wanted
 
-    # --- one turn ---------------------------------------------------------------------------------
+    # --- one step ---------------------------------------------------------------------------------
 
     def _has_room(self, channel: Channel | None, ready: dict[int | Socket, int]) -> bool:
         """Return whether a channel that was full has room; it is not waited for any longer then."""

@@ -20,7 +20,7 @@ from zspider.scheduler.project_queue import ProjectQueue
 from zspider.scheduler.projects import CronRun, ProjectState, storage_requests
 from zspider.scheduler.slaves import Slaves
 from zspider.scheduler.story import END_OF, LATE, VOID, WAITS, Story
-from zspider.scheduler.task_choice import AHEAD_S, RATE_TURN_S, takes_token
+from zspider.scheduler.task_choice import AHEAD_S, RATE_LOOK_S, takes_token
 from zspider.settings import PolitenessSettings
 from zspider.task import Kind, Position, Project, ProjectStatus, Ref, Task
 
@@ -230,7 +230,7 @@ class Core:
             return 0.0
         wait_s = self._queue.wait_s(now)
         if (host_s := self.hosts.next_s(now)) < wait_s:
-            wait_s = min(wait_s, RATE_TURN_S + max(0.0, host_s - AHEAD_S))
+            wait_s = min(wait_s, RATE_LOOK_S + max(0.0, host_s - AHEAD_S))
         return wait_s
 
     def assert_invariants(self) -> None:
@@ -249,7 +249,7 @@ class Core:
         actions: list[Action] = []
         for project in self._queue.touched:
             state = self.projects.get(project)
-            if state is not None and state.pause.turn(now):
+            if state is not None and state.pause.decide(now):
                 actions.append(Paused(project, state.pause.phase, state.pause.reason))
                 actions += self._recall_pages(project) if state.pause.phase is Phase.PAUSED else []
         return actions

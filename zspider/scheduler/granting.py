@@ -13,7 +13,7 @@ from zspider.scheduler.story import GRANTED, Story
 from zspider.scheduler.task_choice import TaskChoice
 from zspider.scheduler.turns import Turns
 
-GRANTS_PER_TURN = 500  # then the sockets are looked at again
+GRANTS_PER_STEP = 500  # then the sockets are looked at again
 
 
 class Granting:
@@ -44,7 +44,7 @@ class Granting:
         actions: list[Action] = []
         given: dict[bytes, tuple[Session, list[tuple[Lease, int]]]] = {}
         unable: list[ProjectState] = []  # no slave with room can load their scripts
-        until = self._grants + GRANTS_PER_TURN
+        until = self._grants + GRANTS_PER_STEP
         self.choice.begin()
         while self._grants < until and (session := self.turns.first()) is not None:
             if (project := self._queue.next()) is None:

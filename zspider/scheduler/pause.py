@@ -53,7 +53,7 @@ class AutoPause:
             self._failures += 1
             self._last_error = error
 
-    def turn(self, now: float) -> bool:
+    def decide(self, now: float) -> bool:
         """Decide by what has ended and the time; returns whether the phase is another now."""
         if not self.is_on and self._failures < self._limit:  # asked at each step, of each project
             return False

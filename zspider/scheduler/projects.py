@@ -36,7 +36,7 @@ class ProjectState:
         self.pause = AutoPause(pausing)
         self.last_cron: CronRun | None = None  # since the master's start
         self.load_error = ""  # what the last slave said that cannot load the script
-        self.is_limited = False  # at the last turn, only the rate held it back
+        self.is_limited = False  # when it was looked at last, only the rate held it back
         self.is_finish_asked = False  # whether on_finished is to be submitted
         self._has_cron = has_cron
         # nothing is made up for from before the start (docs/pyspider-behaviour.md 4.9)

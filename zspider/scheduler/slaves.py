@@ -25,7 +25,7 @@ from zspider.scheduler.story import ADOPTED, EXPIRED, GIVEN_BACK, LEFT, MISSED, 
 from zspider.scheduler.task_choice import has_row
 from zspider.task import Ref, Task, task_key
 
-EXPIRE_TURN_S = 0.1  # how often silent slaves are looked for
+EXPIRE_LOOK_S = 0.1  # how often silent slaves are looked for
 
 
 class Slaves:
@@ -164,7 +164,7 @@ class Slaves:
         for claim in self._members.unanswered(now):
             actions += self.route_is_gone(claim.greeting.session, now)
         if now >= self._expire_at:
-            self._expire_at = now + EXPIRE_TURN_S
+            self._expire_at = now + EXPIRE_LOOK_S
             self._hosts.set_capacity(sum(session.window for session in self.sessions.values()))
             actions += self._expire(now)
         actions += [Gone(session) for session in self._members.not_back_after_restart(now)]

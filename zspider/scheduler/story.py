@@ -40,7 +40,7 @@ class Step(NamedTuple):
 class Story:
     """The last steps of all tasks, as the core noted them.
 
-    A step that `note` takes has no time of its own: `stamp_time` gives it one, at the end of the same turn.
+    A step that `note` takes has no time of its own: `stamp_time` gives it one, at the end of the same step.
     """
 
     def __init__(self, size: int = STEPS_MAX) -> None:

@@ -11,8 +11,8 @@ from zspider.scheduler.projects import ProjectState
 from zspider.task import CRONJOB, INTERNAL, Task, is_message
 
 AHEAD_S = 0.1  # tokens are granted this much ahead; the slave starts each task at its time
-RATE_TURN_S = 0.03  # a project held back by its rate is looked at this often: one grant message, several tasks
-DEFERRED_PER_TURN = 2000  # tasks deferred for their hosts' sake: some 10 ms
+RATE_LOOK_S = 0.03  # a project held back by its rate is looked at this often: one grant message, several tasks
+DEFERRED_PER_STEP = 2000  # tasks deferred for their hosts' sake: some 10 ms
 
 
 class Wanted(NamedTuple):
@@ -26,20 +26,20 @@ class Wanted(NamedTuple):
 
 
 class TaskChoice:
-    """Looks for the next tasks, in the turns of a core."""
+    """Looks for the next tasks, in the steps of a core."""
 
     def __init__(self, leases: LeaseTable, hosts: HostLimits) -> None:
         self._leases = leases
         self._hosts = hosts
-        self._deferred = 0  # tasks deferred in this turn
+        self._deferred = 0  # tasks deferred in this step
 
     @property
     def is_cut_short(self) -> bool:
-        """This turn has deferred so many tasks that the rest is left to the next one."""
-        return self._deferred > DEFERRED_PER_TURN
+        """This step has deferred so many tasks that the rest is left to the next one."""
+        return self._deferred > DEFERRED_PER_STEP
 
     def begin(self) -> None:
-        """Begin a turn."""
+        """Begin a step."""
         self._deferred = 0
 
     def next(self, state: ProjectState, now: float, now_ms: int) -> Wanted | None:
@@ -74,7 +74,7 @@ class TaskChoice:
         """Return when to look again at a project that has nothing to grant; inf: only when something happens to it."""
         until = state.pause.until if state.pause.phase is Phase.PAUSED else inf
         if state.is_limited and (token_s := state.bucket.wait_s(now)) is not None:
-            until = now + RATE_TURN_S + max(0.0, token_s - AHEAD_S)
+            until = now + RATE_LOOK_S + max(0.0, token_s - AHEAD_S)
         for at_ms in (state.frontier.next_due_ms(), state.next_tick_ms(now_ms)):
             if at_ms is not None and at_ms > now_ms:  # else something other than time holds it back
                 until = min(until, now + (at_ms - now_ms) / 1000)

@@ -587,7 +587,7 @@ def test_4_10_auto_pause(events, phase):
                 seconds = ""
             case digit:
                 seconds += digit
-        pause.turn(now)
+        pause.decide(now)
     assert pause.phase is phase
 
 
@@ -595,7 +595,7 @@ def test_4_10_fail_pause_num_0_disables():
     pause = AutoPause(PauseLimits(0, 300.0, 3))
     for _ in range(100):
         pause.ended(False, "")
-        assert not pause.turn(0.0)
+        assert not pause.decide(0.0)
 
 
 @pytest.mark.parametrize(

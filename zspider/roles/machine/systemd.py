@@ -44,7 +44,7 @@ class Notifier:
             self._send()
 
     def watchdog(self, now: float) -> None:
-        """Ping, twice in the time that systemd allows: the loop turns. now: monotonic seconds."""
+        """Ping, twice in the time that systemd allows: the loop is at work. now: monotonic seconds."""
         if self._period_s and now >= self._ping_at:
             self._ping_at = now + self._period_s
             self._say("WATCHDOG", "1")

@@ -87,7 +87,7 @@ class Loop:
     def run(self) -> ExitCode:
         """Serve until a signal. Raises OwnedElsewhere when another master took the database.
 
-        When memory runs out in the middle of a turn, what is in memory may be half done, so the master ends: what
+        When memory runs out in the middle of a step, what is in memory may be half done, so the master ends: what
         arrived is committed, and a new one begins from the database.
         """
         try:
@@ -99,7 +99,7 @@ class Loop:
         return self._drain()
 
     def step(self, *, may_grant: bool = True) -> None:
-        """Take one turn: wait for messages, consequences or the next deadline; decide; act."""
+        """Take one step: wait for messages, consequences or the next deadline; decide; act."""
         for received in self._hub.poll(self.wait_s()):
             self._dispatch(received)
         self._writer.finished()

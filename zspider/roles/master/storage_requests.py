@@ -18,7 +18,7 @@ SCAN_ROWS = 500  # they lie scattered
 
 
 class StorageRequests:
-    """Hands the core's requests to the writer: reads and writes. The answer goes to the core in a later turn."""
+    """Hands the core's requests to the writer: reads and writes. The answer goes to the core in a later step."""
 
     def __init__(
         self, core: Core, writer: WriterThread, clock: Clock, *, window: int, committed: Callable[[Committed], None]

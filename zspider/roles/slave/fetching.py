@@ -18,7 +18,7 @@ from zspider.task import GUARDED, is_message
 
 log = structlog.get_logger(__name__)
 PAGES_BYTES_MAX = 256 * 1024 * 1024  # of pages in memory and being received; above it nothing more is fetched
-BEGUN_PER_TURN = 32  # requests; a turn without an end would keep the master waiting for a heartbeat
+BEGUN_PER_STEP = 32  # requests; a step without an end would keep the master waiting for a heartbeat
 COMPLAIN_S = 5.0  # a shortage is told of for so long after it was met last: some heartbeats
 REST_S = 1.0  # for which nothing is fetched when this process has no descriptor left
 
@@ -95,7 +95,7 @@ class Fetching:
 
     def step(self, now: float, *, may_begin: bool) -> None:
         """Begin the fetches that are due. may_begin: the leases have not run out."""
-        for _ in range(BEGUN_PER_TURN if may_begin else 0):
+        for _ in range(BEGUN_PER_STEP if may_begin else 0):
             if not self._may_fetch() or (serial := self.pacer.pop(now)) is None:
                 break
             self._begin(serial)

@@ -189,7 +189,7 @@ class SlaveLeases:
         ]
 
     def where(self, wanted: Callable[[Lease], bool]) -> list[Lease]:
-        """Return all leases for which `wanted` is true. It looks at every one: not for every turn."""
+        """Return all leases for which `wanted` is true. It looks at every one: not for every step."""
         return [lease for lease in self._by_serial.values() if wanted(lease)]
 
     def _keep(self, lease: Lease) -> Lease:

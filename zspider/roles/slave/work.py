@@ -215,7 +215,7 @@ class Work:
         if is_stuck:
             self.endings.give_back_waiting()
 
-    # --- a turn ---------------------------------------------------------------------------------
+    # --- a step ---------------------------------------------------------------------------------
 
     def read(self, ready_fds: set[int], ready_pipes: Iterable[Pipe], now: float) -> None:
         """Take in what processors and servers have sent."""

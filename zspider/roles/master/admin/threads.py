@@ -18,7 +18,7 @@ SCRIPTS_MAX = 16  # that wait for them
 
 
 class AdminThreads:
-    """Does a part of a verb in a thread, and the rest in a later turn of the loop, where it is guarded as well."""
+    """Does a part of a verb in a thread, and the rest in a later step of the loop, where it is guarded as well."""
 
     def __init__(
         self,

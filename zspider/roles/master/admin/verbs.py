@@ -54,7 +54,7 @@ class Admin:
         self._verbs = _table(status, projects, tasks, bulk)
 
     def handle(self, peer: Peer, message: m.AdminRequest) -> None:
-        """Run one verb; the answer may come in a later turn."""
+        """Run one verb; the answer may come in a later step of the loop."""
         request = Request(self._hub, peer, message)
         request.attempt(lambda: self._run(request, message))
 

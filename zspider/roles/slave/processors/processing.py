@@ -31,7 +31,7 @@ from zspider.roles.slave.processors.script_cache import ScriptCache
 from zspider.settings import SlaveFile
 
 log = structlog.get_logger(__name__)
-MESSAGES_PER_TURN = 64  # of one processor
+MESSAGES_PER_STEP = 64  # of one processor
 LOOK_S = 0.25  # how often slow and silent processors are looked for
 GRACE_S = 5.0  # a processor stops a callback by itself; if it has not so long after the limit, it is killed
 START_LIMIT_S = 30.0  # from a page's turn to the sight of it running
@@ -128,12 +128,12 @@ class Processing:
         for index, numbers in serials.items():
             self._pool.send(index, Known(numbers))
 
-    # --- a turn ---------------------------------------------------------------------------------
+    # --- a step ---------------------------------------------------------------------------------
 
     def read(self, ready_fds: AbstractSet[int], ready_pipes: Iterable[Pipe], now: float) -> None:
         """Take in what processors say, print and end with."""
         for pipe in ready_pipes:
-            self._read_pipe(self._pool.index_of(pipe), now, MESSAGES_PER_TURN)
+            self._read_pipe(self._pool.index_of(pipe), now, MESSAGES_PER_STEP)
         self._pool.read(ready_fds, now)
 
     def step(self, now: float, *, may_run: bool) -> None:
