@@ -33,7 +33,7 @@ _PROOF_HEAD = struct.Struct(">QQQ")
 
 
 class TokenEntry(msgspec.Struct, frozen=True):
-    """What the master keeps of a token: enough to admit it, not enough to use it."""
+    """The master's record of a token: enough to admit it, not enough to use it."""
 
     id: str
     kind: Kind

@@ -25,7 +25,7 @@ READABLE, WRITABLE = int(zmq.POLLIN), int(zmq.POLLOUT)  # pyzmq's flags are enum
 
 
 class Polled(NamedTuple):
-    """What happened while `Link.poll` waited."""
+    """The messages and events of one `Link.poll`."""
 
     messages: list[AnyMessage]  # from the master, on control
     pages: list[Page]  # from the relay

@@ -254,7 +254,7 @@ class Resend(Message, frozen=True, tag="resend"):
 
 
 class OutcomeItem(Struct, frozen=True, array_like=True):
-    """One outcome in the outbox: `id` is counted up per session; `outcome` is a packed task.Outcome."""
+    """One outcome in the outbox: `id` is counted up per session; `outcome` is a packed delivery.Outcome."""
 
     id: Number
     number: Number  # the grant it answers; 0 when the page came through the relay
@@ -321,7 +321,7 @@ class Up(Message, frozen=True, tag="up"):
 
 
 class Processed(Message, frozen=True, tag="processed"):
-    """Processor -> slave: a packed task.Outcome of this page; `final` is false for a PART."""
+    """Processor -> slave: a packed delivery.Outcome of this page; `final` is false for a PART."""
 
     number: Number
     final: bool

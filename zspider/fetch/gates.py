@@ -26,7 +26,7 @@ GATES_MAX = 2000  # beyond it those that nobody uses are forgotten
 
 
 class Passer(Protocol):
-    """What a gate asks of a request."""
+    """The questions that a gate asks of a request."""
 
     @property
     def repeats(self) -> int:

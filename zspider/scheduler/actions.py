@@ -1,4 +1,4 @@
-"""What the core wants done: its answers to events and to the passing of time."""
+"""The actions that the core wants done: its answers to events and to the passing of time."""
 
 from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple

@@ -35,12 +35,12 @@ class Window:
 
     @property
     def is_complete(self) -> bool:
-        """Nothing lies behind the edge."""
+        """Whether no task lies behind the edge."""
         return self.edge == END
 
     @property
     def after(self) -> Position | None:
-        """Where a refill goes on; None: from the beginning."""
+        """The position from which a refill goes on; None: from the beginning."""
         return None if self.edge == BEGIN else self.edge
 
     def offer(self, task: Task) -> None:
@@ -167,7 +167,7 @@ class Frontier:
 
     @property
     def is_loaded(self) -> bool:
-        """Everything that waits in the database is in memory, or leased."""
+        """Whether all waiting tasks of the database are in memory, or leased."""
         return self.ready.is_complete and self.delayed.is_complete and not self.deferred.has_skipped
 
     def reset(self) -> None:
@@ -199,7 +199,7 @@ class Frontier:
 
     @property
     def has_deferred(self) -> bool:
-        """Some tasks wait for their hosts, here or in the database only."""
+        """Whether some tasks wait for their hosts, here or in the database only."""
         return bool(len(self.deferred)) or self.deferred.has_skipped
 
     def open(self, host: int) -> None:

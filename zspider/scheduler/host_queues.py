@@ -118,7 +118,7 @@ class HostQueues:
 
     @property
     def has_skipped(self) -> bool:
-        """Some tasks were skipped."""
+        """Whether some tasks were skipped."""
         return any(map(len, self.skipped.values()))
 
     @property

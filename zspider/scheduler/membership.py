@@ -24,7 +24,7 @@ class Timing(NamedTuple):
 
 
 class Greeting(NamedTuple):
-    """What a slave says of itself in Hello."""
+    """The facts that a slave gives of itself in Hello."""
 
     session: bytes
     route: bytes
@@ -46,7 +46,7 @@ class HeldLease(NamedTuple):
 
 
 class Condition(NamedTuple):
-    """How a slave says that it is."""
+    """A slave's own report on whether it can work."""
 
     complaint: str = ""  # what keeps it from working, as the end of a sentence that begins with it
     delivers: bool = True  # False: what it makes does not get through

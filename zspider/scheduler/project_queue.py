@@ -1,4 +1,4 @@
-"""Which projects are looked at in a step: what has nothing new costs nothing, however many projects there are."""
+"""Which projects are looked at in a step: a project without news costs nothing, however many there are."""
 
 from collections.abc import Mapping, Set
 from heapq import heappop, heappush
@@ -28,7 +28,7 @@ class ProjectQueue:
 
     @property
     def touched(self) -> Set[int]:
-        """Those that something happened to since the last step, or whose time has come."""
+        """The projects that something happened to since the last step, or whose time has come."""
         return self._touched
 
     def touch(self, project: int) -> None:
@@ -36,7 +36,7 @@ class ProjectQueue:
         self._touched.add(project)
 
     def wake(self, projects: Mapping[int, ProjectState], now: float) -> None:
-        """Begin a step: those that were touched, and those whose time has come, may have a task to give."""
+        """Begin a step: projects that were touched, or whose time has come, may have a task to give."""
         if now >= self._all_at:
             self._all_at = now + LOOK_AT_ALL_S
             self._touched.update(projects)

@@ -1,4 +1,4 @@
-"""What the core keeps of a project: its frontier, its rate, its pause, its clock and the tasks zspider makes itself."""
+"""The core's state of a project: its frontier, its rate, its pause, its clock and the tasks zspider makes itself."""
 
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -67,7 +67,7 @@ class ProjectState:
 
     @property
     def is_paused(self) -> bool:
-        """Its pages have to wait, all or (while it is probed) all but a few."""
+        """Whether its pages have to wait, all or (while it is probed) all but a few."""
         return self.pause.is_on or self.project.status is ProjectStatus.PAUSED
 
     def allows_page(self, leases: LeaseTable) -> bool:
@@ -76,12 +76,12 @@ class ProjectState:
 
     @property
     def has_script(self) -> bool:
-        """What the script declares is known, and it can be loaded."""
+        """Whether the script's declarations are known, and it can be loaded."""
         return self.project.info is not None and not self.project.info.error
 
     @property
     def is_finishing(self) -> bool:
-        """Its on_finished is to be submitted."""
+        """Whether its on_finished is to be submitted."""
         info = self.project.info
         wants = info is not None and info.has_on_finished and not info.error
         return wants and self.is_active and is_finished(self.project.counts)

@@ -1,4 +1,4 @@
-"""What happened to tasks lately: a short memory of the core's steps."""
+"""The last events of tasks: granted, taken, ended and so on, in a short memory."""
 
 from collections import deque
 from typing import NamedTuple

@@ -35,7 +35,7 @@ class TaskChoice:
 
     @property
     def is_cut_short(self) -> bool:
-        """This step has deferred so many tasks that the rest is left to the next one."""
+        """Whether this step has deferred so many tasks that the rest is left to the next one."""
         return self._deferred > DEFERRED_PER_STEP
 
     def begin(self) -> None:

@@ -1,4 +1,4 @@
-"""What a project, or one of its tasks, is waiting for: the core's decisions in words. It changes nothing."""
+"""The obstacles that a project, or one of its tasks, waits for: the core's decisions in words. It changes nothing."""
 
 from collections.abc import Collection, Iterable
 from math import inf

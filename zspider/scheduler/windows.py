@@ -1,6 +1,6 @@
-"""What happened in each project in the last five minutes, hour and day, in memory (docs/pyspider-behaviour.md 4.11).
+"""Each project's activity in the last five minutes, hour and day, in memory (docs/pyspider-behaviour.md 4.11).
 
-A mirror of what the database has: read at the start, then told what each transaction added.
+A mirror of the database's table `windows`: read at the start, then told the activity of each transaction.
 """
 
 from array import array

@@ -1,4 +1,4 @@
-"""What one run of a callback submits: its follows, results and messages, counted and within limits."""
+"""The follows, results and messages that one run of a callback submits, counted and within limits."""
 
 import json
 from collections.abc import Callable

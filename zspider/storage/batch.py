@@ -1,7 +1,7 @@
-"""What a batch of outcomes does to the tasks it touches, decided in memory: it knows no database.
+"""The changes that a batch of outcomes makes to tasks, decided in memory: it knows no database.
 
 A Batch is told the rows as the database has them, changes its copies in the order of the batch, and holds
-at the end what is to be written and what the master is to be told.
+at the end the rows to write and the report for the master.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""What the operator does to many tasks at once, or to one: restart them, or take them out, a batch a transaction."""
+"""The operator's changes of many tasks at once, or of one: restart them, or take them out, a batch a transaction."""
 
 from collections.abc import Callable
 from enum import StrEnum
@@ -21,7 +21,7 @@ from zspider.task import Ref, Status, task_key
 
 
 class Change(StrEnum):
-    """What is done to a task."""
+    """The change made to a task."""
 
     RESTART = "restart"  # it waits for a new run, with all its tries
     REMOVE = "remove"  # its row goes: its URL is new when it is found again

@@ -1,4 +1,4 @@
-"""What runs took: sums by project for the counters, and by host for the report. It knows no database."""
+"""The times that runs took: sums by project for the counters, and by host for the report. It knows no database."""
 
 from collections import defaultdict
 

@@ -15,7 +15,7 @@ IDLE_S = 60.0  # a connection that rested longer is asked whether it lives befor
 
 
 class Transaction:
-    """What can be done between BEGIN and COMMIT."""
+    """The statements that can be run between BEGIN and COMMIT."""
 
     def __init__(self, conn: sa.Connection, engine: Engine) -> None:
         self._conn = conn

@@ -1,4 +1,5 @@
-"""What differs between SQLite and MySQL (MariaDB): opening, sessions, upserts, locks, errors. Nothing else knows.
+"""The differences between SQLite and MySQL (MariaDB): opening, sessions, upserts, locks, errors. No other module
+knows them.
 
 `engine_of(url)` checks an address and gives its Engine; the rest of storage is the same on both.
 """

@@ -1,4 +1,4 @@
-"""What must happen when rows of tasks are deleted, so that neither a cache nor a slave can bring them back."""
+"""The steps that the deletion of tasks' rows needs, so that neither a cache nor a slave can bring them back."""
 
 from collections.abc import MutableMapping, Sequence
 

@@ -21,7 +21,7 @@ _HOSTS = sa.bindparam("hosts", expanding=True, type_=sa.Integer)
 
 
 class Scanned(NamedTuple):
-    """What was found, in order, and up to where everything was looked at."""
+    """The tasks found, in order, and the position up to which everything was looked at."""
 
     tasks: list[Task]
     reached: Position

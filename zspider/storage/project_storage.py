@@ -15,7 +15,7 @@ REMOVE_ROWS = 1000  # deleted in one transaction: some 20 ms
 
 
 class ProjectStorage(OwnedDatabase):
-    """What is kept of projects and slaves; `Storage` adds their tasks."""
+    """Projects and slaves in the database; `Storage` adds the tasks."""
 
     def __init__(self, db: Database, seen: int) -> None:
         super().__init__(db, seen)

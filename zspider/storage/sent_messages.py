@@ -1,4 +1,4 @@
-"""What scripts have sent to projects with `send_message()`, on its way to become tasks. It knows no database."""
+"""Messages that scripts have sent with `send_message()`, on their way to become tasks. It knows no database."""
 
 from collections.abc import Iterator, Mapping
 

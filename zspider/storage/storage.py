@@ -1,4 +1,4 @@
-"""What the master keeps, for its writer thread."""
+"""The master's storage, for its writer thread."""
 
 from collections.abc import Collection, Sequence
 

@@ -22,14 +22,14 @@ _Big = Annotated[int, Meta(ge=_FIRST, le=_LAST_SEQ)]
 
 
 class Selection(Struct, frozen=True, array_like=True):
-    """Which tasks: those of these states whose URL fits the pattern, where `*` is any text and `?` any character."""
+    """The tasks to walk along: of these states, whose URL fits the pattern (`*` is any text, `?` any character)."""
 
     statuses: tuple[Status, ...]
     url: Annotated[str, Meta(max_length=URL_BYTES_MAX)] = ""  # "": any
 
 
 class Cursor(Struct, frozen=True, array_like=True):
-    """Where a walk goes on. What began to wait after its beginning (`until_seq`) is not met."""
+    """The place where a walk goes on. Tasks that began to wait after its beginning (`until_seq`) are not met."""
 
     section: Annotated[int, Meta(ge=0, le=5)] = 0  # of the walk's; see `_sections`
     first: _Big = _FIRST  # rank or due_ms of the last one that was met

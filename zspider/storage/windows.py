@@ -1,4 +1,4 @@
-"""What happened in each project lately: sums by slots of time, written with the counters they belong to."""
+"""Each project's recent activity: sums by slots of time, written with the counters they belong to."""
 
 from collections.abc import Mapping
 

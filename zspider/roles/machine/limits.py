@@ -1,4 +1,5 @@
-"""What the kernel holds our processes to; those that run scripts get as few rights as is possible without root."""
+"""The limits that the kernel enforces on our processes; those that run scripts get as few rights as possible without
+root."""
 
 import ctypes
 import os

@@ -1,4 +1,4 @@
-"""What systemd is told of a daemon: sd_notify's datagrams (READY, STATUS, WATCHDOG, STOPPING)."""
+"""Messages of a daemon to systemd: sd_notify's datagrams (READY, STATUS, WATCHDOG, STOPPING)."""
 
 import os
 import socket

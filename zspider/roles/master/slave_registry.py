@@ -24,7 +24,7 @@ HELLOS_MAX = 8  # of one session that wait for the database
 
 
 class SlaveStats(msgspec.Struct):
-    """What a slave said of itself, for `status`."""
+    """The figures that a slave gave of itself, for `status`."""
 
     user: bytes = b""
     pid: int = 0

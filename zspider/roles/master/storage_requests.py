@@ -1,4 +1,4 @@
-"""What the core asks of the database: more tasks, to charge lost deliveries, to submit on_finished."""
+"""The core's requests to the database: more tasks, to charge lost deliveries, to submit on_finished."""
 
 from collections.abc import Callable, Sequence
 

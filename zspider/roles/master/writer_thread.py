@@ -34,7 +34,7 @@ class ReceivedOutcome(NamedTuple):
 
 
 class OutcomeStore(Protocol):
-    """What the writer thread itself needs of a storage."""
+    """The methods that the writer thread itself needs of a storage."""
 
     def commit(self, outcomes: Sequence[Outcome], now_ms: int) -> Any:
         """Write these outcomes in one transaction, and return its report."""

@@ -1,4 +1,4 @@
-"""What a slave tells a processor when it starts it."""
+"""The options that a slave gives a processor when it starts it."""
 
 from zspider.script.limits import ProcessorLimits
 

@@ -1,4 +1,4 @@
-"""What a slave fetches, and when: held tasks start at their pace, and their pages are passed on."""
+"""A slave's fetches: held tasks start at their pace, and their pages are passed on."""
 
 from collections.abc import Callable, Iterable
 from collections.abc import Set as AbstractSet

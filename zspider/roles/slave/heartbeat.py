@@ -1,4 +1,4 @@
-"""What a slave tells its master of itself: Hello, and the heartbeats that follow."""
+"""A slave's messages to its master about itself: Hello, and the heartbeats (`Beat`) that follow."""
 
 import os
 import socket

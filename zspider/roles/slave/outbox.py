@@ -33,7 +33,7 @@ class Item(Struct, eq=False):
 
     @property
     def size(self) -> int:
-        """Bytes that it takes, with an allowance."""
+        """Bytes that the item takes, with an allowance."""
         return len(self.outcome) + ITEM_BYTES
 
 
@@ -74,7 +74,7 @@ class Outbox:
 
     @property
     def is_full(self) -> bool:
-        """Whether it is at a limit: no more outcomes should be made."""
+        """Whether the outbox is at a limit: no more outcomes should be made."""
         return len(self._items) >= self._items_max or self._bytes >= self._bytes_max
 
     def add(self, owner: int, number: int, outcome: bytes, now: float, *, is_final: bool) -> int:

@@ -1,6 +1,6 @@
-"""What a slave does with its leases: fetch, have processed, put the outcome into the outbox.
+"""A slave's work on its leases: fetch, have processed, put the outcome into the outbox.
 
-It knows nothing of connections; what it has to say to the master goes through the `MasterPort` it is given.
+It knows nothing of connections; its messages to the master go through the `MasterPort` that it is given.
 """
 
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -32,7 +32,7 @@ MakeProcessing = Callable[[SlaveFile, SlaveLeases, PageOwner], Processing]
 
 
 class Work:
-    """Moves on all that is under way in this slave with each `step`; the other methods are told what came.
+    """Moves on all leases of this slave with each `step`; the other methods take in messages.
 
     A lease is in the hands of one part at a time: `fetching` has it until its page is there, then `processing`, or
     `relaying` in a slave without processors. `endings` ends it.

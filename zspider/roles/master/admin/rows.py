@@ -29,7 +29,7 @@ class PauseState(NamedTuple):
 
 
 class Live(NamedTuple):
-    """What only a running master knows of a project; the defaults are what is true without one."""
+    """The facts of a project that only a running master knows; the defaults are those without a master."""
 
     load_error: str = ""
     paused: PauseState | None = None

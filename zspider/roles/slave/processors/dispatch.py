@@ -13,7 +13,7 @@ STUCK_S = 1.0  # a page that runs longer holds up no others: they go to another 
 
 
 class DeadProcessor(NamedTuple):
-    """What is known of a dead processor's last page."""
+    """The last page of a dead processor, and whether it is to blame."""
 
     blamed: int | None  # the page it ran, or was to run next
     is_charged: bool  # it ran it, or had no other
@@ -137,7 +137,7 @@ class Dispatch:
         return page in self._waiting
 
     def move_waiting_pages(self, now: float) -> None:
-        """Take back what waits behind a page that runs long, if another processor has nothing to do."""
+        """Take back the pages that wait behind one that runs long, if another processor has nothing to do."""
         if self._waiting or all(slot.pages for slot in self._slots.values()):
             return
         for processor, slot in self._slots.items():
