@@ -109,7 +109,7 @@ class Base:
 
 def load(address: str, tasks: int, hosts: int) -> float:
     """Make a project with so many waiting tasks; returns the seconds it took."""
-    storage = open_storage(address, rules=SchedulerRules(), known=0)
+    storage = open_storage(address, rules=SchedulerRules(), seen=0)
     try:
         now_ms = time.time_ns() // 1_000_000
         storage.take_over("loader", now_ms)

@@ -1,4 +1,4 @@
-"""What a script needs: `from zspider import BaseHandler, config, every`.
+"""The names that a script needs: `from zspider import BaseHandler, config, every`.
 
 The names are loaded when they are first used, so that `import zspider` costs nothing.
 """

@@ -1,4 +1,4 @@
-"""What a project did in the last minutes, hour and day: windows of time, and the counters that are summed in them."""
+"""A project's activity in the last minutes, hour and day: windows of time, and the counters summed in them."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple

@@ -1,4 +1,4 @@
-"""What the scheduler decides for storage within a transaction: what becomes of a submitted URL and of a run."""
+"""The decisions that storage asks of the scheduler within a transaction, on a submitted URL and on the end of a run."""
 
 from collections.abc import Mapping
 from enum import StrEnum
@@ -9,7 +9,7 @@ from zspider.task import Status, Stored
 
 
 class Finish(NamedTuple):
-    """What a task becomes when a run of it has ended."""
+    """The state that a task gets when a run of it has ended."""
 
     status: Status
     due_ms: int  # ACTIVE only; 0: ready now
@@ -18,7 +18,7 @@ class Finish(NamedTuple):
 
 
 class Accept(StrEnum):
-    """What becomes of a submitted URL; the words after "known" are why it was dropped."""
+    """The decision on a submitted URL; KNOWN and those after it are drops; their values are the reasons shown."""
 
     NEW = "new"
     RESTART = "restart"

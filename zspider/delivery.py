@@ -1,4 +1,5 @@
-"""What is sent for a task: the grant to a slave, the page's follows and messages, the outcome that comes back.
+"""The structs that are sent for a task: the grant to a slave, the page's follows and messages, the outcome that comes
+back.
 
 The structs are arrays on the wire, in field order: a new field goes to the end, with a default, or the protocol
 number grows.
@@ -62,7 +63,7 @@ class Follow(Struct, frozen=True, array_like=True):
 
 
 class Message(Struct, frozen=True, array_like=True):
-    """What a script sent to a project with `send_message()`; once accepted, a task of that project."""
+    """A message that a script sent to a project with `send_message()`; once accepted, a task of that project."""
 
     receiver: Annotated[str, Meta(min_length=1, max_length=64)]  # a project's name
     url: Url
@@ -89,7 +90,7 @@ class NewSchedule(Struct, frozen=True, array_like=True):
 
 
 class Answer(Struct, frozen=True, array_like=True):
-    """What a server's answer says about how it wants to be asked."""
+    """The parts of a server's answer that say how it wants to be asked."""
 
     status: Annotated[int, Meta(ge=0, le=999)] = 200  # 599: there was none; 0: nobody asked, or it is not known
     retry_after_ms: Annotated[int, Meta(ge=0, le=DAY_MS)] = 0
@@ -97,7 +98,7 @@ class Answer(Struct, frozen=True, array_like=True):
 
 
 class Outcome(Struct, frozen=True, array_like=True):
-    """What one delivery of a task led to. The slave keeps it until the master says it is committed.
+    """All that one delivery of a task led to. The slave keeps it until the master says it is committed.
 
     A PART carries follows only; the ending outcome is sent after the master acknowledged all parts.
     """

@@ -12,7 +12,7 @@ _SHORTAGES = frozenset(
 
 
 class ExitCode(IntEnum):
-    """What `zspiderd` tells its caller; the numbers are sysexits.h's where it has one."""
+    """The exit codes of `zspiderd`; the numbers are sysexits.h's where it has one."""
 
     OK = 0
     FAILED = 1  # the crawl or the command failed; one line said why

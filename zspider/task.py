@@ -1,4 +1,4 @@
-"""What a task and a project are: the words every part of zspider shares.
+"""Tasks and projects: the words every part of zspider shares.
 
 Nothing here decides or does anything. Wall-clock times are integer milliseconds since the epoch
 (`_ms`); 0 means "none" or "at once".
@@ -66,7 +66,7 @@ Kind = Literal["ready", "delayed"]  # of an ACTIVE task: due now, or later; the 
 
 
 class ProjectStatus(StrEnum):
-    """What a project may do, as people set it; the core may pause one on its own, too.
+    """The status of a project, as people set it; the core may pause one on its own, too.
 
     Source: docs/pyspider-behaviour.md 4.3.
     """
@@ -85,6 +85,9 @@ class ProjectStatus(StrEnum):
 
 
 _ACTIVE = (ProjectStatus.DEBUG, ProjectStatus.RUNNING, ProjectStatus.PAUSED)
+
+# Sorts the waiting tasks of a project: (-priority, seq) among the ready, (due_ms, seq) among the delayed.
+Position = tuple[int, int]
 
 
 class Ref(NamedTuple):
@@ -129,7 +132,7 @@ def message_options(sender: str, msg: object, *, guarded: bool = False) -> dict[
 
 
 class ScriptInfo(Struct, frozen=True):
-    """What the master must know about a script version; learnt by running GET_INFO on a slave."""
+    """The facts that the master must know about a script version; learnt by running GET_INFO on a slave."""
 
     crawl_config: bytes = b"\x80"  # msgpack map: late-bound fetch and process defaults (docs/pyspider-behaviour.md 2.5)
     retry_delay: dict[str, float] = {}
@@ -172,7 +175,7 @@ class Project(Struct):
 
 
 class Stored(Struct):
-    """What the database knows of a task, as far as the rules need it."""
+    """A task as the database has it, as far as the rules need it."""
 
     status: Status
     run: int

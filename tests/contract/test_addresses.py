@@ -20,7 +20,7 @@ SECRET = "hunter2"
 
 
 def opened(address: str, *, create: bool = True) -> Storage:
-    return open_storage(address, rules=SchedulerRules(), known=10, create=create)
+    return open_storage(address, rules=SchedulerRules(), seen=10, create=create)
 
 
 @pytest.mark.parametrize(
@@ -146,7 +146,7 @@ def test_opening_a_current_database_does_not_import_alembic(crawl: Crawl) -> Non
     crawl.close()
     code = (
         "import sys; from zspider.storage import open_storage; from zspider.scheduler.rules import SchedulerRules\n"
-        f"open_storage({crawl.address!r}, rules=SchedulerRules(), known=1).close()\n"
+        f"open_storage({crawl.address!r}, rules=SchedulerRules(), seen=1).close()\n"
         "sys.exit('alembic' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=30, cwd=Path(__file__).parents[2])

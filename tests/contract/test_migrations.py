@@ -102,11 +102,11 @@ def test_tables_of_another_version_are_not_touched(crawl: Crawl, monkeypatch: py
     execute(crawl.address, "UPDATE alembic_version SET version_num = '9999'")
     assert schema_state(crawl.address) == "newer"
     with pytest.raises(ConfigError, match="newer zspider"):
-        open_storage(crawl.address, rules=SchedulerRules(), known=1)
+        open_storage(crawl.address, rules=SchedulerRules(), seen=1)
     monkeypatch.setattr(migrations, "REVISIONS", ("9999", "10000"))
     assert schema_state(crawl.address) == "older"
     with pytest.raises(ConfigError, match="zspiderd db upgrade"):
-        open_storage(crawl.address, rules=SchedulerRules(), known=1)
+        open_storage(crawl.address, rules=SchedulerRules(), seen=1)
 
 
 def test_a_database_of_before_windows_keeps_its_tasks_and_begins_to_count(crawl: Crawl) -> None:
@@ -128,7 +128,7 @@ def test_a_database_without_tables_is_not_filled_unless_asked(address: str) -> N
     execute(address, "DELETE FROM alembic_version")
     assert schema_state(address) == "empty"
     with pytest.raises(ConfigError, match="no tables"):
-        open_storage(address, rules=SchedulerRules(), known=1, create=False)
+        open_storage(address, rules=SchedulerRules(), seen=1, create=False)
 
 
 def test_the_versions_known_to_a_start_are_those_of_the_scripts() -> None:

@@ -13,7 +13,7 @@ from zspider.task import ScriptInfo
 
 
 def opened(address: str) -> Storage:
-    return open_storage(address, rules=SchedulerRules(), known=10)
+    return open_storage(address, rules=SchedulerRules(), seen=10)
 
 
 def test_each_take_over_grows_the_epoch_and_keeps_the_cluster(crawl: Crawl) -> None:

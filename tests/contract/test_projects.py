@@ -194,7 +194,7 @@ def test_a_removal_that_was_begun_is_known_to_the_next_master_and_nothing_else_i
         assert crawl.storage.project("shop") == row  # nothing was changed
         crawl.storage.close()
         crawl.reader.close()
-        crawl.storage = open_storage(crawl.address, rules=crawl.rules, known=1000)
+        crawl.storage = open_storage(crawl.address, rules=crawl.rules, seen=1000)
         crawl.storage.take_over("me", crawl.now_ms)
         crawl.reader = Reader(crawl.address)
     while crawl.storage.remove("shop", 5):

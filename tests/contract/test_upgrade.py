@@ -80,7 +80,7 @@ def test_rows_of_the_version_before_are_kept_and_filled(older: str) -> None:
     said.clear()
     upgrade(older, said.append)
     assert said == []
-    storage = open_storage(older, rules=SchedulerRules(), known=1)
+    storage = open_storage(older, rules=SchedulerRules(), seen=1)
     storage.close()
 
 
@@ -167,7 +167,7 @@ def test_no_master_begins_during_an_upgrade(older: str, monkeypatch: pytest.Monk
             return
         monkeypatch.setattr(migrations, "REVISIONS", migrations.REVISIONS[:-1])
         try:
-            storage = open_storage(older, rules=SchedulerRules(), known=1)
+            storage = open_storage(older, rules=SchedulerRules(), seen=1)
             try:
                 storage.take_over("an older master", 0)
             finally:

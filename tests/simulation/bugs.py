@@ -14,7 +14,7 @@ from zspider.scheduler.membership import Membership
 from zspider.script.known import Known
 from zspider.storage.batch import Batch, refs_of
 from zspider.storage.commit import Committer
-from zspider.storage.ownership import Fence
+from zspider.storage.ownership import EpochGuard
 from zspider.storage.report import Committed
 from zspider.task import Ref, Status, task_key
 
@@ -83,7 +83,7 @@ def ack_before_commit(patch: pytest.MonkeyPatch) -> None:
 
 def no_epoch_check(patch: pytest.MonkeyPatch) -> None:
     """Whoever was a master writes on."""
-    patch.setattr(Fence, "enter", lambda self, tx: None)
+    patch.setattr(EpochGuard, "enter", lambda self, tx: None)
 
 
 def run_not_grown_on_retry(patch: pytest.MonkeyPatch) -> None:

@@ -99,7 +99,7 @@ class MasterMachine(Machine):
 
     def _wrote(self) -> None:
         assert self.storage is not None
-        self.world.checks.wrote(self.name, self.storage._fence._epoch)
+        self.world.checks.wrote(self.name, self.storage._epoch_guard._epoch)
 
     def _booted(self, boot: Any) -> None:
         self.coordinator = self._master.coordinator(self.hub, _keys(), self._rules, self.writer, boot)

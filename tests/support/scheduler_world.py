@@ -29,9 +29,9 @@ from zspider.scheduler.actions import (
 )
 from zspider.scheduler.core import Core, Greeting, HeldLease, Timing
 from zspider.scheduler.host_queues import Range
-from zspider.scheduler.membership import WELL
+from zspider.scheduler.membership import HEALTHY
 from zspider.scheduler.order import delayed_position, ready_position
-from zspider.scheduler.pause import NEVER, Pausing, Phase
+from zspider.scheduler.pause import NEVER, PauseLimits, Phase
 from zspider.settings import PolitenessSettings
 from zspider.task import GET_INFO, INTERNAL, Project, ProjectStatus, Ref, ScriptInfo, Status, Task, is_message, task_key
 
@@ -118,7 +118,7 @@ class Slave:
         self.welcomed = 0
         self.told: list[tuple[str, list[int]]] = []
         self.is_up = True
-        self.condition = WELL
+        self.condition = HEALTHY
 
     def clone(self) -> "Slave":
         """What a copy of the running machine is: the same memory, another connection."""
@@ -235,7 +235,7 @@ class World:
         window: int = 100,
         limit: int = 100,
         timing: Timing | None = None,
-        pausing: Pausing = NEVER,
+        pausing: PauseLimits = NEVER,
         politeness: PolitenessSettings | None = None,
         entries: int = 1000,
     ) -> None:

@@ -49,7 +49,7 @@ class Crawl:
         self.close()
 
     def open(self, known: int = 1000) -> None:
-        self.storage = open_storage(self.address, rules=self.rules, known=known)
+        self.storage = open_storage(self.address, rules=self.rules, seen=known)
         self.ownership = self.storage.take_over(self.owner, self.now_ms)
         self.project = self.storage.push("shop", "class Handler: pass", now_ms=self.now_ms)
         self.reader = Reader(self.address)

@@ -19,12 +19,16 @@ WORDS = sorted(
 RETIRED = {
     "Agenda": "ProjectQueue",
     "Customer": "PageOwner",
+    "Deletions": "ProjectRemovals",
     "Desk": "Coordinator",
     "Fallen": "DeadProcessor",
+    "Fence": "EpochGuard",
     "HeldLeases": "SlaveLeases",
+    "Keeper": "UpgradeOwner",
     "KeptRows": "RowCache",
     "KnownKeys": "SeenKeys",
     "KnownUrls": "SeenUrls",
+    "Pausing": "PauseLimits",
     "Processors": "ProcessorPool",
     "Questions": "StorageRequests",
     "Ran": "RunResult",
@@ -39,9 +43,14 @@ RETIRED = {
     "StopSignal": "CommandSignals",
     "Stretch": "Range",
     "Sweep": "RetentionPass",
+    "auto_delete": "project_removal",
+    "await_": "wait_for",
     "bury": "reap",
+    "fallen_silent": "mark_silent",
     "last_words": "output_tail",
     "look_seldom": "collect_rarely",
+    "looked_at": "end_step",
+    "untake": "forget_processor",
 }
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 NAMES = set(NAME.findall(TEXT)) | {path.stem for path in CODE}

@@ -70,17 +70,17 @@ def decode(frames: Sequence[bytes]) -> AnyMessage:
 
 
 def decode_own(packed: bytes) -> AnyMessage:
-    """`decode` for what another process of ours made: without the guard against a page's dicts that grow in memory."""
+    """Decode bytes from another process of ours; skips the memory check that pages of strangers get."""
     return _guarded(_decode_own, packed)
 
 
 def decode_to_master(frames: Sequence[bytes]) -> ToMaster:
-    """`decode` for the master's control socket: any other kind of message is a ProtocolError as well."""
+    """Decode a message of the master's control socket: any other kind of message is a ProtocolError as well."""
     return _guarded(_decode_to_master, _join(frames))
 
 
 def decode_outcomes(frames: Sequence[bytes]) -> Outcomes:
-    """`decode` for the master's outcomes socket."""
+    """Decode a message of the master's outcomes socket."""
     return _guarded(_decode_outcomes, _join(frames))
 
 

@@ -97,7 +97,7 @@ class Hub:
         """Listen on `port` (control) and the three after it; 0 picks four free ports.
 
         keys None: no encryption, every peer is admitted (`check_exposure` says when that is allowed).
-        waker: wakes `poll`, too, and is closed with this; None: one of its own.
+        waker: wakes `poll`, too, and is closed with the hub; None: the hub makes one.
         Raises ConfigError when it cannot listen there, and ZspiderError when the authenticator fails its
         test: a stranger's key must be refused on each port.
         """
@@ -325,4 +325,4 @@ class Hub:
 
 
 class _TooBig(ProtocolError):
-    """Over a limit of frames or bytes."""
+    """A message over a limit of frames or bytes."""

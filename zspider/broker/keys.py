@@ -33,7 +33,7 @@ _PROOF_HEAD = struct.Struct(">QQQ")
 
 
 class TokenEntry(msgspec.Struct, frozen=True):
-    """What the master keeps of a token: enough to admit it, not enough to use it."""
+    """The master's record of a token: enough to admit it, not enough to use it."""
 
     id: str
     kind: Kind
@@ -94,10 +94,7 @@ class MasterKeys:
         return token
 
     def named_token(self, name: str) -> Path:
-        """Return the file of a valid join token that this master keeps for a part of itself.
-
-        It is made when there is none, and again when it was revoked.
-        """
+        """Return the token file of one of this master's own slaves; make the token if it is missing or revoked."""
         path = self._dir / token_file_name(name)
         if not self._admits(path):
             token, entry = _new_token(self.public, "join", name)

@@ -25,7 +25,7 @@ READABLE, WRITABLE = int(zmq.POLLIN), int(zmq.POLLOUT)  # pyzmq's flags are enum
 
 
 class Polled(NamedTuple):
-    """What happened while `Link.poll` waited."""
+    """The messages and events of one `Link.poll`."""
 
     messages: list[AnyMessage]  # from the master, on control
     pages: list[Page]  # from the relay
@@ -179,8 +179,9 @@ class Link:
     def open_bulk(self, welcome: Welcome, *, sends_pages: bool = False, takes_pages: bool = False) -> bool:
         """Connect to the ports that the master named. Call it at every Welcome: what is up stays as it is.
 
-        sends_pages: this slave has no processors. takes_pages: it has no fetcher. False: no sockets could be had, as
-        when no descriptor is left; none of them is open then.
+        sends_pages: connect to the port for pages in, as a slave without processors does. takes_pages: connect to the
+        port for pages out, as a slave without a fetcher does. Returns False if a socket could not be had, as when no
+        descriptor is left; none of them is open then.
         """
         ports: dict[WayName, int] = {"outcomes": welcome.outcomes_port}
         ports |= {"pages-in": welcome.pages_in_port} if sends_pages else {}
@@ -201,7 +202,7 @@ class Link:
 
     @property
     def ways(self) -> list[Way]:
-        """The bulk connections that `open_bulk` was asked for; each costs some system calls."""
+        """The state of the bulk connections that `open_bulk` was asked for; each costs some system calls."""
         return [
             Way(name, port, one.is_connected, one.connection, one.refusal is not None, one.unanswered_s(port))
             for name, one in self._bulk.items()
@@ -283,7 +284,7 @@ class Link:
             self._poller.register(fd, events)  # changes the events of one that is registered
         self._watched = wanted
 
-    # --- one turn ---------------------------------------------------------------------------------
+    # --- one step ---------------------------------------------------------------------------------
 
     def _has_room(self, channel: Channel | None, ready: dict[int | Socket, int]) -> bool:
         """Return whether a channel that was full has room; it is not waited for any longer then."""

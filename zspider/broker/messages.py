@@ -167,7 +167,10 @@ class Refused(Message, frozen=True, tag="refused"):
 
 
 class MasterBeat(Message, frozen=True, tag="masterbeat"):
-    """Master -> slave, every heartbeat_s. It also says what has come of the slave's outcomes, before any commit."""
+    """Master -> slave, every heartbeat_s: the master's heartbeat. (The slave's is `Beat`.)
+
+    It also says which of the slave's outcomes have arrived, before any commit.
+    """
 
     epoch: Epoch
     arrived: Number | None = None  # the highest `serial` of this session's Outcomes; older masters do not say
@@ -251,7 +254,7 @@ class Resend(Message, frozen=True, tag="resend"):
 
 
 class OutcomeItem(Struct, frozen=True, array_like=True):
-    """One outcome in the outbox: `id` is counted up per session; `outcome` is a packed task.Outcome."""
+    """One outcome in the outbox: `id` is counted up per session; `outcome` is a packed delivery.Outcome."""
 
     id: Number
     number: Number  # the grant it answers; 0 when the page came through the relay
@@ -318,7 +321,7 @@ class Up(Message, frozen=True, tag="up"):
 
 
 class Processed(Message, frozen=True, tag="processed"):
-    """Processor -> slave: a packed task.Outcome of this page; `final` is false for a PART."""
+    """Processor -> slave: a packed delivery.Outcome of this page; `final` is false for a PART."""
 
     number: Number
     final: bool

@@ -29,7 +29,7 @@ class Pipe:
     """One end. Messages arrive whole and in order. Nothing waits but where a time is given."""
 
     def __init__(self, end: socket.socket, *, is_trusted: bool = False) -> None:
-        """is_trusted: the other end runs none but our own code."""
+        """is_trusted: the process at the other end runs no scripts."""
         end.setblocking(False)
         self.is_closed = False  # the other end is gone, and everything it had written was read
         self._socket = end

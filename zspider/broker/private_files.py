@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from zspider.data_dir import new_file_name
 from zspider.errors import ConfigError, DeniedError
 
 DIRECTORY_MODE = 0o700
@@ -60,7 +61,7 @@ def read_private(path: Path, *, strangers: int = STRANGERS) -> bytes:
 
 def write_private(path: Path, content: bytes) -> None:
     """Replace a secret file, so that a crash leaves the old one or the new one, never a part."""
-    fresh = path.with_name(f".{path.name}.new")
+    fresh = path.with_name(new_file_name(path.name))
     fresh.unlink(missing_ok=True)  # left by a crash
     handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, FILE_MODE)
     with os.fdopen(handle, "wb") as file:

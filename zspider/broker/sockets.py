@@ -96,7 +96,7 @@ def new_context(io_threads: int = 1) -> Context:
 
 
 class ServerKeys(Protocol):
-    """What a server socket needs to encrypt: MasterKeys has it."""
+    """The keys that a server socket needs to encrypt; MasterKeys has them."""
 
     @property
     def curve_secret(self) -> bytes:

@@ -1,7 +1,7 @@
 """Tokens, and where one is looked for.
 
 A token is `ZS1.<master's public key>.<client's secret key>`, both keys 32 bytes in base64url without
-padding: it pins the master for who holds it, and lets the holder in.
+padding: the holder of a token talks to this master only, and the master lets it in.
 """
 
 import base64

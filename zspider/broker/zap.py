@@ -31,7 +31,7 @@ class Zap:
     """
 
     def __init__(self, context: Context, admits: Callable[[bytes], bool]) -> None:
-        """admits: called with a public key in Z85, from the thread."""
+        """admits: tells whether the client with this public key (Z85) may connect; called from the thread."""
         self._context = context
         self._admits = admits
         self._log_limit = LogLimit()
@@ -43,7 +43,10 @@ class Zap:
         return self._thread
 
     def ensure(self) -> None:
-        """Start the thread again if it died; what cannot be had now is there at a later call. Call it now and then."""
+        """Start the thread again if it died.
+
+        Call it now and then: a thread that cannot be started now is at a later call.
+        """
         if self._thread.is_alive():
             return
         try:
@@ -102,7 +105,7 @@ class Zap:
 def probe(endpoint: str, server: bytes, kind: int = zmq.DEALER) -> None:
     """Try to connect with a random key. Raises ZspiderError unless it is refused.
 
-    server: the master's public key in Z85. kind: a socket type that fits the one there.
+    server: the master's public key in Z85. kind: the socket type of the client, which fits the server's.
     """
     context = new_context()
     channel = Channel(context, kind, endpoint, Token(server, _stranger[1]), CONTROL, ipv6="[" in endpoint)

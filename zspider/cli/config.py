@@ -34,8 +34,8 @@ def load(
 ) -> Kind:
     """Read the settings of a master or a slave.
 
-    file: None for none. flags: dotted setting -> value; None for a flag that was not given.
-    environment: os.environ when None.
+    file: the configuration file; None for none. flags: dotted setting -> value; None for a flag that was not given.
+    environment: variables to read; os.environ when None.
     Raises ConfigError with one line per problem: where it comes from, the setting's path, what was got.
     """
     values = _read(file) if file else {}

@@ -59,7 +59,7 @@ class Lines:
     """Plain lines, one every LINE_S seconds, without anything a log file could not hold."""
 
     def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
-        """clock: monotonic seconds."""
+        """clock: returns monotonic seconds."""
         self._stream = stream
         self._clock = clock
         self._next = clock()

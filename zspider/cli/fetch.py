@@ -1,4 +1,4 @@
-"""`zspiderd fetch`."""
+"""`zspiderd fetch`: fetch one URL and show what a script would see."""
 
 import sys
 from pathlib import Path

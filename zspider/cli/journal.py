@@ -18,8 +18,8 @@ class HasDescriptor(Protocol):
 def is_journal(stream: HasDescriptor, environment: Mapping[str, str] | None = None) -> bool:
     """Return whether what is written to `stream` goes to the journal.
 
-    environment: os.environ when None. Its JOURNAL_STREAM has the device and inode of the stream that does
-    (systemd.exec(5)); a redirected one has others.
+    environment: variables to read; os.environ when None. JOURNAL_STREAM has the device and inode of the stream that
+    leads to the journal (systemd.exec(5)); a redirected stream has others.
     """
     named = (os.environ if environment is None else environment).get("JOURNAL_STREAM", "")
     if not named:
@@ -34,7 +34,7 @@ def is_journal(stream: HasDescriptor, environment: Mapping[str, str] | None = No
 def graded(text: str, level: str) -> str:
     """Return the text with its priority before each line, since each is an entry of its own.
 
-    level: as structlog names it.
+    level: its name in structlog.
     """
     priority = PRIORITIES.get(level, PRIORITIES["info"])
     return "\n".join(priority + line for line in text.split("\n"))

@@ -18,7 +18,7 @@ class LogStream:
     """
 
     def __init__(self, out: TextIO | None) -> None:
-        """out: None when there is none (`2>&-`): everything is left out."""
+        """out: the stream; None when there is none (`2>&-`), and every line is left out."""
         self._out = out
         self._fd = _descriptor(out)
         self._left_out = 0

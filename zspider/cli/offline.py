@@ -15,10 +15,10 @@ PAGE_ROWS = 500
 
 
 class Offline:
-    """The reading half of the admin protocol. Nothing is written, so it may run beside anything."""
+    """Answers the verbs of the admin protocol that read. It writes nothing, so it may run beside anything."""
 
     def __init__(self, database: str) -> None:
-        """database: its URL. Raises ConfigError or StorageUnavailable when it cannot be read."""
+        """database: the database's URL. Raises ConfigError or StorageUnavailable when it cannot be read."""
         self._reader = Reader(database)
         self._database = database
 

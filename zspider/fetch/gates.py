@@ -26,7 +26,7 @@ GATES_MAX = 2000  # beyond it those that nobody uses are forgotten
 
 
 class Passer(Protocol):
-    """What a gate asks of a request."""
+    """The questions that a gate asks of a request."""
 
     @property
     def repeats(self) -> int:
@@ -123,7 +123,8 @@ class Gate(Generic[P]):
     def look(self, now: float, *, is_up_to_date: bool) -> list[P]:
         """Check the connections that have no answer yet; returns the requests to be sent again.
 
-        is_up_to_date: all that has arrived here was seen to, so what is still connecting waits for the server.
+        is_up_to_date: everything that has arrived here was handled, so a request that still connects waits for its
+        server.
         """
         lost = []
         for passer, since in list(self.opening.items()):
@@ -162,7 +163,7 @@ class Gate(Generic[P]):
     def _forsaken(self, now: float) -> list[P]:
         """Return requests that were lost later, or have been silent for long, while others are answered.
 
-        Of the latter, as many as there are connections that work.
+        Of the silent ones, as many as there are connections that work.
         """
         found: list[P] = []
         spare = self._spare

@@ -79,7 +79,7 @@ class Handle:
     )
 
     def __init__(self, settings: FetchSettings, room: Room, paused: "deque[Handle]") -> None:
-        """paused: where this handle is added to when libcurl is told to wait with the rest of a body."""
+        """paused: the set that this handle joins when libcurl is told to wait with the rest of a body."""
         self.easy = pycurl.Curl()
         self._settings = settings
         self._can_guard = settings.private_networks == "deny"
@@ -116,8 +116,10 @@ class Handle:
         self._timeout_ms = self._connect_timeout_ms = -1
 
     def prepare(self, hop: Request, timeout_s: float, *, guarded: bool, fresh: bool) -> None:
-        """Get ready to send `hop`. guarded: do not talk to private addresses, or to a proxy that would: its caller sees
-        to that. Only for settings that deny private networks. fresh: on a new connection.
+        """Get ready to send `hop`.
+
+        guarded: do not talk to private addresses; only for settings that deny private networks. (That a proxy does not
+        either is the caller's to check.) fresh: use a new connection.
 
         Raises pycurl.error for what libcurl refuses.
         """

@@ -28,8 +28,9 @@ RESUMED_BYTES = 512 * 1024  # for one transfer that waited, when others have use
 class Hops:
     """The hops under way: each is sent to one server, and ends in exactly one call of the owner, unless withdrawn.
 
-    on_response: the server has answered; the hop still has its place, which `leave` frees, and its handle, which
-    `release` takes back. on_error: libcurl's error code and words. on_failure: it was not sent at all, and why.
+    on_response: called when the server has answered; the hop still has its place, which `leave` frees, and its handle,
+    which `release` takes back. on_error: called with libcurl's error code and words. on_failure: called with the reason
+    when a hop was not sent at all.
     """
 
     def __init__(

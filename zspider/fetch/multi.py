@@ -27,7 +27,7 @@ class Multi:
     """Easy handles under way. Times are monotonic seconds."""
 
     def __init__(self, concurrency: int) -> None:
-        """concurrency: transfers at once that connections are kept for."""
+        """concurrency: how many transfers at once connections are kept for."""
         self._epoll = select.epoll()
         self._multi = pycurl.CurlMulti()
         self._multi.setopt(pycurl.M_SOCKETFUNCTION, self._on_socket)

@@ -36,9 +36,9 @@ class FetchPool:
     The caller waits for `fileno()` to be readable, at most `wait_s()`, then calls `step()`. How many
     requests run at once is the caller's decision; `concurrency` is what connections are kept for.
 
-    A step is bounded in time and in pieces of body, whatever servers send: who has made much work waits, paused, until
-    those are served who have not. Bodies wait as well while too much is in memory, and requests until their server
-    has answered on enough connections.
+    A step is bounded in time and in pieces of body, whatever servers send: a transfer that has made much work waits,
+    paused, until the others are served. Bodies wait as well while too much is in memory, and requests until their
+    server has answered on enough connections.
     """
 
     def __init__(self, settings: FetchSettings, concurrency: int) -> None:
@@ -141,7 +141,7 @@ class FetchPool:
         origin = origin_for(hop, transfer.inside)
         match self._robots.allows(origin, hop.url, hop.user_agent, monotonic()):
             case True:
-                if not transfer.hops:
+                if not transfer.redirect_count:
                     transfer.crawl_delay_s = self._robots.crawl_delay_s(origin, hop.user_agent)
                 self._hops.send(transfer)
             case False:
@@ -164,7 +164,7 @@ class FetchPool:
             self._redirect(transfer, status, head)
             return
         cookies = transfer.request.cookies
-        if transfer.hops or "Set-Cookie" in head.headers:
+        if transfer.redirect_count or "Set-Cookie" in head.headers:
             cookies = cookies | handle.cookies()
         fetched = results.page(
             transfer.request, transfer.hop.url, status, head, cookies, transfer.seconds(), handle.got.content
@@ -177,9 +177,9 @@ class FetchPool:
     def _redirect(self, transfer: Transfer, status: int, head: results.Head) -> None:
         handle, request, hop = transfer.handle, transfer.request, transfer.hop
         assert handle is not None
-        transfer.hops += 1
+        transfer.redirect_count += 1
         transfer.redirects += ((status, hop.url),)
-        if transfer.hops > request.max_redirects:
+        if transfer.redirect_count > request.max_redirects:
             self._fail(transfer, f"Maximum ({request.max_redirects}) redirects followed")
             return
         try:
@@ -207,7 +207,8 @@ class FetchPool:
             text = refusal(handle.refused)
         elif (stop := handle.got.stop or _LIBCURLS_LIMITS.get(code)) is not None:
             text = handle.got.reason(stop)
-        elif code == pycurl.E_OPERATION_TIMEDOUT and (transfer.hops or transfer.repeats):  # it knows the last hop only
+        elif code == pycurl.E_OPERATION_TIMEDOUT and (transfer.redirect_count or transfer.repeats):
+            # libcurl itself knows the last hop only
             text = transfer.timeout_text(int(handle.easy.getinfo(pycurl.SIZE_DOWNLOAD_T)))
         is_ours = code in _WITHOUT_DESCRIPTOR and not handle.easy.getinfo(pycurl.OS_ERRNO) and not _has_descriptor()
         was_held = handle.got.was_held and handle.got.stop is None
@@ -244,7 +245,7 @@ class FetchPool:
     def _on_robots(self, origin: Origin, transfer: Transfer, fetched: Fetched) -> None:
         """Remember what robots.txt says, and let those go on that waited for it."""
         status = fetched.result["status_code"]
-        if transfer.hops > transfer.request.max_redirects:
+        if transfer.redirect_count > transfer.request.max_redirects:
             status = 404  # RFC 9309 section 2.3.1.2: after more than five redirects there is no such file
         self._asking.discard(origin)
         if fetched.is_ours:

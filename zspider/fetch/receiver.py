@@ -1,4 +1,6 @@
-"""What one transfer receives: header lines and body, counted as they come. Knows no libcurl but three answers to it.
+"""The receiving side of one transfer: header lines and body, counted as they come.
+
+Knows no libcurl but three answers to it.
 
 A server decides how its bytes are cut, and each piece costs a call. So pieces are counted too: a body whose pieces are
 small beyond reason ends, and so do headers of very many lines. What comes faster than it may waits in libcurl.
@@ -40,7 +42,7 @@ class Stop(Enum):
 class Receiver(Share):
     """The callbacks of an easy handle. `begin` before each hop.
 
-    `lines` are the header lines; `stop` says why it was ended, `was_held` that it had to wait for memory.
+    `lines` are the header lines; `stop` says why the transfer was ended, `was_held` that it had to wait for memory.
     """
 
     __slots__ = (

@@ -1,4 +1,8 @@
-"""Where a redirect leads, and what may travel there (docs/pyspider-behaviour.md 5.2). Pure."""
+"""Where a redirect leads, and what may travel there (docs/pyspider-behaviour.md 5.2). Pure.
+
+How many redirects are followed: `max_redirects` of a request (fetch/request.py, REDIRECTS_MAX unless the script says
+otherwise) is compared in fetch/pool.py.
+"""
 
 from msgspec import structs
 

@@ -74,7 +74,7 @@ def build_request(
 ) -> Request:
     """Settle a task's options; `fetch` has crawl_config merged in already, `track` is {} for a new task.
 
-    private_ok: False for a URL that a public page led to.
+    private_ok: whether private addresses may be fetched; False for a URL that a public page led to.
 
     Raises FetchError, its text fit for `response.error`, for whatever cannot be sent. Changes neither
     mapping. Options it does not know are the script's business and are ignored.
@@ -95,7 +95,7 @@ _SHARED = [name for name in Request.__struct_fields__ if name not in ("tag", "ur
 def _plain(
     user_agent: str, timeout_s: float, connect_timeout_s: float, proxy: str | None, private_ok: bool
 ) -> dict[str, Any]:
-    """Return what requests without options, as most are, have in common."""
+    """Return the request that tasks without options, as most are, have in common."""
     settings = FetchSettings(
         user_agent=user_agent, timeout_s=timeout_s, connect_timeout_s=connect_timeout_s, proxy=proxy
     )

@@ -1,4 +1,4 @@
-"""What a fetch gives back: the result dict a script's Response is made from (docs/pyspider-behaviour.md 3.4). Pure."""
+"""The result of a fetch: the dict a script's Response is made from (docs/pyspider-behaviour.md 3.4). Pure."""
 
 import re
 from functools import lru_cache

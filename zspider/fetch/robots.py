@@ -1,4 +1,4 @@
-"""What robots.txt files allow (RFC 9309), remembered per origin within bounds. Pure: fetching is the pool's."""
+"""The verdicts of robots.txt files (RFC 9309), remembered per origin within bounds. Pure: fetching is the pool's."""
 
 from collections import OrderedDict
 from math import inf

@@ -32,7 +32,7 @@ class Room:
     """
 
     def __init__(self, concurrency: int) -> None:
-        """concurrency: transfers at once."""
+        """concurrency: how many transfers run at once."""
         most = min(GRAIN_BYTES_MAX, UNCOUNTED_BYTES // max(1, concurrency))
         self.grain: Final = max(GRAIN_BYTES_MIN, most)
         self.step_bytes = STEP_BYTES  # that may still be handed over in this step

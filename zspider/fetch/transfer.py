@@ -21,9 +21,9 @@ class Transfer:
         "gate",
         "handle",
         "hop",
-        "hops",
         "inside",
         "is_fresh",
+        "redirect_count",
         "redirects",
         "repeats",
         "request",
@@ -34,7 +34,7 @@ class Transfer:
     def __init__(self, request: Request, inside: bool, done: Callable[["Transfer", Fetched], None]) -> None:
         self.request = request
         self.hop = request  # what is being sent now
-        self.hops = 0  # redirects that servers asked for
+        self.redirect_count = 0  # that servers asked for
         self.redirects: tuple[tuple[int, str], ...] = ()
         self.started = monotonic()
         self.deadline = self.started + request.timeout_s
@@ -49,7 +49,7 @@ class Transfer:
 
     def left_s(self) -> float:
         """Return seconds until the deadline; exactly the request's limit when nothing has taken time yet."""
-        if not (self.hops or self.repeats or self.request.robots_txt):
+        if not (self.redirect_count or self.repeats or self.request.robots_txt):
             return self.request.timeout_s
         return self.deadline - monotonic()
 

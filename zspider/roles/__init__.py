@@ -1,1 +1,1 @@
-"""The loops that join the halves, by side: who runs a line is told by its folder."""
+"""The programs: they connect the other folders. One folder per process: master, slave, processor."""

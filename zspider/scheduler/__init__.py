@@ -1,1 +1,1 @@
-"""What the master decides: rules, frontier, leases, rates and turns. It does no I/O, and the time is handed in."""
+"""The master's decisions: rules, frontier, leases, rates and turns. It does no I/O, and the time is handed in."""

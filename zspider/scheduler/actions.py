@@ -1,13 +1,12 @@
-"""What the core wants done: its answers to events and to the passing of time."""
+"""The actions that the core wants done: its answers to events and to the passing of time."""
 
 from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple
 
 from zspider.scheduler.host_queues import Range
 from zspider.scheduler.leases import Lease, Session
-from zspider.scheduler.order import Position
 from zspider.scheduler.pause import Phase
-from zspider.task import Kind, Ref
+from zspider.task import Kind, Position, Ref
 
 
 class Give(NamedTuple):

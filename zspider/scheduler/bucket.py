@@ -1,4 +1,4 @@
-"""How often: a token bucket that also lends tokens of the near future."""
+"""A token bucket. A token may be taken shortly before it exists; the caller is told how long to wait."""
 
 
 class TokenBucket:

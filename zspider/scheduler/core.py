@@ -15,15 +15,14 @@ from zspider.scheduler.host_queues import Range
 from zspider.scheduler.hosts import HostLimits
 from zspider.scheduler.leases import Lease, LeaseTable, Session
 from zspider.scheduler.membership import Condition, Greeting, HeldLease, Timing
-from zspider.scheduler.order import Position
-from zspider.scheduler.pause import NEVER, Pausing, Phase
+from zspider.scheduler.pause import NEVER, PauseLimits, Phase
 from zspider.scheduler.project_queue import ProjectQueue
 from zspider.scheduler.projects import CronRun, ProjectState, storage_requests
 from zspider.scheduler.slaves import Slaves
 from zspider.scheduler.story import END_OF, LATE, VOID, WAITS, Story
-from zspider.scheduler.task_choice import AHEAD_S, RATE_TURN_S, takes_token
+from zspider.scheduler.task_choice import AHEAD_S, RATE_LOOK_S, takes_token
 from zspider.settings import PolitenessSettings
-from zspider.task import Kind, Project, ProjectStatus, Ref, Task
+from zspider.task import Kind, Position, Project, ProjectStatus, Ref, Task
 
 __all__ = ["Condition", "Core", "Greeting", "HeldLease", "Timing"]
 
@@ -44,7 +43,7 @@ class Core:
         expected: Iterable[bytes],
         now: float,
         has_cron: bool = True,
-        pausing: Pausing = NEVER,
+        pausing: PauseLimits = NEVER,
         politeness: PolitenessSettings | None = None,
     ) -> None:
         self.hosts = HostLimits(politeness or NO_LIMITS)
@@ -114,9 +113,10 @@ class Core:
     # --- outcomes -------------------------------------------------------------------------------
 
     def arrived(self, ref: Ref, run: int, answer: Answer | None, fetch_s: float, now: float) -> None:
-        """Note that the ending outcome of a run is here and will be committed: its lease takes no more room.
+        """Note that a run's final outcome (not a PART) has arrived and will be committed: its lease takes no more room.
 
-        answer, fetch_s: what the page's host had to say, and how long that took; None for a usual 200.
+        answer: what the host's response says about how it wants to be asked; None for a usual 200. fetch_s: seconds
+        that the fetch took; None for a usual 200.
         """
         lease = self.leases.get(ref)
         if lease is None or lease.task.run != run:
@@ -130,8 +130,8 @@ class Core:
     ) -> list[Action]:
         """Note that a run ended in the database, by an outcome of session `by`; another holder is told to stop.
 
-        is_late: it had ended before; the task may wait for its next run already. is_success: of a page; None for
-        what says nothing about the project's pages. error: why it failed.
+        is_late: the run had ended before; the task may wait for its next run already. is_success: whether a page
+        succeeded; None for a message or a task of zspider's own. error: why the run failed.
         """
         self._queue.touch(ref.project)
         self.story.note(LATE if is_late else END_OF[is_success], ref, by, 0, error)
@@ -146,7 +146,10 @@ class Core:
         return [] if lease.session.id == by else [Tell("release", lease.session, [lease.number])]
 
     def cron_ended(self, project: int, tick_s: int, error: str, now_ms: int) -> None:
-        """Note that a project's @every methods ran for the ticks up to this one. error: "" if all went well."""
+        """Note that a project's @every methods ran for the ticks up to `tick_s`, which is the run of a cron task.
+
+        error: "" if all went well.
+        """
         if (state := self.projects.get(project)) is not None:
             state.last_cron = CronRun(tick_s, now_ms, error)
 
@@ -185,13 +188,13 @@ class Core:
             self._queue.touch(project)
 
     def scanned(self, project: int, part: Range, tasks: Sequence[Task], reached: Position) -> None:
-        """Take in the answer to a ScanHosts. reached: everything up to there was looked at."""
+        """Take in the answer to a ScanHosts. reached: the position up to which everything was looked at."""
         if (state := self.projects.get(project)) is not None:
             state.frontier.scanned(part, tasks, reached, self.leases.is_leased)
             self._queue.touch(project)
 
     def finish_answered(self, project: int) -> None:
-        """Note that a Finish was done; what it led to has entered."""
+        """Note that a Finish was done; the task that it submitted, if any, has entered."""
         if (state := self.projects.get(project)) is not None:
             state.is_finish_asked = False
             self._queue.touch(project)
@@ -206,7 +209,7 @@ class Core:
 
     def step(self, now: float, now_ms: int) -> list[Action]:
         """Let time pass, then grant what can be granted."""
-        self.story.date(now_ms)
+        self.story.stamp_time(now_ms)
         actions = self.slaves.step(now)
         if self.is_adopting(now):
             return actions
@@ -214,7 +217,7 @@ class Core:
         self._queue.wake(self.projects, now)
         actions += self._pauses(now)
         actions += self._granting.step(now, now_ms)
-        actions += storage_requests(map(self.projects.get, self._queue.looked_at()))
+        actions += storage_requests(map(self.projects.get, self._queue.end_step()))
         return actions
 
     def is_adopting(self, now: float) -> bool:
@@ -227,7 +230,7 @@ class Core:
             return 0.0
         wait_s = self._queue.wait_s(now)
         if (host_s := self.hosts.next_s(now)) < wait_s:
-            wait_s = min(wait_s, RATE_TURN_S + max(0.0, host_s - AHEAD_S))
+            wait_s = min(wait_s, RATE_LOOK_S + max(0.0, host_s - AHEAD_S))
         return wait_s
 
     def assert_invariants(self) -> None:
@@ -246,18 +249,18 @@ class Core:
         actions: list[Action] = []
         for project in self._queue.touched:
             state = self.projects.get(project)
-            if state is not None and state.pause.turn(now):
+            if state is not None and state.pause.decide(now):
                 actions.append(Paused(project, state.pause.phase, state.pause.reason))
                 actions += self._recall_pages(project) if state.pause.phase is Phase.PAUSED else []
         return actions
 
     def _recall_pages(self, project: int) -> list[Action]:
-        """What no slave has begun shall wait here; what goes on while a project is paused stays."""
+        """Recall pages that no slave has begun, to wait here. Tasks that go on while a project is paused stay."""
         return tell_holders("recall", [one for one in self.leases.of_project(project) if takes_token(one.task)])
 
     def _open_hosts(self, now: float) -> None:
-        """Let the tasks of hosts that may be asked again take part."""
-        for name in self.hosts.freed(now, AHEAD_S):
+        """Put the deferred tasks of hosts that may be asked again into their frontiers' order."""
+        for name in self.hosts.now_allowed(now, AHEAD_S):
             host = host_hash(name)
             for state in self.projects.values():
                 if state.frontier.has_deferred:

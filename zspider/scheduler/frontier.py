@@ -12,13 +12,12 @@ from zspider.scheduler.host_queues import HostQueues, Range
 from zspider.scheduler.order import (
     BEGIN,
     END,
-    Position,
     TaskHeap,
     delayed_position,
     position_of,
     ready_position,
 )
-from zspider.task import Kind, Ref, Task
+from zspider.task import Kind, Position, Ref, Task
 
 
 class Window:
@@ -36,12 +35,12 @@ class Window:
 
     @property
     def is_complete(self) -> bool:
-        """Nothing lies behind the edge."""
+        """Whether no task lies behind the edge."""
         return self.edge == END
 
     @property
     def after(self) -> Position | None:
-        """Where a refill goes on; None: from the beginning."""
+        """The position from which a refill goes on; None: from the beginning."""
         return None if self.edge == BEGIN else self.edge
 
     def offer(self, task: Task) -> None:
@@ -53,7 +52,8 @@ class Window:
     def refill(
         self, after: Position | None, found: Iterable[Task], reached: Position, is_taken: Callable[[Task], bool]
     ) -> bool:
-        """Take in what the database had behind `after`, up to `reached`, but for what is elsewhere already.
+        """Take in the tasks that the database had behind `after`, up to `reached`, but for those that are elsewhere
+        already.
 
         Ignored (False) when the edge has moved since it was asked for: it will be asked again.
         """
@@ -81,7 +81,7 @@ class Window:
             assert is_before, f"task {task and task.taskid!r} lies behind the edge {self.edge}"
 
     def _cut(self) -> None:
-        """Leave what is too much to the database."""
+        """Leave tasks above the limit to the database."""
         if len(self.tasks) > 2 * self._size:
             self.edge = self.tasks.keep_first(self._size)
 
@@ -133,7 +133,7 @@ class Frontier:
         is_last: bool,
         is_leased: Callable[[Task], bool],
     ) -> None:
-        """Take in what the database had behind `after` in one of the two orders."""
+        """Take in the tasks that the database had behind `after` in one of the two orders."""
         window = self.ready if kind == "ready" else self.delayed
         reached = END if is_last else position_of(found[-1])[1] if found else window.edge
         window.refill(after, found, reached, self._is_taken(is_leased))
@@ -167,7 +167,7 @@ class Frontier:
 
     @property
     def is_loaded(self) -> bool:
-        """Everything that waits in the database is in memory, or leased."""
+        """Whether all waiting tasks of the database are in memory, or leased."""
         return self.ready.is_complete and self.delayed.is_complete and not self.deferred.has_skipped
 
     def reset(self) -> None:
@@ -182,8 +182,8 @@ class Frontier:
     def defer(self, *, may_skip: bool = True) -> bool:
         """Let others go before the task that `peek` has just given: its host may not be asked now.
 
-        may_skip: what its queue has no room for may be left to the database. False: it stays the first, because it
-        may not, or because too many hosts wait already. `open` tells when the host may be asked.
+        may_skip: the task may be left to the database if its host's queue is full. Returns False if the task stays the
+        first one: it may not be skipped, or too many hosts wait already. `open` tells when the host may be asked.
         """
         source, task = self._source, self._source.peek()
         if task is None:
@@ -199,7 +199,7 @@ class Frontier:
 
     @property
     def has_deferred(self) -> bool:
-        """Some tasks wait for their hosts, here or in the database only."""
+        """Whether some tasks wait for their hosts, here or in the database only."""
         return bool(len(self.deferred)) or self.deferred.has_skipped
 
     def open(self, host: int) -> None:
@@ -207,7 +207,7 @@ class Frontier:
         self.deferred.open(host)
 
     def next_range(self) -> Range | None:
-        """Return what is to be read for hosts that have nothing in memory any more; None: nothing, or not now."""
+        """Return the next database range to scan for hosts short of tasks in memory; None if there is none now."""
         return self.deferred.next_range()
 
     def range_beyond(self) -> Range | None:
@@ -216,7 +216,7 @@ class Frontier:
         return Range("ready", self.ready.after, END, hosts, True, self._size) if hosts else None
 
     def scanned(self, part: Range, found: Iterable[Task], reached: Position, is_leased: Callable[[Task], bool]) -> None:
-        """Take in what the database had in a range, which was read up to `reached`."""
+        """Take in the tasks that the database had in a range, which was read up to `reached`."""
         is_taken = self._is_taken(is_leased)
         if not part.is_others:
             self.deferred.scanned(part, [task for task in found if not is_taken(task)], reached)
@@ -228,7 +228,7 @@ class Frontier:
     def assert_invariants(self, is_leased: Callable[[Task], bool], awaited: Collection[int] | None = None) -> None:
         """Raise AssertionError when memory contradicts itself; what the database has is not looked at.
 
-        is_leased: whether this run of a task is leased. awaited: hosts that will be opened; None: not known here.
+        is_leased: tells whether a task's run is leased. awaited: hosts that will be opened; None: not known here.
         """
         self.ready.assert_invariants()
         self.delayed.assert_invariants()

@@ -13,7 +13,7 @@ from zspider.scheduler.story import GRANTED, Story
 from zspider.scheduler.task_choice import TaskChoice
 from zspider.scheduler.turns import Turns
 
-GRANTS_PER_TURN = 500  # then the sockets are looked at again
+GRANTS_PER_STEP = 500  # then the sockets are looked at again
 
 
 class Granting:
@@ -44,7 +44,7 @@ class Granting:
         actions: list[Action] = []
         given: dict[bytes, tuple[Session, list[tuple[Lease, int]]]] = {}
         unable: list[ProjectState] = []  # no slave with room can load their scripts
-        until = self._grants + GRANTS_PER_TURN
+        until = self._grants + GRANTS_PER_STEP
         self.choice.begin()
         while self._grants < until and (session := self.turns.first()) is not None:
             if (project := self._queue.next()) is None:
@@ -71,10 +71,10 @@ class Granting:
             self._grants += 1
             state.turn = self._grants
             self._queue.touch(project)
-            self._queue.stay(project, state.turn)
+            self._queue.put_back(project, state.turn)
         self.is_cut_short = (self._grants == until and self.turns.first() is not None) or self.choice.is_cut_short
         for state in unable:
-            self._queue.stay(state.project.id, state.turn)
+            self._queue.put_back(state.project.id, state.turn)
         return [*actions, *(Give(session, grants) for session, grants in given.values())]
 
     def _sleep(self, state: ProjectState, now: float, now_ms: int) -> None:

@@ -9,8 +9,8 @@ from itertools import islice
 from typing import NamedTuple
 
 from zspider.hosts import host_hash, host_of
-from zspider.scheduler.order import BEGIN, Position, TaskHeap, position_of, ready_position
-from zspider.task import Kind, Ref, Task
+from zspider.scheduler.order import BEGIN, TaskHeap, position_of, ready_position
+from zspider.task import Kind, Position, Ref, Task
 
 QUEUE_MIN = 16  # tasks that a host may have deferred, while few hosts have
 HOSTS_PER_RANGE = 1000  # as many numbers go into one query
@@ -28,10 +28,10 @@ class Range(NamedTuple):
 
 
 class SkippedSpans:
-    """Of one order: between which positions each host has waiting tasks that are in the database only.
+    """Keeps, for one order, between which positions each host has waiting tasks that are in the database only.
 
-    `next_range` goes through the order as a lift does: what comes to wait behind it is served on the next way.
-    So every host is served, and the work does not grow with their number.
+    `next_range` moves forward through the order; tasks skipped behind it are found by the next pass. So every host is
+    served, and the work does not grow with the number of hosts.
     """
 
     def __init__(self) -> None:
@@ -118,7 +118,7 @@ class HostQueues:
 
     @property
     def has_skipped(self) -> bool:
-        """Some tasks were skipped."""
+        """Whether some tasks were skipped."""
         return any(map(len, self.skipped.values()))
 
     @property
@@ -194,14 +194,14 @@ class HostQueues:
         return True
 
     def skip_beyond(self, part: Range, reached: Position) -> None:
-        """Note that the tasks of these hosts were left out of a refill that went so far."""
+        """Note that a refill up to `reached` left out the tasks of these hosts."""
         first, seq = part.after or BEGIN
         for host in part.hosts:
             self.skipped[part.kind].add(host, (first, seq + 1), reached)
-            self._judge(host)
+            self._update_hungry(host)
 
     def next_range(self) -> Range | None:
-        """Return what is to be read for the hungry hosts, or None; there is no other before `scanned` answers it."""
+        """Return the next range to read for the hungry hosts, or None. No other is given before `scanned`."""
         if self._is_scanning or not self._hungry:
             return None
         room = self._size - len(self._hosts)
@@ -231,7 +231,7 @@ class HostQueues:
             elif is_first:  # whether it may be asked is not known
                 self.open(host)
         for host in part.hosts:
-            self._judge(host)
+            self._update_hungry(host)
 
     def clear(self) -> None:
         """Forget everything; an answer that is under way will still come."""
@@ -274,11 +274,11 @@ class HostQueues:
         self._hosts[task.ref] = host
         if host in self._open and queue.peek() is task:
             heappush(self._order, (ready_position(task), host))
-        self._judge(host)
+        self._update_hungry(host)
         return True
 
     def _trim(self) -> None:
-        """Leave the ends of long queues to the database: others have nothing. Half of the room is free then."""
+        """Leave the ends of long queues to the database, as other hosts have no room. Half of the room is free then."""
         if len(self._queues) > self._size // 2:
             return
         share = max(1, self._size // (2 * len(self._queues)))
@@ -290,16 +290,16 @@ class HostQueues:
     def _skip(self, host: int, task: Task) -> None:
         kind, position = position_of(task)
         self.skipped[kind].add(host, position, position)
-        self._judge(host)
+        self._update_hungry(host)
 
     def _shrank(self, host: int) -> None:
         if not len(self._queues[host]):
             del self._queues[host]
             self._open.discard(host)
-        self._judge(host)
+        self._update_hungry(host)
 
-    def _judge(self, host: int) -> None:
-        """Note whether a host is hungry; after its queue or what it has skipped has changed."""
+    def _update_hungry(self, host: int) -> None:
+        """Note whether a host is hungry, after its queue or its skipped span has changed."""
         has_skipped = host in self.skipped["ready"] or host in self.skipped["delayed"]
         if has_skipped and len(self._queues.get(host, ())) <= self._allowance // 4:
             self._hungry[host] = None

@@ -14,7 +14,7 @@ Runs = Sequence[int]  # runs that ended, those that did not end well, their mill
 
 
 class HostRate(NamedTuple):
-    """What a host was asked in the last minutes. host: OTHERS for the sum of the rest."""
+    """The pages of a host in the last minutes. host: OTHERS for the sum of the rest."""
 
     host: str
     pages: int
@@ -32,7 +32,7 @@ class HostRates:
     """Runs by host, in slots of SLOT_S. Every run is counted: by its host's name, or among the others."""
 
     def __init__(self, now: float) -> None:
-        """now: monotonic seconds, never earlier than in the last call, here and below."""
+        """now: monotonic seconds, here and in the other methods; never earlier than in the last call."""
         self._since = now
         self._slots: deque[_Slot] = deque()
 
@@ -72,7 +72,7 @@ class HostRates:
 
 
 def _busiest(hosts: Mapping[str, list[int]], limit: int) -> dict[str, list[int]]:
-    """Those with the most pages, the rest summed up under OTHERS at the end."""
+    """Return the hosts with the most pages, the rest summed up under OTHERS at the end."""
     named = sorted(hosts.keys() - {OTHERS}, key=lambda host: (-hosts[host][0], host))
     kept = {host: hosts[host] for host in named[:limit]}
     rest = [0, 0, 0]

@@ -69,7 +69,10 @@ class _Host(Struct, eq=False):
         return 1 if self.refusals else self.rule.concurrency
 
     def wait_s(self, now: float, silent_max: int = _NO_LIMIT) -> float:
-        """Return the seconds until it may be asked; inf: when a task has ended. silent_max: if it does not answer."""
+        """Return the seconds until the host may be asked; inf: when a task has ended.
+
+        silent_max: most tasks that run at once while the host does not answer.
+        """
         if self.leased >= self.concurrency > 0 or self.is_held_silent(now, silent_max):
             return inf
         return max(0.0, self.hold_until - now, self.last_start + self.delay_s - now)
@@ -93,7 +96,7 @@ class HostLimits:
         self._hosts: dict[str, _Host] = {}  # in order of their last start
         self._waited: dict[str, float] = {}  # awaited hosts -> the time of their entry in `_wakes`, or inf
         self._wakes: list[tuple[float, str]] = []  # heap; an entry of another time than `_waited` has is outdated
-        self._ended: list[str] = []  # waited for, and something of them has ended
+        self._to_look_at: list[str] = []  # waited for, and something of them has ended
         self._clean_at = -inf
         self._silent_max = _NO_LIMIT
         self.change(settings)
@@ -103,11 +106,11 @@ class HostLimits:
         share = self._settings.silent_share
         most = _NO_LIMIT if share >= 1 else max(SILENT_MIN, int(share * leases))
         if most > self._silent_max:
-            self._ended += self._waited  # some may be asked more now
+            self._to_look_at += self._waited  # some may be asked more now
         self._silent_max = most
 
     def change(self, settings: PolitenessSettings) -> None:
-        """Use other settings from now on; what runs counts on."""
+        """Replace the settings. Running tasks keep counting towards their hosts."""
         self._settings = settings
         self._usual = HostRule(match="*", concurrency=settings.concurrency, delay_s=settings.delay_s)
         self._has_rules = settings.adaptive or any(_limits(rule) for rule in (*settings.rules, self._usual))
@@ -116,7 +119,7 @@ class HostLimits:
         for name, host in self._hosts.items():
             host.rule = self._rule_of(name)
             host.adaptive_s = host.adaptive_s if settings.adaptive else 0.0
-        self._ended += self._waited
+        self._to_look_at += self._waited
 
     @property
     def is_used(self) -> bool:
@@ -136,7 +139,7 @@ class HostLimits:
         return host is not None and host.last_answer == -inf and now - host.since <= SILENT_S
 
     def begin(self, name: str, start: float) -> bool:
-        """Count a task of this host that starts then; False: nothing limits it, and it need not be ended."""
+        """Count a task of this host, which starts at `start`. False: nothing limits the host, so it is not counted."""
         host = self._hosts.pop(name, None)
         if host is None:
             rule = self._rule_of(name)
@@ -154,16 +157,16 @@ class HostLimits:
         if host is not None:
             host.leased -= 1
         if name in self._waited:
-            self._ended.append(name)
+            self._to_look_at.append(name)
 
     def refund(self, name: str, start: float) -> None:
-        """Give the place of a task that was to start then, and was not started, to another one."""
+        """Give the place of a task that was to start at `start`, and was not started, to another task."""
         host = self._hosts.get(name)
         if host is not None and host.last_start == start:
             host.last_start = start - host.delay_s
 
     def answered(self, name: str, answer: Answer | None, fetch_s: float, granted: float, now: float) -> None:
-        """Note a host's answer to a task that was granted then. answer: None for a 200 that asks for nothing."""
+        """Note a host's answer to a task. answer: None for a 200 that asks for nothing."""
         said = answer or _USUAL
         host = self._hosts.get(name)
         if host is None:
@@ -183,17 +186,17 @@ class HostLimits:
 
     # --- waiting
 
-    def await_(self, name: str, now: float) -> None:
-        """Await this host: `freed` will name it once when it may be asked."""
+    def wait_for(self, name: str, now: float) -> None:
+        """Await this host: `now_allowed` will name it once when it may be asked."""
         if name not in self._waited:
             self._waited[name] = inf
             self._set_wake(name, self.wait_s(name, now), now)
 
-    def freed(self, now: float, ahead_s: float) -> list[str]:
+    def now_allowed(self, now: float, ahead_s: float) -> list[str]:
         """Return the awaited hosts that may be asked within `ahead_s`; they are not awaited any more."""
         if now >= self._clean_at:
             self._clean(now)
-        due, self._ended = self._ended, []
+        due, self._to_look_at = self._to_look_at, []
         while self._wakes and self._wakes[0][0] <= now + ahead_s:
             at, name = heappop(self._wakes)
             if self._waited.get(name) == at:
@@ -212,8 +215,8 @@ class HostLimits:
         return free
 
     def next_s(self, now: float) -> float:
-        """Return in how many seconds `freed` may have something; inf: only after an end."""
-        if self._ended:
+        """Return in how many seconds `now_allowed` may return a host; inf: not before a task ends."""
+        if self._to_look_at:
             return 0.0
         return max(0.0, self._wakes[0][0] - now) if self._wakes else inf
 
@@ -245,7 +248,7 @@ class HostLimits:
 
     @property
     def awaited(self) -> Collection[str]:
-        """The hosts that `freed` will name."""
+        """The hosts that `now_allowed` will name."""
         return self._waited.keys()
 
     def assert_invariants(self, running: Mapping[str, int]) -> None:
@@ -267,7 +270,7 @@ class HostLimits:
         return _Host(rule, adaptive_s=ADAPTIVE_START_S if self._settings.adaptive else 0.0, since=now)
 
     def _refused(self, host: _Host, retry_after_s: float, granted: float, now: float) -> None:
-        """429 or 503. Those of tasks granted before the pause began tell the same once more."""
+        """Take in a 429 or 503. Answers to tasks granted before the pause began do not count as further refusals."""
         settings = self._settings
         asked_s = min(retry_after_s, settings.retry_after_max_s)
         if granted > host.hold_since:
@@ -279,14 +282,16 @@ class HostLimits:
             host.hold_until = max(host.hold_until, now + asked_s)
 
     def _adapt(self, host: _Host, fetch_s: float, *, is_good: bool) -> None:
-        """Scrapy's AutoThrottle: towards latency / concurrency, up at once, down by halves and by good answers only."""
+        """Adapt the delay as Scrapy's AutoThrottle does: towards latency / concurrency, up at once, down by halves and
+        by good answers only.
+        """
         target_s = fetch_s / self._settings.adaptive_concurrency
         delay_s = min(max(target_s, (host.adaptive_s + target_s) / 2), self._settings.adaptive_max_s)
         if is_good or delay_s > host.adaptive_s:
             host.adaptive_s = delay_s
 
     def _set_wake(self, name: str, wait_s: float, now: float) -> None:
-        """Look at an awaited host then, unless that will be done before."""
+        """Look at an awaited host at that time, unless it will be looked at before."""
         if now + wait_s < self._waited[name]:
             self._waited[name] = now + wait_s
             heappush(self._wakes, (now + wait_s, name))
@@ -298,7 +303,7 @@ class HostLimits:
         self._wakes = sorted((at, name) for name, at in self._waited.items() if at < inf)  # so it is a heap
 
     def _forget_some(self, now: float) -> None:
-        """Make room: of those that have nothing running, those that may be asked and were asked least recently."""
+        """Make room: forget hosts without a running task that may be asked, the least recently asked first."""
         idle = [name for name, host in self._hosts.items() if not host.leased and name not in self._waited]
         for name in sorted(idle, key=lambda name: self._hosts[name].wait_s(now) > 0)[: HOSTS_MAX // 20]:
             del self._hosts[name]

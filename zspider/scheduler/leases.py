@@ -18,8 +18,10 @@ class Lease(Struct, eq=False):
     attempt: int
     granted: float  # monotonic seconds
     has_arrived: bool = False  # an outcome of it waits to be committed
-    is_known: bool = True  # False: named by its slave, as after a restart; the row is in the database only
-    taken_by: bytes | None = None  # session of the processing slave that has its relayed page
+    has_full_task: bool = (
+        True  # False: named by its slave, as after a restart; URL and options are in the database only
+    )
+    processed_by: bytes | None = None  # session of the processing slave that has its relayed page
     host: str = ""  # in whose limit it counts; "": in none
     start: float = 0.0  # when it may start, in monotonic seconds; where `host` is set
 
@@ -42,7 +44,7 @@ class Session(Struct, eq=False):
     outcomes: int = 0  # the highest serial of its messages with outcomes that has arrived
     complaint: str = ""  # what it says keeps it from working
     stuck_since: float | None = None  # it says that what it makes does not get through
-    has_lapsed: bool = False  # leases ended because it was stuck; it may still hold what they were for
+    expired_while_stuck: bool = False  # leases ended because it was stuck; it may still hold what they were for
     told: dict[tuple[int, bytes], tuple[int, int]] = {}  # what it was told last of (project, script): of which state
     barred: set[tuple[int, bytes]] = set()  # (project, script) it cannot load
     served: int = 0  # order of the last grant, for turns
@@ -89,7 +91,10 @@ class LeaseTable:
         return lease is not None and lease.task.run == task.run
 
     def add(self, task: Task, session: Session, now: float, host: str = "", start: float = 0.0) -> Lease:
-        """Lend a task that is not leased to a session, under its next number. host, start: for the host's limit."""
+        """Lend a task that is not leased to a session, under its next number.
+
+        host, start: whose limit counts it, and from when.
+        """
         lease = Lease(task, session, session.next_number, task.attempt + 1, now)
         session.next_number += 1
         self._put(lease)
@@ -105,11 +110,11 @@ class LeaseTable:
         attempt: int,
         now: float,
         *,
-        is_known: bool = False,
+        has_full_task: bool = False,
         host: str = "",
     ) -> None:
         """Accept a lease that a former master granted, on a task that is not leased."""
-        lease = Lease(task, session, number, attempt, now, is_known=is_known)
+        lease = Lease(task, session, number, attempt, now, has_full_task=has_full_task)
         self._put(lease)
         if host:
             self._count(lease, host, now)
@@ -121,8 +126,8 @@ class LeaseTable:
         lease.session.arrived -= lease.has_arrived
         self.changed.add(lease.session)
         del self._by_project[lease.task.ref.project][lease.task.ref]
-        if lease.taken_by is not None:
-            self._untake(lease, lease.taken_by)
+        if lease.processed_by is not None:
+            self._drop_processor(lease, lease.processed_by)
         if lease.host:
             self._uncount(lease)
 
@@ -141,20 +146,24 @@ class LeaseTable:
 
     def take(self, lease: Lease, session_id: bytes) -> None:
         """Note that a processing slave has the page of this lease, whichever had it before."""
-        if lease.taken_by is not None:
-            self._untake(lease, lease.taken_by)
-        lease.taken_by = session_id
+        if lease.processed_by is not None:
+            self._drop_processor(lease, lease.processed_by)
+        lease.processed_by = session_id
         self._taken.setdefault(session_id, set()).add(lease)
 
-    def untake(self, session_id: bytes) -> list[Lease]:
+    def forget_processor(self, session_id: bytes) -> list[Lease]:
         """Return the leases whose pages a slave had that is gone, by session and number."""
         leases = sorted(self._taken.pop(session_id, ()), key=lambda lease: (lease.session.id, lease.number))
         for lease in leases:
-            lease.taken_by = None
+            lease.processed_by = None
         return leases
 
     def lost(self, session: Session, seen: int, named: Iterable[int], granted_by: float) -> list[Lease]:
-        """Return the leases that a slave should name and does not: those delivered or overtaken, or granted by then."""
+        """Return the leases that a slave should name and does not, without those whose outcome is here.
+
+        seen: highest number of a grant that reached it. granted_by: leases granted at this time or earlier should be
+        named, too.
+        """
         named = set(named)
         return [
             lease
@@ -163,7 +172,7 @@ class LeaseTable:
         ]
 
     def assert_invariants(self, sessions: Mapping[bytes, Session]) -> None:
-        """Raise AssertionError when the three views of the leases differ. sessions: those that are in."""
+        """Raise AssertionError when the three views of the leases differ. sessions: those that have joined."""
         assert len({lease.task.ref for lease in self}) == len(self), "a task is leased twice"
         for lease in self:
             text = f"lease {lease.number} of session {lease.session.id.hex()[:8]} on {lease.task.taskid!r}"
@@ -171,7 +180,7 @@ class LeaseTable:
             assert lease.session.leases.get(lease.number) is lease, f"{text}: its session does not have it"
             is_in = sessions.get(lease.session.id) is lease.session
             assert is_in or lease.has_arrived, f"{text}: its session is gone, and no outcome is here"
-            is_noted = lease.taken_by is None or lease in self._taken.get(lease.taken_by, ())
+            is_noted = lease.processed_by is None or lease in self._taken.get(lease.processed_by, ())
             assert is_noted, f"{text}: its page was taken, and that is not noted"
         for id, session in sessions.items():
             text = f"session {id.hex()[:8]}"
@@ -195,7 +204,7 @@ class LeaseTable:
         lease.session.leases[lease.number] = lease
         self.changed.add(lease.session)
 
-    def _untake(self, lease: Lease, session_id: bytes) -> None:
+    def _drop_processor(self, lease: Lease, session_id: bytes) -> None:
         leases = self._taken[session_id]
         leases.discard(lease)
         if not leases:

@@ -15,7 +15,7 @@ HELD_MAX = 50_000  # leases named by one slave: more than a window and an outbox
 
 
 class Timing(NamedTuple):
-    """The numbers of design section 5."""
+    """Time limits for slaves, in seconds; see `master` in conf/master.yaml."""
 
     suspect_s: float = 6.0
     lease_s: float = 30.0
@@ -24,7 +24,7 @@ class Timing(NamedTuple):
 
 
 class Greeting(NamedTuple):
-    """What a slave says of itself in Hello."""
+    """The facts that a slave gives of itself in Hello."""
 
     session: bytes
     route: bytes
@@ -46,13 +46,13 @@ class HeldLease(NamedTuple):
 
 
 class Condition(NamedTuple):
-    """How a slave says that it is."""
+    """A slave's own report on whether it can work."""
 
     complaint: str = ""  # what keeps it from working, as the end of a sentence that begins with it
     delivers: bool = True  # False: what it makes does not get through
 
 
-WELL = Condition()
+HEALTHY = Condition()
 
 
 class Arrival(NamedTuple):
@@ -78,7 +78,7 @@ class Membership:
     def hello(
         self, greeting: Greeting, held: Sequence[HeldLease], is_last: bool, now: float
     ) -> Arrival | Challenge | None:
-        """Take a page of a Hello; returns what to let in, or what to challenge first; None: more pages follow."""
+        """Take a page of a Hello; returns the slave to let in, a challenge to send first, or None: more follows."""
         begun = self._pages.pop(greeting.session, None)
         before = begun.held if begun is not None and begun.greeting.route == greeting.route else []
         arrival = Arrival(greeting, [*before, *islice(held, max(0, HELD_MAX - len(before)))], now)
@@ -131,7 +131,7 @@ class Membership:
         """Return the claims whose challenge the older holder did not answer in time."""
         return [claim for claim in self._claims.values() if now - claim.at >= self._timing.answer_s]
 
-    def fallen_silent(self, now: float) -> list[Session]:
+    def mark_silent(self, now: float) -> list[Session]:
         """Mark silent sessions; returns those silent for so long that their leases are over."""
         slept_s, self._looked = now - self._looked, now
         gone = []
@@ -146,7 +146,7 @@ class Membership:
             del self._pages[begun.greeting.session]
         return gone
 
-    def says(self, session: Session, condition: Condition, now: float) -> bool:
+    def note_condition(self, session: Session, condition: Condition, now: float) -> bool:
         """Note a slave's condition; returns whether that changes if it may be granted tasks."""
         session.complaint = condition.complaint
         if condition.delivers == (session.stuck_since is None):
@@ -154,7 +154,7 @@ class Membership:
         session.stuck_since = None if condition.delivers else now
         return True
 
-    def lapsed(self, now: float) -> list[Session]:
+    def stuck_too_long(self, now: float) -> list[Session]:
         """Return the sessions that could not deliver anything for so long that their leases are over."""
         return [
             session
@@ -166,7 +166,7 @@ class Membership:
         """Return whether it waits for slaves of before a restart, whose leases must not be granted twice."""
         return bool(self._expected) and now < self._adopt_until
 
-    def missing(self, now: float) -> list[Session]:
+    def not_back_after_restart(self, now: float) -> list[Session]:
         """Return the sessions that did not come back in time, once."""
         if not self._expected or now < self._adopt_until:
             return []

@@ -4,9 +4,8 @@ from collections.abc import Callable, Iterator
 from heapq import heappop, heappush
 from itertools import count
 
-from zspider.task import Kind, Ref, Task
+from zspider.task import Kind, Position, Ref, Task
 
-Position = tuple[int, int]  # sorts tasks: (-priority, seq) when ready, (due_ms, seq) when delayed
 BEGIN: Position = (-(1 << 62), -1)  # before every task
 END: Position = (1 << 62, 0)  # behind every task
 _STALE_MAX = 64  # heap entries whose task is gone that are not worth cleaning up

@@ -7,15 +7,15 @@ from zspider.scheduler.leases import LeaseTable
 from zspider.task import Ref
 
 
-class Pausing(NamedTuple):
-    """When projects are paused. fail_num: 0 means never."""
+class PauseLimits(NamedTuple):
+    """The limits by which projects are paused. fail_num: 0 means never."""
 
     fail_num: int = 0
     pause_s: float = 300.0
     probe_num: int = 3
 
 
-NEVER = Pausing()
+NEVER = PauseLimits()
 _NO_LIMIT = 1 << 62
 
 
@@ -36,7 +36,7 @@ class AutoPause:
     without one.
     """
 
-    def __init__(self, pausing: Pausing) -> None:
+    def __init__(self, pausing: PauseLimits) -> None:
         self.until = 0.0  # PAUSED: monotonic seconds
         self.reason = ""  # why it was paused last
         self._pausing = pausing
@@ -53,7 +53,7 @@ class AutoPause:
             self._failures += 1
             self._last_error = error
 
-    def turn(self, now: float) -> bool:
+    def decide(self, now: float) -> bool:
         """Decide by what has ended and the time; returns whether the phase is another now."""
         if not self.is_on and self._failures < self._limit:  # asked at each step, of each project
             return False

@@ -1,4 +1,4 @@
-"""Which projects are looked at in a step: what has nothing new costs nothing, however many projects there are."""
+"""Which projects are looked at in a step: a project without news costs nothing, however many there are."""
 
 from collections.abc import Mapping, Set
 from heapq import heappop, heappush
@@ -8,8 +8,8 @@ from zspider.scheduler.projects import ProjectState
 
 # All projects are looked at this often, whether something is known to have happened to them or not: what changes
 # by other ways than an event of the core (counters, a clock that was set) is seen this much later.
-ALL_S = 1.0
-SOON_S = 2 * ALL_S + 1.0  # by then all were looked at: later times need not be remembered
+LOOK_AT_ALL_S = 1.0
+REMEMBERED_S = 2 * LOOK_AT_ALL_S + 1.0  # by then all were looked at: later times need not be remembered
 
 
 class ProjectQueue:
@@ -21,14 +21,14 @@ class ProjectQueue:
     def __init__(self) -> None:
         self._touched: set[int] = set()
         self._awake: set[int] = set()
-        self._row: list[tuple[int, int]] = []  # heap of the awake: order of their last grants, project
+        self._line: list[tuple[int, int]] = []  # heap of the awake: order of their last grants, project
         self._times: list[tuple[float, int]] = []  # heap: when a sleeping project may have a task
         self._at: dict[int, float] = {}  # the earliest of them, by project
         self._all_at = -inf
 
     @property
     def touched(self) -> Set[int]:
-        """Those that something happened to since the last step, or whose time has come."""
+        """The projects that something happened to since the last step, or whose time has come."""
         return self._touched
 
     def touch(self, project: int) -> None:
@@ -36,9 +36,9 @@ class ProjectQueue:
         self._touched.add(project)
 
     def wake(self, projects: Mapping[int, ProjectState], now: float) -> None:
-        """Begin a step: those that were touched, and those whose time has come, may have a task to give."""
+        """Begin a step: projects that were touched, or whose time has come, may have a task to give."""
         if now >= self._all_at:
-            self._all_at = now + ALL_S
+            self._all_at = now + LOOK_AT_ALL_S
             self._touched.update(projects)
         while self._times and self._times[0][0] <= now:
             at, project = heappop(self._times)
@@ -48,24 +48,24 @@ class ProjectQueue:
         for project in self._touched - self._awake:
             if (state := projects.get(project)) is not None:
                 self._awake.add(project)
-                heappush(self._row, (state.turn, project))
+                heappush(self._line, (state.turn, project))
 
     def next(self) -> int | None:
-        """Take the project that was served longest ago from the row of the awake; None when the row is empty."""
-        return heappop(self._row)[1] if self._row else None
+        """Take the project that was served longest ago from the line of the awake; None when the line is empty."""
+        return heappop(self._line)[1] if self._line else None
 
-    def stay(self, project: int, turn: int) -> None:
-        """Put a project back into the row: it was served, or cannot be now."""
-        heappush(self._row, (turn, project))
+    def put_back(self, project: int, turn: int) -> None:
+        """Put a project back into the line: it was served, or cannot be now."""
+        heappush(self._line, (turn, project))
 
     def sleep(self, project: int, until: float, now: float) -> None:
         """Leave a project out that has no task to give before this time (inf: before something happens)."""
         self._awake.discard(project)
-        if until < min(now + SOON_S, self._at.get(project, inf)):
+        if until < min(now + REMEMBERED_S, self._at.get(project, inf)):
             self._at[project] = until
             heappush(self._times, (until, project))
 
-    def looked_at(self) -> set[int]:
+    def end_step(self) -> set[int]:
         """End a step and return the projects that were touched before or in it."""
         touched, self._touched = self._touched, set()
         return touched

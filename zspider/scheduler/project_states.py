@@ -1,4 +1,4 @@
-"""Who may make what of a project's status: the whole table, and the words of its group.
+"""Which verb leads from which status of a project to which: the whole table; and the words of its group.
 
 Source: docs/pyspider-behaviour.md 4.3.
 """
@@ -13,7 +13,7 @@ _TODO, _STOP, _CHECKING, _DEBUG, _RUNNING, _PAUSED = ProjectStatus
 
 
 class Verb(StrEnum):
-    """What can be asked for. `project set --status` is none of these: it leads from anywhere to anywhere."""
+    """The verbs that change a status. `project set --status` is none of these: it leads from anywhere to anywhere."""
 
     PUSH = "push"  # a new script version
     EDIT = "edit"  # the same, saved in an editor: what ran waits until somebody starts it

@@ -1,4 +1,4 @@
-"""What the core keeps of a project: its frontier, its rate, its pause, its clock and the tasks zspider makes itself."""
+"""The core's state of a project: its frontier, its rate, its pause, its clock and the tasks zspider makes itself."""
 
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -9,7 +9,7 @@ from zspider.scheduler.bucket import TokenBucket
 from zspider.scheduler.frontier import Frontier
 from zspider.scheduler.internal_tasks import cron_task, info_run, info_task
 from zspider.scheduler.leases import LeaseTable
-from zspider.scheduler.pause import AutoPause, Pausing
+from zspider.scheduler.pause import AutoPause, PauseLimits
 from zspider.scheduler.rules import is_finished
 from zspider.task import GET_INFO, Project, ProjectStatus, ScriptInfo, Task
 
@@ -28,7 +28,7 @@ class ProjectState:
     """A project at work."""
 
     def __init__(
-        self, project: Project, *, window: int, now: float, now_ms: int, has_cron: bool, pausing: Pausing
+        self, project: Project, *, window: int, now: float, now_ms: int, has_cron: bool, pausing: PauseLimits
     ) -> None:
         self.project = project
         self.frontier = Frontier(window)
@@ -36,7 +36,7 @@ class ProjectState:
         self.pause = AutoPause(pausing)
         self.last_cron: CronRun | None = None  # since the master's start
         self.load_error = ""  # what the last slave said that cannot load the script
-        self.is_limited = False  # at the last turn, only the rate held it back
+        self.is_limited = False  # when it was looked at last, only the rate held it back
         self.is_finish_asked = False  # whether on_finished is to be submitted
         self._has_cron = has_cron
         # nothing is made up for from before the start (docs/pyspider-behaviour.md 4.9)
@@ -67,7 +67,7 @@ class ProjectState:
 
     @property
     def is_paused(self) -> bool:
-        """Its pages have to wait, all or (while it is probed) all but a few."""
+        """Whether its pages have to wait, all or (while it is probed) all but a few."""
         return self.pause.is_on or self.project.status is ProjectStatus.PAUSED
 
     def allows_page(self, leases: LeaseTable) -> bool:
@@ -76,12 +76,12 @@ class ProjectState:
 
     @property
     def has_script(self) -> bool:
-        """What the script declares is known, and it can be loaded."""
+        """Whether the script's declarations are known, and it can be loaded."""
         return self.project.info is not None and not self.project.info.error
 
     @property
     def is_finishing(self) -> bool:
-        """Its on_finished is to be submitted."""
+        """Whether its on_finished is to be submitted."""
         info = self.project.info
         wants = info is not None and info.has_on_finished and not info.error
         return wants and self.is_active and is_finished(self.project.counts)
@@ -93,7 +93,7 @@ class ProjectState:
         return self._cron(now_ms)
 
     def put_back(self, task: Task, *, is_charged: bool) -> None:
-        """Take back one of these tasks that its slave did not do. is_charged: it may have ended that slave."""
+        """Take back one of these tasks that its slave did not do. is_charged: the task may have ended its slave."""
         if task.taskid == GET_INFO:
             self._info_attempt += is_charged and task.run == info_run(self.project.script)
             if self._info_attempt >= ATTEMPTS_MAX and self.project.info is None:
@@ -132,9 +132,10 @@ class ProjectState:
 
 
 def storage_requests(states: Iterable[ProjectState | None]) -> list[Action]:
-    """Return what the database is to be asked for these projects: to submit on_finished, or for more waiting tasks.
+    """Return the requests to the database for these projects: to submit on_finished, or for more waiting tasks.
 
-    states: None for a project that is gone. Each question is asked once, until its answer comes.
+    states: the projects to look at; None stands for one that is gone. Each question is asked once, until its answer
+    comes.
     """
     actions: list[Action] = []
     for state in states:

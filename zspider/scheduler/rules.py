@@ -18,7 +18,10 @@ class SchedulerRules:
     """The rules, with each project's own table of retry delays."""
 
     def __init__(self, *, has_recrawl: bool = True, waiting_max: int = 0) -> None:
-        """has_recrawl: False leaves auto_recrawl out (`zspiderd run`). waiting_max: of a project; 0: no limit."""
+        """has_recrawl: False leaves auto_recrawl out (`zspiderd run`).
+
+        waiting_max: most tasks of a project that may wait; 0: no limit.
+        """
         self.waiting_max = waiting_max
         self._has_recrawl = has_recrawl
         self._delays: dict[int, Mapping[str, float]] = {}
@@ -46,7 +49,12 @@ class SchedulerRules:
         return waiting < self.waiting_max or follow.taskid in _ALWAYS or is_message(follow.taskid)
 
     def finish(self, project: int, stored: Stored, end: End, now_ms: int) -> Finish:
-        """Decide about a task whose run ended (docs/pyspider-behaviour.md 4.7)."""
+        """Decide about a task whose run ended: done, failed, or a retry and when (docs/pyspider-behaviour.md 4.7).
+
+        end: script/runner.py decides it for a page that was processed; roles/slave/endings.py and
+        roles/slave/processors/deaths.py for one that could not be. A delivery that came to nothing is none of them:
+        `Batch.charge` counts it, and fails the task after ATTEMPTS_MAX.
+        """
         recrawl_ms = stored.age_ms if stored.auto_recrawl and self._has_recrawl else None
         if end is End.SUCCESS:
             if recrawl_ms is None:
@@ -81,7 +89,7 @@ class SchedulerRules:
 def is_finished(counts: Mapping[str, int]) -> bool:
     """Return whether no task is left and some run ended since the last on_finished (docs/pyspider-behaviour.md 4.8).
 
-    What is leased, retried or recrawled waits, by the counters.
+    Tasks that are leased, retried or recrawled are counted as waiting.
     """
     return counts.get(SINCE_FINISHED, 0) > 0 and not counts.get(Status.ACTIVE.word, 0)
 

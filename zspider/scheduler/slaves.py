@@ -18,14 +18,14 @@ from zspider.scheduler.actions import (
 )
 from zspider.scheduler.hosts import HostLimits
 from zspider.scheduler.leases import Lease, LeaseTable, Session
-from zspider.scheduler.membership import WELL, Arrival, Condition, Greeting, HeldLease, Membership, Timing
+from zspider.scheduler.membership import HEALTHY, Arrival, Condition, Greeting, HeldLease, Membership, Timing
 from zspider.scheduler.project_queue import ProjectQueue
 from zspider.scheduler.projects import ProjectState
 from zspider.scheduler.story import ADOPTED, EXPIRED, GIVEN_BACK, LEFT, MISSED, TAKEN, Story
 from zspider.scheduler.task_choice import has_row
 from zspider.task import Ref, Task, task_key
 
-EXPIRE_TURN_S = 0.1  # how often silent slaves are looked for
+EXPIRE_LOOK_S = 0.1  # how often silent slaves are looked for
 
 
 class Slaves:
@@ -43,7 +43,10 @@ class Slaves:
         queue: ProjectQueue,
         story: Story,
     ) -> None:
-        """expected: sessions of before a restart, which may come back. The rest is the core's, and shared with it."""
+        """expected: sessions of before a restart, which may come back.
+
+        The other parameters are parts of the core, shared with it.
+        """
         self.lost_leases = 0  # grants that did not reach their slaves
         self._members = Membership(timing, expected, now)
         self._lease_s = timing.lease_s
@@ -56,7 +59,7 @@ class Slaves:
 
     @property
     def sessions(self) -> dict[bytes, Session]:
-        """Those that are in, by their ids."""
+        """The sessions that have joined, by their ids."""
         return self._members.sessions
 
     def hello(self, greeting: Greeting, held: Sequence[HeldLease], is_last: bool, now: float) -> list[Action]:
@@ -82,12 +85,12 @@ class Slaves:
         named: Sequence[int],
         window: int,
         now: float,
-        condition: Condition = WELL,
+        condition: Condition = HEALTHY,
         unfinished: Sequence[int] = (),
     ) -> list[Action]:
         """Note that a slave lives and what it has. What it should have and has not is granted again.
 
-        unfinished: those of `named` whose outcome is not made.
+        unfinished: the numbers in `named` of grants whose outcome is not made.
 
         The session is one of `sessions`. From another route than the session's it counts for nothing: it may be
         the same slave, whose connection broke and came back, or a clone of it. Its Hello will tell.
@@ -100,13 +103,13 @@ class Slaves:
             self._members.end_claim(session_id)
             actions.append(RefuseClone(claim.greeting.route, session_id))
         self.heard(session, now)
-        is_other = self._members.says(session, condition, now)
+        is_other = self._members.note_condition(session, condition, now)
         if session.window != window or is_other:
             session.window = window
             self._leases.changed.add(session)
         session.seen = max(session.seen, min(seen, session.next_number - 1))
         self._miss(self._leases.lost(session, session.seen, named, now - self._lease_s))
-        return [*actions, *self._release_lapsed(session, unfinished)]
+        return [*actions, *self._release_expired(session, unfinished)]
 
     def heard(self, session: Session, now: float) -> None:
         """Note that a slave lives: any message of it shows that."""
@@ -161,10 +164,10 @@ class Slaves:
         for claim in self._members.unanswered(now):
             actions += self.route_is_gone(claim.greeting.session, now)
         if now >= self._expire_at:
-            self._expire_at = now + EXPIRE_TURN_S
+            self._expire_at = now + EXPIRE_LOOK_S
             self._hosts.set_capacity(sum(session.window for session in self.sessions.values()))
             actions += self._expire(now)
-        actions += [Gone(session) for session in self._members.missing(now)]
+        actions += [Gone(session) for session in self._members.not_back_after_restart(now)]
         return actions
 
     def is_adopting(self, now: float) -> bool:
@@ -199,40 +202,43 @@ class Slaves:
         actions = [] if lease is None else self.release([lease])
         state.frontier.take(ref)
         task = waiting or Task(ref, held.taskid, url="", body=b"", run=held.run, attempt=held.attempt - 1)
-        is_known = waiting is not None
-        self._leases.adopt(task, session, held.number, held.attempt, now, is_known=is_known, host=held.host)
+        has_full_task = waiting is not None
+        self._leases.adopt(task, session, held.number, held.attempt, now, has_full_task=has_full_task, host=held.host)
         self._story.note(ADOPTED, ref, session.id, held.attempt)
         return actions
 
     def _expire(self, now: float) -> list[Action]:
-        """Silent slaves get nothing new; after lease_s what they hold goes back, counted as an attempt."""
+        """Mark silent slaves, which are granted nothing; after lease_s expire their leases."""
         actions: list[Action] = []
-        for session in self._members.fallen_silent(now):
+        for session in self._members.mark_silent(now):
             self._members.remove(session.id)
-            actions += [*self._lapse(session), Gone(session)]
-        for session in self._members.lapsed(now):
-            actions += self._lapse(session)
+            actions += [*self._expire_leases(session), Gone(session)]
+        for session in self._members.stuck_too_long(now):
+            actions += self._expire_leases(session)
         return actions
 
-    def _lapse(self, session: Session) -> list[Action]:
-        """Leases of one that is gone, or cannot deliver what it makes, are over; each was an attempt."""
+    def _expire_leases(self, session: Session) -> list[Action]:
+        """Expire the leases of a slave that is gone, or cannot deliver its outcomes; each counts as an attempt."""
         lost = [lease for lease in session.leases.values() if not lease.has_arrived]
         charged = [(lease.task.ref, lease.task.run, lease.attempt) for lease in lost if has_row(lease.task)]
         for lease in lost:
             self._put_back(lease, EXPIRED, is_charged=True)
-        session.has_lapsed |= bool(lost)
+        session.expired_while_stuck |= bool(lost)
         return [*([Charge(charged)] if charged else []), *self._resend_taken(session.id)]
 
-    def _release_lapsed(self, session: Session, unfinished: Sequence[int]) -> list[Action]:
-        """Tell it to forget what it holds without a lease. (Outcomes that are made may still come, and count.)"""
-        if not session.has_lapsed:
+    def _release_expired(self, session: Session, unfinished: Sequence[int]) -> list[Action]:
+        """Tell a slave to forget tasks that it holds without a lease.
+
+        (Outcomes that are made may still come, and count.)
+        """
+        if not session.expired_while_stuck:
             return []
         without = [number for number in unfinished if number not in session.leases]
-        session.has_lapsed = bool(without) or session.stuck_since is not None
+        session.expired_while_stuck = bool(without) or session.stuck_since is not None
         return [Tell("release", session, without)] if without else []
 
     def _miss(self, leases: Iterable[Lease]) -> None:
-        """These grants did not reach their slave."""
+        """Put back the tasks of grants that did not reach their slave."""
         for lease in leases:
             self.lost_leases += 1
             self._put_back(lease, MISSED)
@@ -247,16 +253,19 @@ class Slaves:
             return
         if not has_row(task):
             state.put_back(task, is_charged=is_charged)
-        elif lease.is_known and not is_charged:
+        elif lease.has_full_task and not is_charged:
             state.frontier.offer(task)
         elif not is_charged:
             state.frontier.reset()  # only the database knows where it belongs
 
     def _refund(self, lease: Lease) -> None:
-        """Its turn at its host was not used. (Its token is spent: given back late, more would start than may.)"""
+        """Give back a lease's place at its host, which was not used.
+
+        (Its token is spent: given back late, more tasks would start than may.)
+        """
         if lease.host:
             self._hosts.refund(lease.host, lease.start)
 
     def _resend_taken(self, session_id: bytes) -> list[Action]:
-        """Relayed pages that a vanished slave was processing."""
-        return tell_holders("resend", self._leases.untake(session_id))
+        """Ask the fetching slaves to send the pages again that a vanished slave was processing."""
+        return tell_holders("resend", self._leases.forget_processor(session_id))

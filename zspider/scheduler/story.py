@@ -1,4 +1,4 @@
-"""What happened to tasks lately: a short memory of the core's steps."""
+"""The last events of tasks: granted, taken, ended and so on, in a short memory."""
 
 from collections import deque
 from typing import NamedTuple
@@ -40,11 +40,11 @@ class Step(NamedTuple):
 class Story:
     """The last steps of all tasks, as the core noted them.
 
-    What `note` is told has no time of its own: it gets that of the `date` which follows, at the end of the same turn.
+    A step that `note` takes has no time of its own: `stamp_time` gives it one, at the end of the same step.
     """
 
     def __init__(self, size: int = STEPS_MAX) -> None:
-        self._date: list[int] = []  # shared by the steps since the last `date`; empty until there is a next one
+        self._date: list[int] = []  # shared by the steps since the last `stamp_time`; empty until there is a next one
         self._steps: deque[tuple[list[int], str, Ref, bytes, int, str]] = deque(maxlen=size)
         self._append = self._steps.append  # three notes a task: each look-up counts
 
@@ -54,13 +54,13 @@ class Story:
             detail = detail[:DETAIL_CHARS_MAX]
         self._append((self._date, event, ref, session, attempt, detail))
 
-    def date(self, now_ms: int) -> None:
+    def stamp_time(self, now_ms: int) -> None:
         """Say when the steps noted since the last call happened."""
         self._date.append(now_ms)
         self._date = []
 
     def of(self, ref: Ref, now_ms: int) -> list[Step]:
-        """Return the steps of one task that are remembered, oldest first. now_ms: of those that have no date yet."""
+        """Return the remembered steps of one task, oldest first. now_ms: the time of steps that have none yet."""
         return [
             Step(event, session, attempt, detail, date[0] if date else now_ms)
             for date, event, of, session, attempt, detail in self._steps

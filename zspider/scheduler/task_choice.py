@@ -11,8 +11,8 @@ from zspider.scheduler.projects import ProjectState
 from zspider.task import CRONJOB, INTERNAL, Task, is_message
 
 AHEAD_S = 0.1  # tokens are granted this much ahead; the slave starts each task at its time
-RATE_TURN_S = 0.03  # a project held back by its rate is looked at this often: one grant message, several tasks
-DEFERRED_PER_TURN = 2000  # tasks deferred for their hosts' sake: some 10 ms
+RATE_LOOK_S = 0.03  # a project held back by its rate is looked at this often: one grant message, several tasks
+DEFERRED_PER_STEP = 2000  # tasks deferred for their hosts' sake: some 10 ms
 
 
 class Wanted(NamedTuple):
@@ -26,20 +26,20 @@ class Wanted(NamedTuple):
 
 
 class TaskChoice:
-    """Looks for the next tasks, in the turns of a core."""
+    """Looks for the next tasks, in the steps of a core."""
 
     def __init__(self, leases: LeaseTable, hosts: HostLimits) -> None:
         self._leases = leases
         self._hosts = hosts
-        self._deferred = 0  # tasks deferred in this turn
+        self._deferred = 0  # tasks deferred in this step
 
     @property
     def is_cut_short(self) -> bool:
-        """This turn has deferred so many tasks that the rest is left to the next one."""
-        return self._deferred > DEFERRED_PER_TURN
+        """Whether this step has deferred so many tasks that the rest is left to the next one."""
+        return self._deferred > DEFERRED_PER_STEP
 
     def begin(self) -> None:
-        """Begin a turn."""
+        """Begin a step."""
         self._deferred = 0
 
     def next(self, state: ProjectState, now: float, now_ms: int) -> Wanted | None:
@@ -59,7 +59,7 @@ class TaskChoice:
         return None if state.is_limited else found
 
     def take(self, state: ProjectState, wanted: Wanted, now: float) -> int:
-        """Take what `next` has just given, and its token; returns the milliseconds from now when it may start."""
+        """Take the task that `next` has just given, and its token; returns in how many milliseconds it may start."""
         if wanted.task.taskid == CRONJOB:
             state.cron_ran(wanted.task)
         if not has_row(wanted.task):
@@ -71,10 +71,10 @@ class TaskChoice:
         return ceil(1000 * max(state.bucket.reserve(now, AHEAD_S) or 0.0, wanted.host_s))
 
     def asleep_until(self, state: ProjectState, now: float, now_ms: int) -> float:
-        """Return when a project without a task may have one, if nothing happens to it; inf: never."""
+        """Return when to look again at a project that has nothing to grant; inf: only when something happens to it."""
         until = state.pause.until if state.pause.phase is Phase.PAUSED else inf
         if state.is_limited and (token_s := state.bucket.wait_s(now)) is not None:
-            until = now + RATE_TURN_S + max(0.0, token_s - AHEAD_S)
+            until = now + RATE_LOOK_S + max(0.0, token_s - AHEAD_S)
         for at_ms in (state.frontier.next_due_ms(), state.next_tick_ms(now_ms)):
             if at_ms is not None and at_ms > now_ms:  # else something other than time holds it back
                 until = min(until, now + (at_ms - now_ms) / 1000)
@@ -93,7 +93,7 @@ class TaskChoice:
             wait_s = hosts.wait_s(name, now) if name else 0.0
             if wait_s <= AHEAD_S:
                 return Wanted(found, takes, name, wait_s, lease)
-            hosts.await_(name, now)
+            hosts.wait_for(name, now)
             self._deferred += 1
             if self.is_cut_short or not frontier.defer(may_skip=not hosts.is_new(name, now)):
                 return None

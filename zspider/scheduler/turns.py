@@ -19,7 +19,10 @@ class Turns:
     """
 
     def __init__(self, sessions: Mapping[bytes, Session], changed: set[Session]) -> None:
-        """sessions: those that are in; changed: those whose room may be another one than when it was looked at."""
+        """sessions: the sessions that have joined.
+
+        changed: the sessions whose room may have changed since it was looked at.
+        """
         self._sessions = sessions
         self._changed = changed
         self._heap: list[_Entry] = []  # an entry that is not its session's current one is skipped

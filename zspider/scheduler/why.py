@@ -1,4 +1,4 @@
-"""What a project, or one of its tasks, is waiting for: the core's decisions in words. It changes nothing."""
+"""The obstacles that a project, or one of its tasks, waits for: the core's decisions in words. It changes nothing."""
 
 from collections.abc import Collection, Iterable
 from math import inf
@@ -25,7 +25,7 @@ class Wait(NamedTuple):
     until_ms: int | None = None  # wall-clock milliseconds when that is over, if it is known
 
 
-class Waiting(NamedTuple):
+class TaskToExplain(NamedTuple):
     """A task that waits, as the database has it."""
 
     ref: Ref
@@ -37,7 +37,7 @@ class Waiting(NamedTuple):
 def why_project(core: Core, state: ProjectState, now: float, now_ms: int) -> list[Wait]:
     """Return what holds a project back, the first obstacle first; never empty.
 
-    What stops all its pages hides what would hold them back otherwise.
+    An obstacle that stops all pages hides the lesser ones.
     """
     stop = _stop(core, state, now, now_ms)
     if stop is not None:
@@ -49,7 +49,7 @@ def why_project(core: Core, state: ProjectState, now: float, now_ms: int) -> lis
     return waits or [_nothing(state)]
 
 
-def why_task(core: Core, state: ProjectState, task: Waiting, now: float, now_ms: int) -> list[Wait]:
+def why_task(core: Core, state: ProjectState, task: TaskToExplain, now: float, now_ms: int) -> list[Wait]:
     """Return what a task waits for that is to be done; never empty."""
     lease = core.leases.get(task.ref)
     if lease is not None:
@@ -131,7 +131,7 @@ def _rate(state: ProjectState, now: float, now_ms: int) -> list[Wait]:
 
 
 def _room(core: Core) -> list[Wait]:
-    """Why no slave takes more: what keeps some from working comes first."""
+    """Return why no slave takes more; complaints of slaves come first."""
     if not _nobody_has_room(core):
         return []
     sessions = core.sessions.values()
@@ -146,8 +146,10 @@ def _nobody_has_room(core: Core) -> bool:
 
 
 def _complaints(core: Core, leases: Collection[Lease]) -> list[Wait]:
-    """What keeps those from working who have these leases, or the pages of them."""
-    ids = {lease.session.id for lease in leases} | {lease.taken_by for lease in leases if lease.taken_by is not None}
+    """Return the complaints of the slaves that have these leases, or their pages."""
+    ids = {lease.session.id for lease in leases} | {
+        lease.processed_by for lease in leases if lease.processed_by is not None
+    }
     return [*map(_complaint, _complaining(core.sessions[one] for one in ids if one in core.sessions))]
 
 
@@ -161,7 +163,7 @@ def _complaint(session: Session) -> Wait:
 
 
 def _hosts(core: Core, state: ProjectState, now: float, now_ms: int) -> list[Wait]:
-    """The hosts that may not be asked now, of those whose tasks were deferred."""
+    """Return the hosts of deferred tasks that may not be asked now."""
     deferred = set(state.frontier.deferred.hosts)
     waits: list[Wait] = []
     for name in core.hosts.names() if deferred else ():

@@ -1,6 +1,6 @@
-"""What happened in each project in the last five minutes, hour and day, in memory (docs/pyspider-behaviour.md 4.11).
+"""Each project's activity in the last five minutes, hour and day, in memory (docs/pyspider-behaviour.md 4.11).
 
-A mirror of what the database has: read at the start, then told what each transaction added.
+A mirror of the database's table `windows`: read at the start, then told the activity of each transaction.
 """
 
 from array import array
@@ -31,7 +31,7 @@ class SlidingSum:
         return len(self._begins)
 
     def add(self, ms: int, activity: Activity) -> None:
-        """Add what happened at this wall-clock millisecond."""
+        """Add activity to the slot of this wall-clock millisecond."""
         slot = self._window.slot(ms)
         at = bisect_left(self._begins, slot)
         if at == len(self._begins) or self._begins[at] != slot:
@@ -69,7 +69,7 @@ class Windows:
             self._of(project)[step_s].add(slot * 1000, activity)
 
     def add(self, project: int, activity: Activity, at_ms: int) -> None:
-        """Add what a transaction of this wall-clock time counted."""
+        """Add a transaction's activity to the windows. at_ms: when it was written."""
         if any(activity):
             for sums in self._of(project).values():
                 sums.add(at_ms, activity)

@@ -23,7 +23,7 @@ class Declared(NamedTuple):
 def call(callback: Callable[..., Any], arguments: Sequence[Any], names: Sequence[str] = OF_A_PAGE) -> Any:
     """Call a bound method with the first of `arguments`, as many as it has positional parameters.
 
-    names: of the arguments; a keyword-only parameter of such a name gets that argument as well.
+    names: the names of the arguments; a keyword-only parameter of such a name gets that argument as well.
     A generator is given back as it is (an async one as a plain one); a coroutine is run to its end.
     """
     positional, keywords = _declared(callback)

@@ -1,4 +1,4 @@
-"""What one run of a callback submits: its follows, results and messages, counted and within limits."""
+"""The follows, results and messages that one run of a callback submits, counted and within limits."""
 
 import json
 from collections.abc import Callable
@@ -49,7 +49,7 @@ class Collector:
         guarded: bool = False,
         known: Known | None = None,
     ) -> None:
-        """guarded: what is submitted is (task.GUARDED). known: URLs whose tasks have rows."""
+        """guarded: mark messages and follows as GUARDED (task.py). known: URLs whose tasks have rows."""
         self.guarded = guarded
         self.follows: list[Follow] = []
         self.messages: list[Message] = []

@@ -111,7 +111,7 @@ def _on_alarm(number: int, frame: FrameType | None) -> None:
 def time_limit_of(task: Mapping[str, Any], default_s: float | None) -> float | None:
     """Return the seconds that a task's callback may run: its own `process_time_limit`, at most a day, else the default.
 
-    What is no number above 0 (True, NaN, text) counts as none.
+    A value that is no number above 0 (True, NaN, text) counts as none.
     """
     process = task.get("process")
     own = process.get("process_time_limit") if isinstance(process, dict) else None

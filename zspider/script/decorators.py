@@ -45,7 +45,7 @@ def every(
     """Run the method periodically: when the Unix time is a multiple of minutes * 60 + seconds.
 
     Bare or without arguments: every minute. Fractions are allowed; less than one second is not.
-    cron: instead, the times of an expression such as "0 3 * * *"; timezone: where it holds ("Europe/Berlin"), else UTC.
+    cron: an expression such as "0 3 * * *" instead of a period; timezone: where it holds ("Europe/Berlin"), else UTC.
     Raises ValueError, in one line, for what is no period, no expression or no time zone.
     """
     if callable(minutes):  # @every without parentheses

@@ -17,8 +17,8 @@ _ASYNCIO = str(Path(traceback.__file__).parent / "asyncio") + "/"
 class LoadError(ScriptError):
     """A script cannot be loaded. The text is one line.
 
-    traceback: the whole story, in the user's frames. is_missing_module: this machine lacks a module that others
-    may have. lacks: name of a project that it imports and that was not to be had; it may be later.
+    traceback: the full traceback, in the user's frames. is_missing_module: this machine lacks a module that others may
+    have. lacks: name of an imported project that was not to be had; it may be later.
     """
 
     def __init__(self, reason: str, traceback: str = "", is_missing_module: bool = False, lacks: str = "") -> None:

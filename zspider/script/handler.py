@@ -47,7 +47,7 @@ class BaseHandlerMeta(type):
 
 @dataclass(slots=True)
 class _Template:
-    """What tasks with the same callback, and no other option, have in common."""
+    """The parts that tasks with the same callback, and no other option, have in common."""
 
     schedule_part: dict[str, Any]
     fetch_part: dict[str, Any]
@@ -120,7 +120,7 @@ class BaseHandler(metaclass=BaseHandlerMeta):
         return tasks
 
     def _prepared(self, callback: Any, options: dict[str, Any]) -> "_Template | dict[str, Any]":
-        """Return what does not depend on the URL: a template if one fits, else the complete options.
+        """Return the options, which do not depend on the URL: a template if one fits, else all of them.
 
         Templates are made once per callback and `crawl_config`.
         """

@@ -12,7 +12,7 @@ class _Seen(NamedTuple):
 
 
 class Known:
-    """The known URLs of one project, for one run. `fading`: those it was asked for that are soon forgotten."""
+    """The known URLs of one project, for one run. `fading`: URLs that were asked for and are soon forgotten."""
 
     __slots__ = ("_old", "_young", "fading")
 

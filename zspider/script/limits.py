@@ -6,8 +6,8 @@ import msgspec
 class ProcessorLimits(msgspec.Struct, frozen=True):
     """Limits of a process that runs scripts; defaults are those of the settings with the same names.
 
-    process_time_limit_s: for a callback, unless its task has its own. memory_bytes: of address space, more than the
-    process has when it begins. follows, outcome_bytes: of one run.
+    process_time_limit_s: seconds for a callback, unless its task has its own limit. memory_bytes: address space beyond
+    that of the process when it begins. follows, outcome_bytes: most of one run.
     """
 
     process_time_limit_s: float = 30.0

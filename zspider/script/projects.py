@@ -26,7 +26,7 @@ class ProjectText(NamedTuple):
 class ProjectFinder(MetaPathFinder):
     """Finds `projects` and `projects.NAME`. One module per script version is made in a process, for all who import it.
 
-    ask: gives a project's script, None if there is no such project; raises ProjectImportError if nobody can tell.
+    ask: returns a project's script, None if there is no such project; raises ProjectImportError if no answer came.
     """
 
     def __init__(self, ask: Callable[[str], ProjectText | None]) -> None:

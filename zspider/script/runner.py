@@ -36,9 +36,9 @@ _MAX_INT = 2**31 - 1
 class RunResult:
     """The result of a run.
 
-    follows: those that were not handed to `on_follows`. repeats: how many were left out.
+    follows: the follows that were not handed to `on_follows`. repeats: how many follows were left out.
     results: JSON texts. track: packed track dict of docs/pyspider-behaviour.md 3.5; None when the callback is marked
-    @not_send_status. reason: "" for a success. schedule: of the task, if the callback changed it.
+    @not_send_status. reason: why it failed; "" for a success. schedule: the task's new one, if the callback changed it.
     """
 
     end: End
@@ -72,9 +72,9 @@ def run(
     """Run the task's callback with the page. Never raises for what user code does.
 
     on_follows: called during the run, with time standing still, whenever many follows are pending; in order.
-    limits: their time is that of the callback with its on_result calls.
-    log_chars: of the end of its log that are given back; the track keeps LOG_CHARS at most.
-    known: URLs whose tasks have rows: they are not submitted unless that would change something.
+    limits: the time limit is for the callback with its on_result calls.
+    log_chars: how many characters of the end of the log are returned; the track keeps LOG_CHARS at most.
+    known: URLs whose tasks have rows; they are not submitted unless that would change something.
     on_memory_error: called with what user code raised, before anything else; when it means that memory has run out,
         it makes room and returns what to say, else "".
     on_slow: called during the run, with time standing still, once it has taken longer than deadline.SLOW_S.

@@ -1,7 +1,7 @@
-"""What a batch of outcomes does to the tasks it touches, decided in memory: it knows no database.
+"""The changes that a batch of outcomes makes to tasks, decided in memory: it knows no database.
 
 A Batch is told the rows as the database has them, changes its copies in the order of the batch, and holds
-at the end what is to be written and what the master is to be told.
+at the end the rows to write and the report for the master.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -41,7 +41,7 @@ class Batch:
     def __init__(
         self, rules: Rules, seen: SeenKeys, seq: ArrivalNumbers, now_ms: int, first_runs: Mapping[int, int]
     ) -> None:
-        """first_runs: by project, the run with which a new task begins."""
+        """first_runs: the run with which a new task begins, by project."""
         self._first_runs = first_runs
         self._rules = rules
         self._seen = seen
@@ -127,7 +127,7 @@ class Batch:
         if row.is_message and finish.status is Status.SUCCESS:
             counts[MESSAGES] += 1
             counts[GAUGES[Status.SUCCESS]] -= 1  # `_move` adds it: a message that was heard is nothing
-            row.is_spent = True
+            row.is_to_delete = True
         else:
             counts[ENDS[finish.counter]] += 1
         if not row.is_message and row.taskid != _ON_FINISHED:
@@ -141,7 +141,7 @@ class Batch:
         self.report.ended.append(Ended(row.ref, stored.run - 1, finish.status, False, is_success, row.reason))
 
     def _reschedule(self, row: TaskRow, finish: Finish, stored: Stored, schedule: NewSchedule) -> None:
-        """A schedule that its callback changed has decided; it is kept unless the task is done.
+        """Keep a schedule that the callback changed, and by which the end was decided, unless the task is done.
 
         Source: docs/pyspider-behaviour.md 3.5.
         """
@@ -179,13 +179,13 @@ class Batch:
             self._drop(project, Accept.KNOWN, repeats)
 
     def finish(self, project: int, follow: Follow, counts: Mapping[str, int]) -> None:
-        """Submit on_finished, unless the counters say that it is not time."""
+        """Submit on_finished, unless the counters say that it is not time. (How a task's run ends: `Rules.finish`.)"""
         if self._rules.is_finished(counts):
             self.report.counts[project][SINCE_FINISHED] -= counts[SINCE_FINISHED]
             self.follow(project, [follow])
 
     def deliver(self, projects: Mapping[str, int]) -> None:
-        """Make the messages that were sent tasks of their receivers. projects: the ids of those that may get some."""
+        """Make the sent messages tasks of their receivers. projects: ids of the projects that may get some, by name."""
         self._follows += self.messages.delivered(projects)
 
     def undecided(self) -> set[Ref]:
@@ -256,23 +256,23 @@ class Batch:
         self.report.counts[row.ref.project][GAUGES[row.stored.status]] -= 1
         if row.stored.status is Status.ACTIVE:
             self.report.gone.append(row.ref)
-        row.is_spent = True
+        row.is_to_delete = True
 
     # --- what is to be written
 
     def settled(self) -> list[TaskRow]:
         """Return tasks with an ended, replaced or cancelled run; to be written after those that are `placed`."""
-        return [row for row in self.rows.values() if row.is_settled and not row.is_spent]
+        return [row for row in self.rows.values() if row.is_settled and not row.is_to_delete]
 
-    def spent(self) -> list[TaskRow]:
+    def to_delete(self) -> list[TaskRow]:
         """Return messages that were heard, and what was removed; to be deleted."""
-        return [row for row in self.rows.values() if row.is_spent]
+        return [row for row in self.rows.values() if row.is_to_delete]
 
     def results(self) -> list[ResultRow]:
         """Return the results to be stored, each row once."""
         return [row for rows in self._results.values() for row in rows]
 
-    def linkable(self) -> Iterator[Ref]:
+    def cacheable(self) -> Iterator[Ref]:
         """Return tasks that a script may submit again and whose rows stay: all but messages."""
         return (ref for ref, row in self.rows.items() if not row.is_message)
 
@@ -302,7 +302,7 @@ def storable(text: str) -> str:
 
 
 def _rescheduled(stored: Stored, schedule: NewSchedule) -> Stored:
-    """What the rules see of a task whose callback changed its schedule."""
+    """Return the task as the rules see it when its callback changed its schedule."""
     return replace(
         stored,
         retries=schedule.retries,

@@ -1,4 +1,4 @@
-"""What the operator does to many tasks at once, or to one: restart them, or take them out, a batch a transaction."""
+"""The operator's changes of many tasks at once, or of one: restart them, or take them out, a batch a transaction."""
 
 from collections.abc import Callable
 from enum import StrEnum
@@ -10,7 +10,7 @@ from zspider.storage.counter_names import RESULTS
 from zspider.storage.counters import CounterTable
 from zspider.storage.database import Database, Transaction
 from zspider.storage.forget import Forgetting
-from zspider.storage.ownership import Fence
+from zspider.storage.ownership import EpochGuard
 from zspider.storage.report import Committed
 from zspider.storage.results import ResultTable
 from zspider.storage.row_cache import RowCache
@@ -21,7 +21,7 @@ from zspider.task import Ref, Status, task_key
 
 
 class Change(StrEnum):
-    """What is done to a task."""
+    """The change made to a task."""
 
     RESTART = "restart"  # it waits for a new run, with all its tries
     REMOVE = "remove"  # its row goes: its URL is new when it is found again
@@ -37,13 +37,18 @@ class Step(NamedTuple):
 
 
 class Bulk:
-    """Writes such changes. `batch`: makes an empty Batch for a time."""
+    """Writes such changes. batch: returns an empty Batch for a wall-clock time."""
 
     def __init__(
-        self, db: Database, fence: Fence, forgetting: Forgetting, batch: Callable[[int], Batch], row_cache: RowCache
+        self,
+        db: Database,
+        epoch_guard: EpochGuard,
+        forgetting: Forgetting,
+        batch: Callable[[int], Batch],
+        row_cache: RowCache,
     ) -> None:
         self._db = db
-        self._fence = fence
+        self._epoch_guard = epoch_guard
         self._batch = batch
         self._forgetting = forgetting
         self._row_cache = row_cache
@@ -63,10 +68,10 @@ class Bulk:
         most: int | None,
         now_ms: int,
     ) -> Step:
-        """Look at the next `rows` tasks and change those that fit; most: of them at most, None for all."""
+        """Look at the next `rows` tasks and change those selected. most: change at most so many; None: any number."""
         batch = self._batch(now_ms)
         with self._db.transaction() as tx:
-            self._fence.enter(tx)
+            self._epoch_guard.enter(tx)
             page = self._walk.page(tx, project, selection, cursor, rows)
             chosen = page.rows[:most]
             self._change(tx, batch, change, chosen, now_ms)
@@ -76,7 +81,7 @@ class Bulk:
         """Let a task run anew now; StorageError when there is none, or it may be running."""
         batch = self._batch(now_ms)
         with self._db.transaction() as tx:
-            self._fence.enter(tx)
+            self._epoch_guard.enter(tx)
             row = self._one(tx, project, taskid)
             if row.stored.status is Status.ACTIVE and row.stored.due_ms <= now_ms:
                 raise StorageError(f"task {taskid!r} is to run already: it is ready, or a slave has it")
@@ -87,7 +92,7 @@ class Bulk:
         """Take out a task, and its results; StorageError when there is none."""
         batch = self._batch(now_ms)
         with self._db.transaction() as tx:
-            self._fence.enter(tx)
+            self._epoch_guard.enter(tx)
             row = self._one(tx, project, taskid)
             if not keep_results:
                 batch.report.counts[project][RESULTS] -= self._results.cut_task(tx, row.ref)
@@ -115,7 +120,7 @@ class Bulk:
         batch.report.entered += self._tasks.as_tasks(tx, batch.waiting())
 
     def _forget(self, tx: Transaction, batch: Batch) -> None:
-        if spent := batch.spent():
-            self._tasks.delete(tx, spent)
-            refs, last_run = [row.ref for row in spent], max(row.stored.run for row in spent)
+        if to_delete := batch.to_delete():
+            self._tasks.delete(tx, to_delete)
+            refs, last_run = [row.ref for row in to_delete], max(row.stored.run for row in to_delete)
             self._forgetting.forget(tx, refs, last_run, batch.report)

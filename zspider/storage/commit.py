@@ -12,7 +12,7 @@ from zspider.storage.counter_names import CRON_TICK, GAUGES, RESULTS
 from zspider.storage.counters import CounterTable
 from zspider.storage.database import Database, Transaction
 from zspider.storage.engine import BadDatum
-from zspider.storage.ownership import Fence
+from zspider.storage.ownership import EpochGuard
 from zspider.storage.projects import ProjectTable
 from zspider.storage.report import Committed
 from zspider.storage.results import ResultTable
@@ -31,14 +31,15 @@ log = structlog.get_logger(__name__)
 
 
 class Committer:
-    """Writes batches. `projects`: those that may be written to, and the run with which their new tasks begin; kept by
-    the caller.
+    """Writes batches.
+
+    projects: the projects that may be written to, each with the run of its new tasks; kept by the caller.
     """
 
     def __init__(
         self,
         db: Database,
-        fence: Fence,
+        epoch_guard: EpochGuard,
         rules: Rules,
         *,
         projects: Mapping[int, int],
@@ -47,7 +48,7 @@ class Committer:
         row_cache: RowCache,
     ) -> None:
         self._db = db
-        self._fence = fence
+        self._epoch_guard = epoch_guard
         self._rules = rules
         self._projects = projects
         self._numbers = numbers
@@ -75,10 +76,10 @@ class Committer:
     def submit_with(
         self, project: int, follows: Sequence[Follow], now_ms: int, change: Callable[[Transaction], T]
     ) -> tuple[Committed, T]:
-        """Accept URLs together with another change in the same transaction; also returns what that gave."""
+        """Accept URLs together with another change in the same transaction; also returns the value of that change."""
         batch = self.batch(now_ms)
         with self._db.transaction() as tx:
-            self._fence.enter(tx)
+            self._epoch_guard.enter(tx)
             batch.follow(project, follows)
             self._accept_and_write(tx, batch, now_ms)
             changed = change(tx)
@@ -88,7 +89,7 @@ class Committer:
         """Accept on_finished if no task is left."""
         batch = self.batch(now_ms)
         with self._db.transaction() as tx:
-            self._fence.enter(tx)
+            self._epoch_guard.enter(tx)
             batch.finish(project, follow, self._counters.read(tx).get(project, {}))
             self._accept_and_write(tx, batch, now_ms)
         return self._done(batch)
@@ -97,7 +98,7 @@ class Committer:
         """Note (task, run, attempt) of deliveries that came to nothing."""
         batch = self.batch(now_ms)
         with self._db.transaction() as tx:
-            self._fence.enter(tx)
+            self._epoch_guard.enter(tx)
             batch.rows = self._find(tx, {ref for ref, _, _ in deliveries if ref.project in self._projects})
             charged = [row for delivery in deliveries if (row := batch.charge(*delivery))]
             again = list({row.ref: row for row in charged}.values())
@@ -128,7 +129,7 @@ class Committer:
     def _write(self, outcomes: Sequence[Outcome], first: int, now_ms: int) -> Committed:
         batch = self.batch(now_ms)
         with self._db.transaction() as tx:
-            self._fence.enter(tx)
+            self._epoch_guard.enter(tx)
             batch.rows = self._find(tx, set(refs_of(outcomes)))
             batch.cron_ticks = {
                 project: self._counters.value(tx, project, CRON_TICK) for project in cron_projects(outcomes)
@@ -145,12 +146,12 @@ class Committer:
         return self._done(batch)
 
     def _ids_of(self, tx: Transaction, names: Collection[str]) -> dict[str, int]:
-        """Those of these projects that exist and are not being removed."""
+        """Return the ids of these projects, by name, without those that are being removed."""
         found = {name: self._project_table.find(tx, name) for name in sorted(names)}
         return {name: project for name, project in found.items() if project is not None and project in self._projects}
 
     def _find(self, tx: Transaction, refs: Iterable[Ref]) -> dict[Ref, TaskRow]:
-        """The rows of those tasks that exist, kept or read."""
+        """Return the rows of the tasks that exist, from memory or read."""
         rows, unknown = self._row_cache.take(refs)
         return rows | self._tasks.find(tx, unknown)
 
@@ -164,7 +165,7 @@ class Committer:
         self._tasks.reschedule(tx, batch.rescheduled)
         self._tasks.place(tx, batch.placed(), now_ms)
         self._tasks.settle(tx, batch.settled(), now_ms)
-        self._tasks.delete(tx, batch.spent())
+        self._tasks.delete(tx, batch.to_delete())
         for project, delta in self._results.write(tx, batch.results()).items():
             batch.report.counts[project][RESULTS] += delta
         batch.costs.count()
@@ -174,13 +175,13 @@ class Committer:
 
     def _done(self, batch: Batch) -> Committed:
         """After COMMIT: the rows are certain now."""
-        self._seen.update(batch.linkable())
+        self._seen.update(batch.cacheable())
         self._row_cache.put(batch.rows.values())
         return batch.report
 
 
 def _refused(outcome: Outcome, exc: Exception) -> Outcome:
-    """What is left of an outcome that cannot be stored: that its task failed, why, and what it took."""
+    """Return what is stored for an outcome that cannot be: that its task failed, why, and the time it took."""
     return Outcome(
         outcome.project,
         outcome.taskid,

@@ -1,4 +1,4 @@
-"""What runs took: sums by project for the counters, and by host for the report. It knows no database."""
+"""The times that runs took: sums by project for the counters, and by host for the report. It knows no database."""
 
 from collections import defaultdict
 
@@ -12,17 +12,18 @@ _COSTS = (PROCESSED, PROCESS_MS, FETCHED, FETCH_MS)
 
 
 class Costs:
-    """What the runs of one batch took. It is kept apart until `count`, because that is twice as fast."""
+    """The times that the runs of one batch took. They are kept apart until `count`, because that is twice as fast."""
 
     def __init__(self, report: Committed) -> None:
-        """report: of the batch; what was summed up is added to its `hosts` and `counts`."""
+        """report: the batch's report; the sums are added to its `hosts` and `counts`."""
         self._report = report
         self._took: defaultdict[int, list[int]] = defaultdict(lambda: [0] * len(_COSTS))  # as _COSTS, by project
 
     def note(self, row: TaskRow, outcome: Outcome) -> None:
         """Add up what a run took; a failed one without any time was not timed, as when its processor died.
 
-        What was not fetched (messages, on_start and other data: URLs) would say nothing of the time that pages take.
+        Pages that were not fetched (messages, on_start and other data: URLs) are left out: they say nothing of the time
+        that pages take.
         """
         took = self._took[row.ref.project]
         is_timed = outcome.end is End.SUCCESS or outcome.fetch_ms or outcome.process_ms

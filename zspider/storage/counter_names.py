@@ -17,5 +17,5 @@ CRON_FAILED = "cron_failed"  # those that an error came out of
 CRON_TICK = "_cron_tick"  # run of the last @every task that was counted
 # Of new tasks: above every run of a task that was deleted, so that nothing of it is heard. Grows with every deletion.
 FIRST_RUN = "_first_run"
-REMOVING = "_removing"  # the project is being removed: one of the two below
+REMOVING = "_removing"  # the project is being removed; its value is ALL or ALL_BUT_RESULTS
 ALL, ALL_BUT_RESULTS = 1, 2

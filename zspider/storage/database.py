@@ -15,7 +15,7 @@ IDLE_S = 60.0  # a connection that rested longer is asked whether it lives befor
 
 
 class Transaction:
-    """What can be done between BEGIN and COMMIT."""
+    """The statements that can be run between BEGIN and COMMIT."""
 
     def __init__(self, conn: sa.Connection, engine: Engine) -> None:
         self._conn = conn
@@ -47,7 +47,7 @@ class Database:
     """A connection of its own to the database, for one thread."""
 
     def __init__(self, engine: Engine, *, writes: bool, patient: bool = False) -> None:
-        """patient: an answer may take as long as it takes, as those to ALTER TABLE do."""
+        """patient: wait for an answer without a time limit, as ALTER TABLE needs."""
         self.engine = engine
         self._source = engine.open(writes=writes, patient=patient)
         self._conn: sa.Connection | None = None

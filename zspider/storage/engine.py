@@ -1,4 +1,5 @@
-"""What differs between SQLite and MySQL (MariaDB): opening, sessions, upserts, locks, errors. Nothing else knows.
+"""The differences between SQLite and MySQL (MariaDB): opening, sessions, upserts, locks, errors. No other module
+knows them.
 
 `engine_of(url)` checks an address and gives its Engine; the rest of storage is the same on both.
 """
@@ -19,6 +20,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
+from zspider.data_dir import lock_file_name
 from zspider.errors import ConfigError, OwnedElsewhere, StorageError, StorageUnavailable, ZspiderError
 
 ADDRESS_HELP = "use sqlite:///PATH or mysql+pymysql://USER:PASSWORD@HOST/NAME"
@@ -60,7 +62,7 @@ class Engine(ABC):
     def open(self, *, writes: bool, patient: bool = False) -> sa.Engine:
         """Return an SQLAlchemy engine without a pool.
 
-        writes: its transactions may write. patient: an answer may take as long as it takes.
+        writes: transactions may write. patient: wait for an answer without a time limit.
         """
 
     @abstractmethod
@@ -209,7 +211,7 @@ class Sqlite(Engine):
         if self._lock_fd is not None:
             return
         self._check_place()
-        path = f"{self.path}.lock"
+        path = lock_file_name(str(self.path))
         try:
             handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as exc:

@@ -1,4 +1,4 @@
-"""What must happen when rows of tasks are deleted, so that neither a cache nor a slave can bring them back."""
+"""The steps that the deletion of tasks' rows needs, so that neither a cache nor a slave can bring them back."""
 
 from collections.abc import MutableMapping, Sequence
 
@@ -18,11 +18,11 @@ class Forgetting:
         self._first_runs = first_runs
 
     def forget(self, tx: Transaction, refs: Sequence[Ref], last_run: int, report: Committed) -> None:
-        """Say before COMMIT that these tasks of one project go; last_run: the highest of their runs.
+        """Forget these tasks of one project, before the COMMIT that deletes them. last_run: the highest of their runs.
 
         Their URLs are known no more, neither here nor, as FIRST_RUN grows, to slaves. When one is submitted again, no
-        outcome of a run of before is taken for one of the new task's. Safe to repeat, and whether the COMMIT comes
-        through or not.
+        outcome of an earlier run is taken for one of the new task's. Safe to repeat, whether the COMMIT comes through
+        or not.
         """
         self._seen.discard(refs)
         project = refs[0].project

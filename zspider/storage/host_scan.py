@@ -8,9 +8,8 @@ import sqlalchemy as sa
 from zspider.storage.database import Transaction
 from zspider.storage.schema import tasks
 from zspider.storage.tasks import TaskTable
-from zspider.task import Kind, Status, Task
+from zspider.task import Kind, Position, Status, Task
 
-Position = tuple[int, int]  # (rank, seq) among the ready, (due_ms, seq) among the delayed
 _SEQ_MAX = 1 << 62
 
 _PROJECT = tasks.c.project_id == sa.bindparam("project")
@@ -22,7 +21,7 @@ _HOSTS = sa.bindparam("hosts", expanding=True, type_=sa.Integer)
 
 
 class Scanned(NamedTuple):
-    """What was found, in order, and up to where everything was looked at."""
+    """The tasks found, in order, and the position up to which everything was looked at."""
 
     tasks: list[Task]
     reached: Position

@@ -8,14 +8,14 @@ from zspider.errors import ConfigError
 from zspider.storage.database import Database
 from zspider.storage.engine import Engine, engine_of
 from zspider.storage.migrations import SchemaState, migrate, state_of
-from zspider.storage.ownership import WATCH_S, Keeper
+from zspider.storage.ownership import WATCH_S, UpgradeOwner
 from zspider.storage.storage import Storage
 
 
-def open_storage(address: str, *, rules: Rules, known: int, create: bool = True) -> Storage:
+def open_storage(address: str, *, rules: Rules, seen: int, create: bool = True) -> Storage:
     """Open the database for the master.
 
-    known: how many recently seen URLs are remembered. create: make the database, or its tables, when missing.
+    seen: how many recently seen URLs are remembered. create: make the database, or its tables, when missing.
     Raises ConfigError (address, password, rights, a schema that must be upgraded), OwnedElsewhere (SQLite file in
     use), StorageUnavailable (not reachable; it may be later).
     """
@@ -28,7 +28,7 @@ def open_storage(address: str, *, rules: Rules, known: int, create: bool = True)
             _check_schema(state_of(conn), create)
             if state_of(conn) == "empty":
                 migrate(conn)
-        return Storage(db, rules, known)
+        return Storage(db, rules, seen)
     except BaseException:
         engine.unlock()
         raise
@@ -37,7 +37,8 @@ def open_storage(address: str, *, rules: Rules, known: int, create: bool = True)
 def upgrade(address: str, progress: Callable[[str], None] = lambda _: None, *, watch_s: float = WATCH_S) -> None:
     """Make the tables, or bring them to this version. Safe to interrupt, and to repeat until it is through.
 
-    progress: told in a few words what is being done. watch_s: how long a master that did not stop cleanly is watched.
+    progress: called with a few words on what is being done. watch_s: how long a master that did not stop cleanly is
+    watched.
     Raises OwnedElsewhere while a master lives: of whichever version it is, it would write rows of the wrong one.
     """
     engine = engine_of(address)
@@ -47,7 +48,7 @@ def upgrade(address: str, progress: Callable[[str], None] = lambda _: None, *, w
             state = state_of(conn)
             if state == "newer":
                 _check_schema(state, create=True)
-            with Keeper(engine, watch_s) if state == "older" and not engine.locked else nullcontext():
+            with UpgradeOwner(engine, watch_s) if state == "older" and not engine.locked else nullcontext():
                 migrate(conn, progress)
     finally:
         engine.unlock()

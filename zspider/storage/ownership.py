@@ -15,7 +15,7 @@ from zspider.storage.schema import master
 
 WATCH_S = 8.0  # an owner that lives renews several times within this
 WATCH_STEP_S = 0.5
-KEEP_S = 1.0  # pace of a Keeper's renewals
+KEEP_S = 1.0  # pace of a UpgradeOwner's renewals
 CLUSTER_BYTES = 16
 OWNER_CHARS_MAX = 255
 _ROW = 1
@@ -30,7 +30,7 @@ _RENEW = _MINE.values(renew_seq=master.c.renew_seq + 1, last_seq=sa.bindparam("s
 _RELEASE = _MINE.values(owner="", last_seq=sa.bindparam("seq"))
 
 
-class Keeper:
+class UpgradeOwner:
     """Owns the database while the `with` block runs, on a connection of its own: no master begins meanwhile.
 
     For databases that have no other lock. Raises OwnedElsewhere at the beginning when a master lives; and at the end
@@ -41,7 +41,7 @@ class Keeper:
 
     def __init__(self, engine: Engine, watch_s: float) -> None:
         self._db = Database(engine, writes=True)
-        self._fence = Fence(self._db)
+        self._epoch_guard = EpochGuard(self._db)
         self._watch_s = watch_s
         self._seq = 0
         self._is_over = threading.Event()
@@ -49,7 +49,7 @@ class Keeper:
         self._thread = threading.Thread(target=self._renew, name="keeper", daemon=True)
 
     def __enter__(self) -> None:
-        _, self._seq = self._fence.take(self.OWNER, self._watch_s)
+        _, self._seq = self._epoch_guard.take(self.OWNER, self._watch_s)
         self._thread.start()
 
     def __exit__(self, *exc: object) -> None:
@@ -58,14 +58,14 @@ class Keeper:
         try:
             if self._problem is not None:
                 raise self._problem
-            self._fence.release(self._seq)
+            self._epoch_guard.release(self._seq)
         finally:
             self._db.close()
 
     def _renew(self) -> None:
         while not self._is_over.wait(KEEP_S):
             try:
-                self._fence.renew(self._seq)
+                self._epoch_guard.renew(self._seq)
             except StorageUnavailable:
                 pass  # the upgrade itself will meet it, too
             except Exception as exc:  # the top of a thread: __exit__ raises it
@@ -73,7 +73,7 @@ class Keeper:
                 return
 
 
-class Fence:
+class EpochGuard:
     """Our epoch, and the check that it still is the database's."""
 
     def __init__(self, db: Database) -> None:

@@ -5,7 +5,7 @@ from zspider.errors import StorageError
 from zspider.storage.counter_names import FIRST_RUN
 from zspider.storage.counters import CounterTable
 from zspider.storage.database import Database
-from zspider.storage.owned import OwnedDatabase
+from zspider.storage.owned_database import OwnedDatabase
 from zspider.storage.projects import Removal, SessionTable
 from zspider.storage.windows import WindowTable
 from zspider.task import Project, ProjectStatus, ScriptInfo
@@ -15,7 +15,7 @@ REMOVE_ROWS = 1000  # deleted in one transaction: some 20 ms
 
 
 class ProjectStorage(OwnedDatabase):
-    """What is kept of projects and slaves; `Storage` adds their tasks."""
+    """Projects and slaves in the database; `Storage` adds the tasks."""
 
     def __init__(self, db: Database, seen: int) -> None:
         super().__init__(db, seen)
@@ -45,9 +45,9 @@ class ProjectStorage(OwnedDatabase):
     ) -> Project:
         """Give a project a script version, and make the project if it is new.
 
-        status: of a new project, RUNNING if None. known_status: of one that is known; None keeps its own.
-        rate, burst, group: None keeps what is, or means task.Project's default. ConfigError for a name that is
-        not allowed.
+        status: the status of a new project, RUNNING if None. known_status: the new status of a known project; None
+        keeps its own. rate, burst, group: None keeps the value, or for a new project takes task.Project's default.
+        ConfigError for a name that is not allowed.
         """
         with self._write() as tx:
             project = self._projects.find(tx, name)

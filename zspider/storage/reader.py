@@ -1,4 +1,4 @@
-"""What those see who only look: the command line's reads, beside the master's writes."""
+"""Reads for the command line, beside the master's writes."""
 
 from zspider.activity import WindowSlot
 from zspider.storage.database import Database

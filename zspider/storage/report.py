@@ -1,4 +1,4 @@
-"""What a write to storage led to, as the master is told it. It knows no database."""
+"""The report of a write to storage, for the master's loop. It knows no database."""
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping

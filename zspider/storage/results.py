@@ -94,18 +94,19 @@ class ResultTable:
     def cut(
         self, tx: Transaction, project: int, after: bytes, rows: int, before_ms: int | None = None
     ) -> tuple[int, bytes | None]:
-        """Delete the next `rows` results by key, and what else the last one's task has; of those, with `before_ms`,
-        the ones that are older.
+        """Delete the next `rows` results by key, and the rest of the last task's.
+
+        before_ms: delete only results older than this.
 
         Returns how many went and the last key; None when there were no more.
         """
         keys = tx.rows(self._KEYS_AFTER, {"project": project, "after": after, "limit": rows})
         if not keys:
             return 0, None
-        stretch = {"project": project, "after": after, "last": keys[-1].key}
+        section = {"project": project, "after": after, "last": keys[-1].key}
         if before_ms is None:
-            return tx.change(self._CUT_UP_TO, stretch), keys[-1].key
-        return tx.change(self._CUT_OLDER, {**stretch, "before_ms": before_ms}), keys[-1].key
+            return tx.change(self._CUT_UP_TO, section), keys[-1].key
+        return tx.change(self._CUT_OLDER, {**section, "before_ms": before_ms}), keys[-1].key
 
     def page(self, tx: Transaction, project: int, after: bytes, limit: int) -> list[StoredResult]:
         """Return the results of the next tasks by key, at least one task's; a task's results are never cut in two.

@@ -1,4 +1,4 @@
-"""What goes by itself after some days: a pass along a project's tasks and results by key, some rows at a time."""
+"""Deletes old tasks and results: a pass along a project's tasks and results by key, some rows at a time."""
 
 from collections.abc import Sequence
 from enum import IntEnum
@@ -10,7 +10,7 @@ from zspider.storage.counter_names import GAUGES, RESULTS
 from zspider.storage.counters import CounterTable
 from zspider.storage.database import Database, Transaction
 from zspider.storage.forget import Forgetting
-from zspider.storage.ownership import Fence
+from zspider.storage.ownership import EpochGuard
 from zspider.storage.report import Committed
 from zspider.storage.results import ResultTable
 from zspider.storage.schema import tasks
@@ -18,7 +18,7 @@ from zspider.task import Ref, Status
 
 
 class Table(IntEnum):
-    """What a pass goes along, in this order."""
+    """The tables that a pass goes along, in this order."""
 
     TASKS = 1
     RESULTS = 2
@@ -32,7 +32,7 @@ class Place(NamedTuple):
 
 
 class Cutoffs(NamedTuple):
-    """Wall-clock milliseconds: what was written last before them goes; 0: nothing goes."""
+    """Wall-clock milliseconds: rows written last before them are deleted; 0: none are."""
 
     content_ms: int  # of finished tasks: their track
     tasks_ms: int  # finished tasks
@@ -62,9 +62,9 @@ class RetentionPass:
     _TRIM = sa.update(tasks).where(*_OF_KEYS).values(track=None)
     _DELETE = sa.delete(tasks).where(*_OF_KEYS)
 
-    def __init__(self, db: Database, fence: Fence, forgetting: Forgetting) -> None:
+    def __init__(self, db: Database, epoch_guard: EpochGuard, forgetting: Forgetting) -> None:
         self._db = db
-        self._fence = fence
+        self._epoch_guard = epoch_guard
         self._forgetting = forgetting
         self._results = ResultTable(db.engine)
         self._counters = CounterTable(db.engine)
@@ -72,7 +72,7 @@ class RetentionPass:
     def step(self, project: int, place: Place, cutoffs: Cutoffs, rows: int) -> RetentionStep:
         """Look at the next `rows` tasks, or results."""
         with self._db.transaction() as tx:
-            self._fence.enter(tx)
+            self._epoch_guard.enter(tx)
             step = self._tasks_step if place.table is Table.TASKS else self._results_step
             taken = step(tx, project, place.after, cutoffs, rows)
             self._counters.add(tx, taken.report.counts)

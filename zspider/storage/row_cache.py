@@ -11,7 +11,7 @@ class RowCache:
     """Rows of waiting tasks as they are committed, at most `size`: those that were written or read last.
 
     A transaction takes out the rows that it decides about and gives back what it has committed. So after one that
-    failed, or whose COMMIT is in doubt, the database is asked. What writes tasks in another way must `clear`.
+    failed, or whose COMMIT is in doubt, the database is asked. Code that writes tasks in another way must call `clear`.
     """
 
     def __init__(self, size: int) -> None:

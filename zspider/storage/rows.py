@@ -32,7 +32,7 @@ class TaskRow(Struct):
     is_settled: bool = False  # a run of it ended, or it was cancelled
     is_placed: bool = False  # new, or restarted by a follow: `body` is there
     schedule: NewSchedule | None = None  # that a callback left, and that is to be written
-    is_spent: bool = False  # a message that was heard, or removed: nothing of it stays
+    is_to_delete: bool = False  # a message that was heard, or removed: nothing of it stays
 
     @property
     def is_message(self) -> bool:
@@ -83,7 +83,7 @@ class TaskRow(Struct):
         )
 
 
-class Waiting(NamedTuple):
+class RowAndTask(NamedTuple):
     """A waiting task, as a transaction sees it and as the frontier does."""
 
     row: TaskRow

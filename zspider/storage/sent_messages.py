@@ -1,4 +1,4 @@
-"""What scripts have sent to projects with `send_message()`, on its way to become tasks. It knows no database."""
+"""Messages that scripts have sent with `send_message()`, on their way to become tasks. It knows no database."""
 
 from collections.abc import Iterator, Mapping
 
@@ -14,7 +14,7 @@ class SentMessages:
     """The messages of one batch, in the order in which they were sent."""
 
     def __init__(self, report: Committed) -> None:
-        """report: of the batch; it counts what is dropped."""
+        """report: the batch's report; dropped messages are counted in it."""
         self._report = report
         self._messages: list[tuple[int, str, Message]] = []  # (sending project, taskid it will have, message)
 
@@ -24,7 +24,7 @@ class SentMessages:
         return {message.receiver for _, _, message in self._messages}
 
     def add(self, outcome: Outcome) -> None:
-        """Remember what a run has sent that ended now."""
+        """Remember the messages of a run that has ended."""
         sender = (outcome.project, outcome.taskid, outcome.run)
         self._messages += (
             (outcome.project, message_taskid(*sender, index), message) for index, message in enumerate(outcome.messages)
@@ -33,7 +33,7 @@ class SentMessages:
     def delivered(self, projects: Mapping[str, int]) -> Iterator[tuple[Ref, Follow]]:
         """Yield the messages as tasks of their receivers, and count those that have none.
 
-        projects: the ids of those that may be written to, by name.
+        projects: the ids of the projects that may be written to, by name.
         """
         for sender, taskid, message in self._messages:
             project = projects.get(message.receiver)

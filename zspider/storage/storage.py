@@ -1,4 +1,4 @@
-"""What the master keeps, for its writer thread."""
+"""The master's storage, for its writer thread."""
 
 from collections.abc import Collection, Sequence
 
@@ -14,7 +14,7 @@ from zspider.storage.project_storage import ProjectStorage
 from zspider.storage.report import Committed
 from zspider.storage.results import ResultTable
 from zspider.storage.retention import Cutoffs, Place, RetentionPass, RetentionStep
-from zspider.storage.rows import Waiting
+from zspider.storage.rows import RowAndTask
 from zspider.storage.tasks import TaskTable
 from zspider.storage.walk import Cursor, Selection
 from zspider.task import Kind, Project, ProjectStatus, Ref, Task
@@ -33,7 +33,7 @@ class Storage(ProjectStorage):
         super().__init__(db, known)
         self._committer = Committer(
             db,
-            self._fence,
+            self._epoch_guard,
             rules,
             projects=self._writable,
             numbers=self._numbers,
@@ -44,8 +44,8 @@ class Storage(ProjectStorage):
         self._host_scan = HostScan(self._tasks)
         self._results = ResultTable(db.engine)
         forgetting = Forgetting(self._seen, self._writable)
-        self._bulk = Bulk(db, self._fence, forgetting, self._committer.batch, self._row_cache)
-        self._retention = RetentionPass(db, self._fence, forgetting)
+        self._bulk = Bulk(db, self._epoch_guard, forgetting, self._committer.batch, self._row_cache)
+        self._retention = RetentionPass(db, self._epoch_guard, forgetting)
 
     # --- tasks
 
@@ -75,7 +75,7 @@ class Storage(ProjectStorage):
     def charge(self, deliveries: Sequence[tuple[Ref, int, int]], now_ms: int) -> Committed:
         """Note (task, run, attempt) of leases that expired; the task fails with attempt ATTEMPTS_MAX.
 
-        `entered`: those that wait again. Runs that are over are left alone.
+        `entered` of the report has the tasks that wait again. Runs that are over are left alone.
         """
         return self._committer.charge(deliveries, now_ms)
 
@@ -126,9 +126,8 @@ class Storage(ProjectStorage):
     ) -> Step:
         """Look at the next `rows` tasks and change those selected; safe to repeat.
 
-        cursor: of the step before; None begins with what there is now. most: the last step is the one that has changed
-        so many. Leases of what changed are void (`gone`).
-        StorageError when there is no such project, or it is being removed.
+        cursor: that of the step before; None begins. most: the step that has changed so many tasks is the last one.
+        Leases of what changed are void (`gone`). StorageError when there is no such project, or it is being removed.
         """
         self._check_writable(project)
         cursor = cursor or Cursor(until_seq=self._numbers.last)
@@ -173,7 +172,7 @@ class Storage(ProjectStorage):
 
         return self._committer.submit_with(project, [follow], now_ms, change)
 
-    def _keep(self, waiting: Sequence[Waiting]) -> list[Task]:
-        """What was read for the frontier will be decided about soon."""
+    def _keep(self, waiting: Sequence[RowAndTask]) -> list[Task]:
+        """Keep rows that were read for the frontier: they will be decided about soon."""
         self._row_cache.put(one.row for one in waiting)
         return [one.task for one in waiting]

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 
 from zspider.storage.database import Transaction
 from zspider.storage.engine import Engine
-from zspider.storage.rows import TaskRow, Waiting, with_schedule
+from zspider.storage.rows import RowAndTask, TaskRow, with_schedule
 from zspider.storage.schema import tasks
 from zspider.task import Ref, Status, Stored, Task
 
@@ -177,7 +177,7 @@ class TaskTable:
         tx.upsert(self._settle, [_settled(row, now_ms) for row in sorted(rows, key=_by_ref)])
 
     def reschedule(self, tx: Transaction, rows: Iterable[TaskRow]) -> None:
-        """Write what callbacks made of their tasks' schedules. The rows exist; `settle` writes the rest of them."""
+        """Write the schedules that callbacks have changed. The rows exist; `settle` writes the rest of them."""
         changed = {row.ref: row.schedule for row in rows if row.schedule is not None}
         for project, keys in _chunks(changed):
             for key, body, _ in tx.rows(self._CONTENT, {"project": project, "keys": keys}):
@@ -211,17 +211,17 @@ class TaskTable:
 
     # --- for the frontier
 
-    def ready(self, tx: Transaction, project: int, after: tuple[int, int] | None, limit: int) -> list[Waiting]:
+    def ready(self, tx: Transaction, project: int, after: tuple[int, int] | None, limit: int) -> list[RowAndTask]:
         """Return tasks that may be granted now, by (-priority, seq)."""
         return _page(tx, self._READY_SAME, self._READY_NEXT, project, after or (-(1 << 40), 0), limit)
 
-    def delayed(self, tx: Transaction, project: int, after: tuple[int, int] | None, limit: int) -> list[Waiting]:
+    def delayed(self, tx: Transaction, project: int, after: tuple[int, int] | None, limit: int) -> list[RowAndTask]:
         """Return tasks that wait for their time (it may have come since), by (due_ms, seq)."""
         return _page(tx, self._LATER_SAME, self._LATER_NEXT, project, after or (0, 1 << 62), limit)
 
-    def of_keys(self, tx: Transaction, project: int, keys: Sequence[bytes]) -> dict[bytes, Waiting]:
+    def of_keys(self, tx: Transaction, project: int, keys: Sequence[bytes]) -> dict[bytes, RowAndTask]:
         """Return tasks by their keys; all of them wait."""
-        found: dict[bytes, Waiting] = {}
+        found: dict[bytes, RowAndTask] = {}
         for _, some in _chunks(Ref(project, key) for key in keys):
             rows = tx.rows(self._OF_FRONTIER, {"project": project, "keys": some, "limit": len(some)})
             found |= {row.key: _waiting(row) for row in rows}
@@ -246,7 +246,10 @@ class TaskTable:
         return [_detail(row) for row in rows]
 
     def _active(self, tx: Transaction, params: dict[str, Any]) -> Sequence[Any]:
-        """Few among millions are found by the index and sorted here; many are met soon on a walk along the keys."""
+        """Return the next waiting tasks by key.
+
+        Up to FEW_ROWS: read all their keys through the index and sort them. More: walk along the primary key.
+        """
         project, after, limit = params["project"], params["after"], params["limit"]
         keys = [row.key for row in tx.rows(self._ACTIVE_KEYS, {"project": project, "limit": FEW_ROWS + 1})]
         if len(keys) > FEW_ROWS:
@@ -320,7 +323,7 @@ def _page(
     project: int,
     after: tuple[int, int],
     limit: int,
-) -> list[Waiting]:
+) -> list[RowAndTask]:
     params = {"project": project, "first": after[0], "seq": after[1], "limit": limit}
     rows = list(tx.rows(same, params))
     if len(rows) < limit:
@@ -328,12 +331,12 @@ def _page(
     return [_waiting(row) for row in rows]
 
 
-def _waiting(row: Any) -> Waiting:
+def _waiting(row: Any) -> RowAndTask:
     (project, key, taskid, url, body, run, attempt, retried, priority, seq, due_ms, crawled, track, *more) = row
     retries, age_ms, itag, recrawl = more
     stored = Stored(Status.ACTIVE, run, retried, due_ms, retries, age_ms, itag, bool(recrawl), crawled)
     task_row = TaskRow(Ref(project, key), taskid, url, stored, attempt, priority, seq)
-    return Waiting(task_row, task_row.as_task(body or b"", track))
+    return RowAndTask(task_row, task_row.as_task(body or b"", track))
 
 
 def _detail(row: Any) -> TaskDetail:

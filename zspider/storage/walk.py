@@ -22,16 +22,16 @@ _Big = Annotated[int, Meta(ge=_FIRST, le=_LAST_SEQ)]
 
 
 class Selection(Struct, frozen=True, array_like=True):
-    """Which tasks: those of these states whose URL fits the pattern, where `*` is any text and `?` any character."""
+    """The tasks to walk along: of these states, whose URL fits the pattern (`*` is any text, `?` any character)."""
 
     statuses: tuple[Status, ...]
     url: Annotated[str, Meta(max_length=URL_BYTES_MAX)] = ""  # "": any
 
 
 class Cursor(Struct, frozen=True, array_like=True):
-    """Where a walk goes on. What began to wait after its beginning (`until_seq`) is not met."""
+    """The place where a walk goes on. Tasks that began to wait after its beginning (`until_seq`) are not met."""
 
-    stretch: Annotated[int, Meta(ge=0, le=5)] = 0  # of the walk's; see `_stretches`
+    section: Annotated[int, Meta(ge=0, le=5)] = 0  # of the walk's; see `_sections`
     first: _Big = _FIRST  # rank or due_ms of the last one that was met
     seq: _Big = 0
     key: Annotated[bytes, Meta(max_length=KEY_BYTES)] = b""
@@ -78,18 +78,18 @@ class Walk:
 
     def page(self, tx: Transaction, project: int, selection: Selection, cursor: Cursor, limit: int) -> Page:
         """Return the next rows of at most `limit` looked at; each task is met once, if it stays where it is."""
-        stretches = _stretches(selection)
-        if cursor.stretch >= len(stretches):
+        sections = _sections(selection)
+        if cursor.section >= len(sections):
             return Page([], 0, None)
-        places = _places(tx, project, stretches[cursor.stretch], cursor, limit)
+        places = _places(tx, project, sections[cursor.section], cursor, limit)
         found = self._tasks.find(tx, [Ref(project, place.key) for place in places])
         fits = _matcher(selection.url)
         rows = [row for row in found.values() if fits is None or fits.match(row.url.decode())]
-        return Page(rows, len(places), _after(cursor, places, stretches, limit))
+        return Page(rows, len(places), _after(cursor, places, sections, limit))
 
 
-def _stretches(selection: Selection) -> list[tuple[Status, bool]]:
-    """What is walked one after the other: a status, and whether its tasks wait for a time."""
+def _sections(selection: Selection) -> list[tuple[Status, bool]]:
+    """Return the sections to walk one after the other: a status, and whether its tasks wait for a time."""
     return [
         (status, is_later)
         for status in selection.statuses
@@ -97,8 +97,8 @@ def _stretches(selection: Selection) -> list[tuple[Status, bool]]:
     ]
 
 
-def _places(tx: Transaction, project: int, stretch: tuple[Status, bool], cursor: Cursor, limit: int) -> Sequence[Any]:
-    status, is_later = stretch
+def _places(tx: Transaction, project: int, section: tuple[Status, bool], cursor: Cursor, limit: int) -> Sequence[Any]:
+    status, is_later = section
     params = {"project": project, "limit": limit}
     if status is not Status.ACTIVE:
         return tx.rows(_FINISHED, {**params, "status": int(status), "after": cursor.key})
@@ -110,14 +110,12 @@ def _places(tx: Transaction, project: int, stretch: tuple[Status, bool], cursor:
     return rows
 
 
-def _after(
-    cursor: Cursor, places: Sequence[Any], stretches: Sequence[tuple[Status, bool]], limit: int
-) -> Cursor | None:
+def _after(cursor: Cursor, places: Sequence[Any], sections: Sequence[tuple[Status, bool]], limit: int) -> Cursor | None:
     if len(places) < limit:
-        is_last = cursor.stretch + 1 >= len(stretches)
-        return None if is_last else Cursor(cursor.stretch + 1, until_seq=cursor.until_seq)
-    last, is_later = places[-1], stretches[cursor.stretch][1]
-    return Cursor(cursor.stretch, last.due_ms if is_later else last.rank, last.seq, last.key, cursor.until_seq)
+        is_last = cursor.section + 1 >= len(sections)
+        return None if is_last else Cursor(cursor.section + 1, until_seq=cursor.until_seq)
+    last, is_later = places[-1], sections[cursor.section][1]
+    return Cursor(cursor.section, last.due_ms if is_later else last.rank, last.seq, last.key, cursor.until_seq)
 
 
 @lru_cache(8)

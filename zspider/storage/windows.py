@@ -1,4 +1,4 @@
-"""What happened in each project lately: sums by slots of time, written with the counters they belong to."""
+"""Each project's recent activity: sums by slots of time, written with the counters they belong to."""
 
 from collections.abc import Mapping
 
@@ -37,7 +37,7 @@ class WindowTable:
         self._add = engine.upsert(windows, columns, dict.fromkeys(ACTIVITY, "{old} + {new}"))
 
     def add(self, tx: Transaction, deltas: Mapping[int, Mapping[str, int]], now_ms: int) -> None:
-        """Add to the slots of this moment what is added to the counters, by project."""
+        """Add these counter changes, by project, to the current slot of each window."""
         activities = {project: activity_of(counts) for project, counts in deltas.items()}
         happened = sorted((project, activity) for project, activity in activities.items() if any(activity))
         tx.upsert(

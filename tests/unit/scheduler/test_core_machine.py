@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, multiple, rule
 from tests.support.scheduler_world import NO_CRON, Slave, World, make_project
 from zspider.delivery import Answer
-from zspider.scheduler.pause import Pausing
+from zspider.scheduler.pause import PauseLimits
 from zspider.settings import HostRule, PolitenessSettings
 from zspider.task import ProjectStatus, ScriptInfo, Status
 
@@ -27,7 +27,7 @@ class Crawl(RuleBasedStateMachine):
     )
     def begin(self, window, limit, rate):
         self.world = World(
-            window=window, limit=limit, pausing=Pausing(3, 20.0, 2), politeness=self.politeness, entries=2 * limit
+            window=window, limit=limit, pausing=PauseLimits(3, 20.0, 2), politeness=self.politeness, entries=2 * limit
         )
         self.rate = rate
         self.world.add_project(make_project(1, rate=rate, burst=5))

@@ -53,23 +53,23 @@ def test_a_full_host_is_free_when_one_of_its_tasks_has_ended():
     assert hosts.wait_s("a", 0.0) == 0.0
     assert hosts.begin("a", 0.0)
     assert hosts.wait_s("a", 5.0) == INF
-    hosts.await_("a", 5.0)
-    assert hosts.freed(100.0, 0.1) == []
+    hosts.wait_for("a", 5.0)
+    assert hosts.now_allowed(100.0, 0.1) == []
     assert hosts.holding("a", 100.0) == Holding("concurrency", 2, INF)
     hosts.end("a")
     assert hosts.next_s(100.0) == 0.0
-    assert hosts.freed(100.0, 0.1) == ["a"]
-    assert hosts.freed(100.0, 0.1) == []  # told once
+    assert hosts.now_allowed(100.0, 0.1) == ["a"]
+    assert hosts.now_allowed(100.0, 0.1) == []  # told once
 
 
 def test_a_host_with_a_delay_is_free_when_the_delay_is_over():
     hosts = limits(HostRule(match="*", delay_s=2.0))
     hosts.begin("a", 10.0)
-    hosts.await_("a", 10.5)
+    hosts.wait_for("a", 10.5)
     assert hosts.next_s(10.5) == 1.5
     assert hosts.holding("a", 10.5) == Holding("delay", 2.0, 12.0)
-    assert hosts.freed(11.8, 0.1) == []
-    assert hosts.freed(11.95, 0.1) == ["a"]
+    assert hosts.now_allowed(11.8, 0.1) == []
+    assert hosts.now_allowed(11.95, 0.1) == ["a"]
     assert hosts.wait_s("a", 11.95) == pytest.approx(0.05)
     assert hosts.holding("a", 12.0) is None
 
@@ -88,10 +88,10 @@ def test_a_task_that_was_not_started_gives_its_time_back_to_the_next_one():
 def test_other_settings_hold_at_once_for_what_runs_and_what_waits():
     hosts = limits(HostRule(match="*", concurrency=1))
     hosts.begin("a", 0.0)
-    hosts.await_("a", 0.0)
-    assert hosts.freed(1.0, 0.1) == []
+    hosts.wait_for("a", 0.0)
+    assert hosts.now_allowed(1.0, 0.1) == []
     hosts.change(PolitenessSettings(concurrency=2, silent_share=1.0))
-    assert hosts.freed(1.0, 0.1) == ["a"]
+    assert hosts.now_allowed(1.0, 0.1) == ["a"]
     assert hosts.figures("a") == HostFigures("a", 1, 2, 0.0, 0)
     hosts.change(PolitenessSettings(silent_share=1.0))
     assert hosts.figures("a") == HostFigures("a", 1, 0, 0.0, 0)
@@ -142,15 +142,15 @@ def test_after_a_pause_one_request_at_a_time_finds_out_how_the_host_is():
     hosts.answered("a", Answer(429), 0.1, 0.0, 1.0)
     assert asked(hosts, "a", 5.0) == 5.0
     assert hosts.wait_s("a", 6.0) == INF
-    hosts.await_("a", 6.0)
+    hosts.wait_for("a", 6.0)
     hosts.answered("a", Answer(599), 20.0, 5.0, 25.0)  # no answer says nothing
     hosts.end("a")
-    assert hosts.freed(25.0, 0.1) == ["a"]
+    assert hosts.now_allowed(25.0, 0.1) == ["a"]
     assert asked(hosts, "a", 25.0) == 25.0
-    hosts.await_("a", 25.0)
+    hosts.wait_for("a", 25.0)
     hosts.answered("a", None, 0.1, 25.0, 26.0)
     hosts.end("a")
-    assert hosts.freed(26.0, 0.1) == ["a"]
+    assert hosts.now_allowed(26.0, 0.1) == ["a"]
     assert hosts.figures("a").concurrency == 0
 
 
@@ -189,9 +189,9 @@ def test_hosts_of_which_nothing_need_be_known_are_forgotten():
         hosts.begin(f"h{n}", 0.0)
         hosts.end(f"h{n}")
     hosts.begin("busy", 0.0)
-    hosts.freed(1.0, 0.1)
+    hosts.now_allowed(1.0, 0.1)
     assert len(hosts.names()) == 101
-    hosts.freed(100.0, 0.1)
+    hosts.now_allowed(100.0, 0.1)
     assert hosts.names() == ["busy"]
 
 
@@ -243,7 +243,7 @@ def test_in_any_history_a_host_is_asked_no_more_than_its_limits_allow(steps, con
                     running[name].append(now + wait_s)
                 starts[name].append(now + wait_s)
             else:
-                hosts.await_(name, now)
+                hosts.wait_for(name, now)
         elif what == "end" and running[name]:
             running[name].pop(0)
             hosts.end(name)
@@ -255,7 +255,7 @@ def test_in_any_history_a_host_is_asked_no_more_than_its_limits_allow(steps, con
         elif what == "refuse":
             hosts.answered(name, Answer(429, int(1000 * number)), 0.1, now, now)
             held_until[name] = max(held_until[name], now + int(1000 * number) / 1000)
-        for freed in hosts.freed(now, ahead_s):
+        for freed in hosts.now_allowed(now, ahead_s):
             assert hosts.wait_s(freed, now) <= ahead_s
         for host, begun in running.items():
             figures = hosts.figures(host)
@@ -267,7 +267,7 @@ def test_in_any_history_a_host_is_asked_no_more_than_its_limits_allow(steps, con
         waits = host in hosts._waited
         for _ in begun:
             hosts.end(host)
-        assert (host in hosts.freed(now + 10_000, ahead_s)) == waits
+        assert (host in hosts.now_allowed(now + 10_000, ahead_s)) == waits
 
 
 # --- hosts that do not answer
@@ -299,10 +299,10 @@ def test_an_answer_frees_a_host_at_once_and_silence_holds_it_again():
     hosts = limits(silent_share=0.125)
     hosts.set_capacity(80)
     assert fill(hosts, "a", 0.0) == 10
-    hosts.await_("a", 0.0)
+    hosts.wait_for("a", 0.0)
     hosts.answered("a", Answer(404), 0.1, 0.0, 1.0)  # any answer shows that it lives
     hosts.end("a")
-    assert hosts.freed(1.0, 0.1) == ["a"]
+    assert hosts.now_allowed(1.0, 0.1) == ["a"]
     assert hosts.begin("a", 1.0)
     assert hosts.wait_s("a", 1.0 + hosts_module.SILENT_S) == 0.0
     assert hosts.wait_s("a", 1.1 + hosts_module.SILENT_S) == INF
@@ -312,9 +312,9 @@ def test_with_more_slaves_a_silent_host_gets_more():
     hosts = limits(silent_share=0.125)
     hosts.set_capacity(80)
     assert fill(hosts, "a", 0.0) == 10
-    hosts.await_("a", 0.0)
+    hosts.wait_for("a", 0.0)
     hosts.set_capacity(160)
-    assert hosts.freed(0.1, 0.1) == ["a"]
+    assert hosts.now_allowed(0.1, 0.1) == ["a"]
     assert fill(hosts, "a", 0.1) == 10
 
 

@@ -7,11 +7,11 @@ from msgspec.structs import replace
 from tests.support.scheduler_world import World, make_project, names, only, wait
 from zspider.scheduler.hosts import HostLimits
 from zspider.scheduler.leases import LeaseTable
-from zspider.scheduler.pause import NEVER, AutoPause, Pausing, Phase
+from zspider.scheduler.pause import NEVER, AutoPause, PauseLimits, Phase
 from zspider.settings import PolitenessSettings
 from zspider.task import CRONJOB, MESSAGE_PREFIX, MESSAGE_PRIORITY, ProjectStatus, ScriptInfo
 
-PAUSING = Pausing(fail_num=10, pause_s=300.0, probe_num=3)
+PAUSING = PauseLimits(fail_num=10, pause_s=300.0, probe_num=3)
 MESSAGE = MESSAGE_PREFIX + "m"
 PAGES = [f"p{number:03}" for number in range(60)]
 
@@ -110,15 +110,15 @@ def test_what_ends_during_the_pause_neither_ends_nor_prolongs_it():
     pause = AutoPause(PAUSING)
     for _ in range(10):
         pause.ended(False, "x")
-    assert pause.turn(0.0)
+    assert pause.decide(0.0)
     pause.ended(True, "")
-    assert not pause.turn(299.0)
+    assert not pause.decide(299.0)
     for _ in range(10):
         pause.ended(False, "x")
-    assert pause.turn(300.0)
+    assert pause.decide(300.0)
     assert pause.phase is Phase.PROBING
     assert pause.allows(LeaseTable(HostLimits(PolitenessSettings())))
-    assert not pause.turn(1000.0)  # a probe has all the time it needs
+    assert not pause.decide(1000.0)  # a probe has all the time it needs
 
 
 def test_cron_runs_and_messages_go_on_and_say_nothing_of_the_pages():
@@ -222,7 +222,7 @@ def test_it_can_be_switched_off():
     pause = AutoPause(NEVER)
     for _ in range(1000):
         pause.ended(False, "x")
-        assert not pause.turn(0.0)
+        assert not pause.decide(0.0)
     assert pause.allows(LeaseTable(HostLimits(PolitenessSettings())))
 
 
@@ -297,5 +297,5 @@ def test_the_phases_are_those_of_a_ring_that_is_read_from_its_newest_end(events)
             now += event
         before = ring.phase
         ring.turn(now)
-        assert pause.turn(now) is (ring.phase is not before)
+        assert pause.decide(now) is (ring.phase is not before)
         assert pause.phase is ring.phase

@@ -111,7 +111,7 @@ def test_a_restarted_master_remembers_what_it_adopted(world):
 def test_a_story_is_short_and_its_steps_have_the_time_of_their_turn():
     story, ref, other = Story(), Ref(1, b"a" * 16), Ref(1, b"b" * 16)
     story.note("granted", ref, b"slave", 1, "x" * 3000)
-    story.date(1000)
+    story.stamp_time(1000)
     story.note("failed", ref)
     assert [(step.event, step.at_ms) for step in story.of(ref, 2000)] == [("granted", 1000), ("failed", 2000)]
     assert len(story.of(ref, 2000)[0].detail) == DETAIL_CHARS_MAX

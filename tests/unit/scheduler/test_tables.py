@@ -8,7 +8,7 @@ from zspider.activity import SINCE_FINISHED
 from zspider.decisions import Accept, Finish
 from zspider.delivery import End, Follow, Outcome
 from zspider.scheduler.internal_tasks import entry_follow
-from zspider.scheduler.pause import AutoPause, Pausing, Phase
+from zspider.scheduler.pause import AutoPause, PauseLimits, Phase
 from zspider.scheduler.project_states import Verb, is_to_be_deleted, status_after
 from zspider.scheduler.rules import SchedulerRules
 from zspider.storage.batch import ArrivalNumbers, Batch
@@ -574,7 +574,7 @@ PAUSED, PROBING, NORMAL = Phase.PAUSED, Phase.PROBING, Phase.NORMAL
     ),
 )
 def test_4_10_auto_pause(events, phase):
-    pause, now = AutoPause(Pausing(10, 300.0, 3)), 0.0
+    pause, now = AutoPause(PauseLimits(10, 300.0, 3)), 0.0
     seconds = ""
     for event in events:
         match event:
@@ -587,15 +587,15 @@ def test_4_10_auto_pause(events, phase):
                 seconds = ""
             case digit:
                 seconds += digit
-        pause.turn(now)
+        pause.decide(now)
     assert pause.phase is phase
 
 
 def test_4_10_fail_pause_num_0_disables():
-    pause = AutoPause(Pausing(0, 300.0, 3))
+    pause = AutoPause(PauseLimits(0, 300.0, 3))
     for _ in range(100):
         pause.ended(False, "")
-        assert not pause.turn(0.0)
+        assert not pause.decide(0.0)
 
 
 @pytest.mark.parametrize(

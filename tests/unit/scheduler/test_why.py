@@ -3,8 +3,8 @@
 import pytest
 from tests.support.scheduler_world import FETCHER, World, make_project, wait
 from zspider.delivery import Answer
-from zspider.scheduler.pause import NEVER, Pausing
-from zspider.scheduler.why import Waiting, why_finished, why_project, why_task
+from zspider.scheduler.pause import NEVER, PauseLimits
+from zspider.scheduler.why import TaskToExplain, why_finished, why_project, why_task
 from zspider.settings import HostRule, PolitenessSettings
 from zspider.task import ProjectStatus, Ref, ScriptInfo, Status, task_key
 
@@ -15,7 +15,7 @@ def project_waits(world):
 
 def task_waits(world, name):
     row = world.rows[Ref(1, task_key(name))]
-    waiting = Waiting(row.ref, row.url, row.retried, row.due_ms)
+    waiting = TaskToExplain(row.ref, row.url, row.retried, row.due_ms)
     return why_task(world.core, world.core.projects[1], waiting, world.now, world.now_ms)
 
 
@@ -144,7 +144,7 @@ def test_a_failed_page_waits_for_its_next_try():
 
 
 def test_a_project_that_pauses_itself_says_until_when():
-    world, slave = crawl("a", "b", "c", window=1, pausing=Pausing(2, 300.0, 1))
+    world, slave = crawl("a", "b", "c", window=1, pausing=PauseLimits(2, 300.0, 1))
     for _ in range(2):
         slave.finish(next(iter(slave.held)), is_success=False)
         world.settle(slave)

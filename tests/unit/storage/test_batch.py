@@ -62,7 +62,7 @@ class Tables:
         for row in batch.placed() + batch.settled():
             self.rows[row.ref] = deepcopy(row)
             self.rows[row.ref].is_placed = self.rows[row.ref].is_settled = False
-        for row in batch.spent():
+        for row in batch.to_delete():
             self.rows.pop(row.ref, None)
         for name, delta in batch.report.counts[PROJECT].items():
             self.counts[name] += delta

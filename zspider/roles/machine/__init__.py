@@ -1,1 +1,1 @@
-"""What a process of ours asks of this machine: clock, signals, systemd, limits, children."""
+"""The machine as a process of ours uses it: clock, signals, systemd, limits, children."""

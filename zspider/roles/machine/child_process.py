@@ -24,9 +24,11 @@ class ChildProcess:
         keep_fds: Sequence[int] = (),
         log: IO[bytes] | None = None,
     ) -> None:
-        """keep_fds: descriptors that stay open in it. log: where its output goes; None: to `read_output`.
+        """keep_fds: descriptors that stay open in the child.
 
-        Raises OSError or MemoryError when something that it needs cannot be had; nothing of it is left then.
+        log: file for the child's output; None: `read_output` returns it.
+
+        Raises OSError or MemoryError when a descriptor, process or memory cannot be had; nothing is left open then.
         """
         self.peak_bytes = 0  # the most memory that it had in RAM, once it is reaped
         self.out = -1  # no output to be read

@@ -1,4 +1,5 @@
-"""What the kernel holds our processes to; those that run scripts get as few rights as is possible without root."""
+"""The limits that the kernel enforces on our processes; those that run scripts get as few rights as possible without
+root."""
 
 import ctypes
 import os
@@ -31,7 +32,7 @@ def end_with_parent(parent: int) -> None:
 def die_with_parent(parent: int) -> None:
     """Have the kernel kill this process when its parent (the thread that started it) ends.
 
-    parent: its pid as the starter knows it. Raises SystemExit when it is gone already.
+    parent: the pid of the parent, as the parent itself has passed it on. Raises SystemExit when it is gone already.
     """
     if not _is_signalled_with(parent, signal.SIGKILL):
         raise SystemExit(0)
@@ -74,7 +75,7 @@ def script_environment() -> dict[str, str]:
 def daemon_environment(*, settings: bool = True) -> dict[str, str]:
     """Return the environment for a daemon that we start: systemd listens to its service's own process alone.
 
-    settings: False leaves out our settings and tokens, for one whose configuration is complete without.
+    settings: False leaves out our settings and tokens, for a process whose configuration is complete without them.
     """
     ours = _FOR_THE_SERVICE_ALONE if settings else (*_FOR_THE_SERVICE_ALONE, "ZSPIDER_", "CREDENTIALS_DIRECTORY")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}

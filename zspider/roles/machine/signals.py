@@ -19,7 +19,7 @@ class Signals:
     """
 
     def __init__(self, waker: Waker | None = None) -> None:
-        """waker: rung by each signal; None: one of its own. It is closed with this."""
+        """waker: rung by each signal, and closed with this object; None: one is made."""
         self.stops = 0
         self.stop_number = 0  # which signal asked first to stop; 0: none
         self.wants_reload = False

@@ -1,4 +1,4 @@
-"""What systemd is told of a daemon: sd_notify's datagrams (READY, STATUS, WATCHDOG, STOPPING)."""
+"""Messages of a daemon to systemd: sd_notify's datagrams (READY, STATUS, WATCHDOG, STOPPING)."""
 
 import os
 import socket
@@ -11,13 +11,13 @@ class Notifier:
     """Talks to the service manager when there is one; without, every call does nothing. No call raises or waits.
 
     One socket is opened at the start and kept, so that a shortage of descriptors does not make the daemon fall silent.
-    What could not be said is said with the next word.
+    A text that could not be sent goes with the next one.
 
     Call `watchdog` from the loop that does the work, and nowhere else: a stuck loop must fall silent.
     """
 
     def __init__(self, environment: Mapping[str, str] | None = None) -> None:
-        """environment: os.environ when None (NOTIFY_SOCKET, WATCHDOG_USEC, WATCHDOG_PID)."""
+        """environment: variables to read (NOTIFY_SOCKET, WATCHDOG_USEC, WATCHDOG_PID); os.environ when None."""
         env = os.environ if environment is None else environment
         address = env.get("NOTIFY_SOCKET", "")
         self._address = f"\0{address[1:]}" if address.startswith("@") else address  # @: Linux's abstract sockets
@@ -44,7 +44,7 @@ class Notifier:
             self._send()
 
     def watchdog(self, now: float) -> None:
-        """Ping, twice in the time that systemd allows: the loop turns. now: monotonic seconds."""
+        """Ping, twice in the time that systemd allows: the loop is at work. now: monotonic seconds."""
         if self._period_s and now >= self._ping_at:
             self._ping_at = now + self._period_s
             self._say("WATCHDOG", "1")

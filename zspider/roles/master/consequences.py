@@ -1,4 +1,4 @@
-"""The way back from threads to the master's loop."""
+"""Calls posted by threads, run later by the loop."""
 
 from collections import deque
 from collections.abc import Callable
@@ -9,7 +9,7 @@ class Consequences:
     """Calls that threads post and the master's loop runs, in the order in which they were posted."""
 
     def __init__(self, wake: Callable[[], None]) -> None:
-        """wake: called from the thread after each post."""
+        """wake: wakes the loop; called from the thread after each post."""
         self._wake = wake
         self._calls: deque[Callable[[], None]] = deque()
 

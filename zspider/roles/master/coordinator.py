@@ -1,4 +1,4 @@
-"""The core at work: what happened goes in, and what it decides is carried out."""
+"""The core at work: events go in, and its decisions are carried out."""
 
 from collections.abc import Callable, Iterable
 
@@ -34,7 +34,7 @@ _REFUSED = "dropped:" + Accept.FULL  # a counter
 
 
 class Coordinator:
-    """Keeps the core up to date with the database, and carries out what it decides.
+    """Keeps the core up to date with the database, and carries out its decisions.
 
     It is made when the database is ours. All methods belong to the master's loop.
     """
@@ -52,7 +52,7 @@ class Coordinator:
         epoch: int,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
-        """cluster, epoch: whose database it is, and how often it was taken over."""
+        """cluster: the name of the cluster in the database. epoch: how often the database was taken over."""
         self.core = core
         self.cluster = cluster
         self.epoch = epoch
@@ -89,7 +89,7 @@ class Coordinator:
         self.registry.expel_revoked()
         now_ms = self._clock.wall_ms()
         if self.is_full:
-            self.core.story.date(now_ms)
+            self.core.story.stamp_time(now_ms)
         else:
             self.perform(self.core.step(now, now_ms))
 
@@ -100,7 +100,7 @@ class Coordinator:
             self._hub.send(session.route, m.MasterBeat(self.epoch, session.outcomes, reads))
 
     def reload_frontier(self) -> None:
-        """Read from the database again what waits, and how much: a write was repeated."""
+        """Read the waiting tasks and the counters from the database again: a write was repeated."""
         self.core.reload()
         self._writer.call(lambda storage: storage.projects(), self.recount)
         self._writer.call(lambda storage: storage.windows(self._clock.wall_ms()), self.windows.load)
@@ -112,7 +112,7 @@ class Coordinator:
         self._writer.call(lambda storage: storage.renew())
 
     def trim_windows(self) -> None:
-        """Have the database forget what happened too long ago, a little in each transaction until nothing is left."""
+        """Delete slots of activity that are too old, some in each transaction until none is left."""
         if self._writer.is_away:
             return
         self._writer.call(

@@ -12,7 +12,7 @@ import structlog
 
 from zspider.broker.hub import Hub
 from zspider.broker.keys import MasterKeys, check_exposure
-from zspider.data_dir import PORTS
+from zspider.data_dir import NEW_PORTS, PORTS
 from zspider.errors import ConfigError, ExitCode, ZspiderError
 from zspider.roles.machine import gc_tuning
 from zspider.roles.machine.clock import SYSTEM_CLOCK, Clock
@@ -20,12 +20,12 @@ from zspider.roles.machine.signals import Signals
 from zspider.roles.machine.systemd import Notifier
 from zspider.roles.master.admin.threads import AdminThreads, compilers
 from zspider.roles.master.admin.verbs import Admin
-from zspider.roles.master.auto_delete import LOOK_S, Deletions
 from zspider.roles.master.commits import Commits
 from zspider.roles.master.consequences import reraise
 from zspider.roles.master.coordinator import Coordinator
 from zspider.roles.master.local_slave import LocalSlave
 from zspider.roles.master.loop import FLUSH_S, Every, Loop, Timer
+from zspider.roles.master.project_removal import LOOK_S, ProjectRemovals
 from zspider.roles.master.reader_thread import ReaderThread
 from zspider.roles.master.retention import Retention
 from zspider.roles.master.script_cache import ScriptCache
@@ -33,7 +33,7 @@ from zspider.roles.master.slave_messages import SlaveMessages
 from zspider.roles.master.takeover import Boot, owner_id, take_over
 from zspider.roles.master.writer_thread import WriterThread
 from zspider.scheduler.core import Core, Timing
-from zspider.scheduler.pause import Pausing
+from zspider.scheduler.pause import PauseLimits
 from zspider.scheduler.rules import SchedulerRules
 from zspider.settings import MasterFile, PolitenessSettings
 from zspider.storage import Reader, Storage, open_storage
@@ -56,9 +56,11 @@ class Master:
         reread: Callable[[], MasterFile | None] = lambda: None,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
-        """is_oneshot: @every and auto_recrawl are left out (`zspiderd run`). local_slave: overrides the setting.
+        """is_oneshot: leave out @every and auto_recrawl (`zspiderd run`).
 
-        reread: gives the settings as they are at a SIGHUP; None: they stay as they were.
+        local_slave: overrides the setting of this name.
+
+        reread: returns the settings as they are at a SIGHUP; None: the settings stay as they were.
         """
         self.clock = clock
         self._settings = settings
@@ -139,11 +141,11 @@ class Master:
         local: LocalSlave | None,
         signals: Signals,
     ) -> Loop:
-        """Return what serves from now on."""
+        """Return the loop, made of the parts that serve from now on."""
         commits = Commits(hub, keys, writer, coordinator, self.clock)
         messages = SlaveMessages(hub, keys, coordinator, commits, ScriptCache(writer, self.clock), self.clock)
-        deletions = Deletions(coordinator, writer, self._settings.scheduler.delete_s, self.clock.wall_ms)
-        admin = Admin(hub, coordinator, writer, threads, deletions, self._settings, self.clock)
+        removals = ProjectRemovals(coordinator, writer, self._settings.scheduler.delete_s, self.clock.wall_ms)
+        admin = Admin(hub, coordinator, writer, threads, removals, self._settings, self.clock)
         return Loop(
             hub,
             coordinator,
@@ -152,28 +154,28 @@ class Master:
             writer,
             threads,
             local,
-            self._timers(coordinator, writer, deletions),
+            self._timers(coordinator, writer, removals),
             signals=signals,
             notifier=self._notifier,
             reread=self._fresh_politeness,
             clock=self.clock,
         )
 
-    def _timers(self, coordinator: Coordinator, writer: WriterThread, deletions: Deletions) -> list[Timer]:
+    def _timers(self, coordinator: Coordinator, writer: WriterThread, removals: ProjectRemovals) -> list[Timer]:
         """Return what the loop does now and then; what the last master began to remove goes on at once."""
         now = self.clock.monotonic()
         timers: list[Timer] = [
             Every(self._settings.master.heartbeat_s, coordinator.send_beats, now),
             Every(RENEW_S, coordinator.renew, now),
             Every(TRIM_S, coordinator.trim_windows, now),
-            Every(LOOK_S, deletions.look, now),
+            Every(LOOK_S, removals.look, now),
         ]
         retention = self._settings.retention
         if retention.is_wanted:
             timers.append(Retention(retention, coordinator, writer, now, self.clock))
         if check_s := self._settings.scheduler.check_s:
             timers.append(Every(check_s, coordinator.core.assert_invariants, now))
-        deletions.look()
+        removals.look()
         return timers
 
     def _fresh_politeness(self) -> PolitenessSettings:
@@ -199,7 +201,7 @@ class Master:
             expected=boot.sessions,
             now=now,
             has_cron=not self._is_oneshot,
-            pausing=Pausing(scheduler.fail_pause_num, scheduler.pause_s, scheduler.unpause_check_num),
+            pausing=PauseLimits(scheduler.fail_pause_num, scheduler.pause_s, scheduler.unpause_check_num),
             politeness=self._settings.politeness,
         )
         coordinator = Coordinator(
@@ -219,7 +221,7 @@ class Master:
         return coordinator
 
     def _open(self, rules: SchedulerRules) -> Storage:
-        return open_storage(self._settings.database_url, rules=rules, known=self._settings.frontier.known)
+        return open_storage(self._settings.database_url, rules=rules, seen=self._settings.frontier.known)
 
     def _take_over(self, writer: WriterThread, hub: Hub, signals: Signals) -> Boot | None:
         """Make the database ours, waiting for it if it is away. Returns None if we were stopped meanwhile."""
@@ -237,7 +239,7 @@ class Master:
     def _write_ports(self, hub: Hub) -> None:
         """Write where we listen, for commands on this machine. It is no secret, and of no use after a crash."""
         path = self._settings.data_dir / PORTS
-        fresh = path.with_suffix(".new")
+        fresh = self._settings.data_dir / NEW_PORTS
         content = {"pid": os.getpid(), "security": self._settings.master.security, **hub.ports._asdict()}
         try:
             fresh.write_text(json.dumps(content))

@@ -34,12 +34,12 @@ class _Job(NamedTuple):
 class HelperThreads(Generic[R]):
     """Runs jobs, in order if there is one thread; `finished` runs their consequences in the master's loop.
 
-    What a job raises is its answer, and the thread lives. If a thread ends all the same, `finished` raises what ended
-    it.
+    An error of a job is its answer, and the thread lives. If a thread ends all the same, `finished` raises the error
+    that ended it.
     """
 
     def __init__(self, name: str, open_resource: Callable[[], R], wake: Callable[[], None], number: int = 1) -> None:
-        """wake: called from the threads whenever there is something in `finished`."""
+        """wake: wakes the loop; called from the threads whenever `finished` has something to run."""
         self._name = name
         self._open = open_resource
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
@@ -68,7 +68,7 @@ class HelperThreads(Generic[R]):
         self._jobs.put(_Job(work, then, failed))
 
     def finished(self) -> None:
-        """Run what has come back, in the master's loop; raises what ended a thread."""
+        """Run the consequences of finished jobs, in the master's loop; raises the error that ended a thread."""
         self._consequences.run()
 
     def stop(self) -> None:

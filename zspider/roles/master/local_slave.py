@@ -37,7 +37,7 @@ class LocalSlave:
     """
 
     def __init__(self, settings: MasterFile, port: int, keys: MasterKeys | None) -> None:
-        """port: where the master listens. keys: where its token comes from; None: the master has no security.
+        """port: the master's control port. keys: make the slave's token; None: the master has no security.
 
         Raises OSError when there is no descriptor for the lock.
         """

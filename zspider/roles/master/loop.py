@@ -1,4 +1,4 @@
-"""The master's loop: waits for messages, consequences and deadlines, and hands each to what acts on it."""
+"""The master's loop: waits for messages, consequences and deadlines, and hands each to the part that acts on it."""
 
 from collections.abc import Callable, Iterable
 from typing import Protocol
@@ -39,7 +39,7 @@ class Every:
     """Something to do at a steady pace."""
 
     def __init__(self, pace_s: float, work: Callable[[], None], now: float) -> None:
-        """now: monotonic seconds; the first time is `pace_s` later."""
+        """now: monotonic seconds; `action` is done first `pace_s` later."""
         self._pace_s = pace_s
         self._work = work
         self.due = now + pace_s
@@ -70,7 +70,7 @@ class Loop:
         reread: Callable[[], PolitenessSettings],
         clock: Clock,
     ) -> None:
-        """timers: what else is to be done now and then. reread: returns the settings to go on with after a SIGHUP."""
+        """timers: other work to do now and then. reread: returns the settings to go on with after a SIGHUP."""
         self._hub = hub
         self._coordinator = coordinator
         self._messages = messages
@@ -87,7 +87,7 @@ class Loop:
     def run(self) -> ExitCode:
         """Serve until a signal. Raises OwnedElsewhere when another master took the database.
 
-        When memory runs out in the middle of a turn, what is in memory may be half done, so the master ends: what
+        When memory runs out in the middle of a step, what is in memory may be half done, so the master ends: what
         arrived is committed, and a new one begins from the database.
         """
         try:
@@ -99,7 +99,7 @@ class Loop:
         return self._drain()
 
     def step(self, *, may_grant: bool = True) -> None:
-        """Take one turn: wait for messages, consequences or the next deadline; decide; act."""
+        """Take one step: wait for messages, consequences or the next deadline; decide; act."""
         for received in self._hub.poll(self.wait_s()):
             self._dispatch(received)
         self._writer.finished()

@@ -1,4 +1,4 @@
-"""What the master's log says of projects: pauses, and new tasks that were refused."""
+"""Log lines on projects: pauses, and new tasks that were refused."""
 
 import structlog
 
@@ -9,7 +9,7 @@ REFUSED_S = 60.0  # how often a project's refusals are told
 
 
 class ProjectLog:
-    """Logs what an operator would act on; the refusals of a project once a minute at most."""
+    """Logs the events that an operator would act on; the refusals of a project once a minute at most."""
 
     def __init__(self, pause_s: float) -> None:
         self._pause_s = pause_s

@@ -27,8 +27,9 @@ class ScriptCache:
     def with_text(self, script: bytes, asker: tuple[bytes, str], then: Callable[[str], object]) -> None:
         """Call `then` with a script's text, now or when it is read.
 
-        It is never called for a script that the database does not have, nor while READS_MAX others are read.
-        asker: of its calls for the same script while the text is read, the last one counts.
+        It is never called for a script that the database does not have, nor while READS_MAX others are read. asker: the
+        slave's route and a word for the purpose; of several calls of one asker while the text is read, only the last
+        one counts.
         """
         text = self._texts.get(script)
         if text is not None:

@@ -1,4 +1,4 @@
-"""What slaves say to the master, and what it leads to."""
+"""The messages of slaves to the master, and the actions that follow."""
 
 import structlog
 

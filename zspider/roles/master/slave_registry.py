@@ -24,7 +24,7 @@ HELLOS_MAX = 8  # of one session that wait for the database
 
 
 class SlaveStats(msgspec.Struct):
-    """What a slave said of itself, for `status`."""
+    """The figures that a slave gave of itself, for `status`."""
 
     user: bytes = b""
     pid: int = 0
@@ -51,7 +51,7 @@ class SlaveRegistry:
         epoch: int,
         perform: Callable[[Iterable[Action]], None],
     ) -> None:
-        """perform: carries out what the core decides."""
+        """perform: carries out the actions that the core decides."""
         self.stats: dict[bytes, SlaveStats] = {}
         self._hub = hub
         self._keys = keys

@@ -1,4 +1,4 @@
-"""What the core asks of the database: more tasks, to charge lost deliveries, to submit on_finished."""
+"""The core's requests to the database: more tasks, to charge lost deliveries, to submit on_finished."""
 
 from collections.abc import Callable, Sequence
 
@@ -18,12 +18,12 @@ SCAN_ROWS = 500  # they lie scattered
 
 
 class StorageRequests:
-    """Asks the writer what the core wants to know or to have written; the answer goes to the core in a later turn."""
+    """Hands the core's requests to the writer: reads and writes. The answer goes to the core in a later step."""
 
     def __init__(
         self, core: Core, writer: WriterThread, clock: Clock, *, window: int, committed: Callable[[Committed], None]
     ) -> None:
-        """window: of the frontiers. committed: called with the transaction that a request led to."""
+        """window: size of a frontier window. committed: called with the report of each request's transaction."""
         self._core = core
         self._writer = writer
         self._clock = clock

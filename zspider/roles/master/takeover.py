@@ -19,7 +19,7 @@ _OWNER = re.compile(rb"[0-9a-f]{32}\n?")
 
 
 class Boot(msgspec.Struct):
-    """What the database said when this master took it over."""
+    """The state that the database had when this master took it over."""
 
     cluster: bytes
     epoch: int

@@ -12,7 +12,7 @@ log = structlog.get_logger(__name__)
 def unforeseen(error: BaseException, where: str, **keys: object) -> InternalError:
     """Log `error` as `internal_error`, and return the error to answer with.
 
-    where: what was being done. keys: what else the log should say.
+    where: what was being done, for the log. keys: more keys for the log line.
     """
     mark = secrets.token_hex(4)
     log.error("internal_error", where=where, mark=mark, **keys, exc_info=error)

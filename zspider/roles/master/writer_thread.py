@@ -26,7 +26,7 @@ RETRY_S = (0.1, 5.0)  # back-off while the database is away: first and longest p
 
 
 class ReceivedOutcome(NamedTuple):
-    """An outcome, and what to acknowledge when it is committed: the item of that session's outbox."""
+    """An outcome, and the item of its session's outbox to acknowledge when it is committed."""
 
     session: bytes
     id: int
@@ -34,7 +34,7 @@ class ReceivedOutcome(NamedTuple):
 
 
 class OutcomeStore(Protocol):
-    """What the writer thread itself needs of a storage."""
+    """The methods that the writer thread itself needs of a storage."""
 
     def commit(self, outcomes: Sequence[Outcome], now_ms: int) -> Any:
         """Write these outcomes in one transaction, and return its report."""
@@ -98,14 +98,15 @@ class WriterThread:
     def on_repeat(self, then: Callable[[], None]) -> None:
         """Have `then` called in the master's loop after a call that had to be repeated.
 
-        What was repeated may have been written the first time, and then its report does not tell all.
+        A repeated call may have been written the first time, and then its report does not tell all.
         """
         self._on_repeat = then
 
     def commit(self, received: list[ReceivedOutcome], then: Callable[[Sequence[ReceivedOutcome], Any], None]) -> None:
         """Commit these outcomes with the next group, then call `then(the group, its report)` in the master's loop.
 
-        They came together, and each hand-over wakes the thread. then: the same in each call, since calls share a group.
+        Hand outcomes over together: each call wakes the thread. then: the same function in each call, since calls share
+        a group.
         """
         if received:
             self._waiting += len(received)
@@ -125,7 +126,7 @@ class WriterThread:
         self._jobs.put(_Call(work, then, failed))
 
     def finished(self) -> None:
-        """Run in the master's loop what has come back; raises what ended the thread."""
+        """Run the consequences of finished jobs in the master's loop; raises the error that ended the thread."""
         self._consequences.run()
 
     def stop(self, wait_s: float) -> bool:

@@ -1,4 +1,4 @@
-"""What a slave tells a processor when it starts it."""
+"""The options that a slave gives a processor when it starts it."""
 
 from zspider.script.limits import ProcessorLimits
 
@@ -8,7 +8,7 @@ IMPORT_WAIT_S = 10.0  # a processor waits no longer for a project that its scrip
 class ProcessorOptions(ProcessorLimits, frozen=True):
     """Options of a processor, as JSON on its command line.
 
-    recycle_bytes, recycle_tasks: after so much it ends for another one; 0: never.
+    recycle_bytes, recycle_tasks: after so many bytes in use, or pages, the processor ends for another one; 0: never.
     """
 
     recycle_bytes: int = 0

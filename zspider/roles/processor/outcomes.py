@@ -1,4 +1,4 @@
-"""What a processor answers: the outcome of a page, in parts if it is a large one."""
+"""A processor's answers: the outcome of a page, in parts if it is a large one."""
 
 from collections.abc import Sequence
 from time import time  # by itself: a script may replace what `time` holds

@@ -1,4 +1,4 @@
-"""What the pages of one processor have submitted, and need not submit again: most links of a site are repeats.
+"""Links that the pages of one processor need not submit again: most links of a site are repeats.
 
 A URL is known from when the master has said that its task has a row (`Known`) until it says that tasks of the project
 are deleted (another generation), or is another master. Only links that ask for nothing can be left out.
@@ -16,7 +16,7 @@ UNCONFIRMED_MAX = 5000  # pages of which the master has not said yet that what t
 
 
 class Repeats:
-    """Remembers what the pages of one processor have submitted."""
+    """Remembers the URLs that the pages of one processor have submitted."""
 
     def __init__(self) -> None:
         self._urls = SeenUrls(KNOWN_MAX)
@@ -24,7 +24,7 @@ class Repeats:
         self._newest_forgotten = 0  # page of `_unconfirmed`
 
     def known(self, page: Page) -> Known:
-        """Return what this page need not submit."""
+        """Return the URLs that this page need not submit."""
         return self._urls.of(page.project, page.generation)
 
     def ran(self, page: Page, known: Known, follows: Iterable[Follow]) -> None:

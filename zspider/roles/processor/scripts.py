@@ -1,4 +1,4 @@
-"""What a processor has of scripts: their texts, and those that it has loaded."""
+"""The scripts of a processor: their texts, and those that it has loaded."""
 
 import zlib
 from collections import OrderedDict
@@ -27,7 +27,10 @@ class Scripts:
         *,
         before_load: Callable[[], object],
     ) -> None:
-        """ask_project: finds what a script imports. before_load: is called, as loading may be slow."""
+        """ask_project: returns the script of a project that is imported.
+
+        before_load: called first, as loading may be slow.
+        """
         self._time_limit_s = options.process_time_limit_s
         self._retirement = retirement
         self._before_load = before_load

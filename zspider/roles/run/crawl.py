@@ -41,7 +41,7 @@ ENVIRONMENT = {  # of master and slave, whatever was set for others
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What `zspiderd run` was asked to do."""
+    """The options of one `zspiderd run`."""
 
     script: ScriptFile
     data_dir: Path
@@ -57,7 +57,7 @@ class Plan:
 
 
 class Admin(Protocol):
-    """What a run needs of the master's admin protocol."""
+    """The part of the master's admin protocol that a run needs."""
 
     def call(self, verb: str, **args: Any) -> Any:
         """Return the master's answer to a verb."""

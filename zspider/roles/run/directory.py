@@ -27,8 +27,8 @@ def opened(
 ) -> Iterator[int]:
     """Make or take over the directory; gives a descriptor that children are to inherit.
 
-    fresh: delete what an earlier run left. wait: sleeps so many seconds; true ends the waiting for children of
-    a run that was killed. say: is told that we wait.
+    fresh: delete the files of an earlier run. wait: sleeps so many seconds; if it returns true, we stop waiting for the
+    children of a run that was killed. say: called with a line for people while we wait.
     Raises ConfigError for a directory that `zspiderd run` did not make, so that no other crawl is touched,
     OwnedElsewhere while another run uses it, and ShortageError when the disk is full or no descriptor is left.
     """

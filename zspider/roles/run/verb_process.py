@@ -27,7 +27,7 @@ class VerbProcess(ChildProcess):
     ) -> None:
         """arguments: the verb and its flags. keep_fds: descriptors that stay open in the child.
 
-        Raises ConfigError when its log cannot be written, ShortageError when it cannot be started now.
+        Raises ConfigError when the log cannot be written, ShortageError when no process can be started now.
         """
         self.name = name
         self.log = log

@@ -1,4 +1,4 @@
-"""What a slave and its master say to each other on control, and when the connection is made anew."""
+"""A slave's talk with its master on control, and when the connection is made anew."""
 
 import structlog
 

@@ -31,7 +31,7 @@ from zspider.settings import SlaveFile
 log = structlog.get_logger(__name__)
 STATUS_S = 2.0  # how often systemd is told how it goes
 NO_TOKEN_RETRY_S = 1.0
-DRAIN_TURN_S = 0.05  # while draining, its deadlines are looked at so often
+DRAIN_LOOK_S = 0.05  # while draining, its deadlines are looked at so often
 
 
 class Slave:
@@ -49,9 +49,11 @@ class Slave:
         connect: Callable[[Address, Token | None], Link] = Link,
         work: Callable[[SlaveFile, MasterPort], Work] = Work,
     ) -> None:
-        """find_token: instead of the usual places. reload: called on SIGHUP. Raises ConfigError for a wrong address.
+        """find_token: finds the token instead of a search in the usual places. reload: called on SIGHUP.
 
-        The others stand for this machine's clocks, its randomness, its network and its processes.
+        Raises ConfigError for a wrong address.
+
+        The other parameters stand for this machine's clocks, its randomness, its network and its processes.
         """
         self._address = address = Address.parse(settings.slave.master)
         self._settings = settings
@@ -96,7 +98,7 @@ class Slave:
         self._notify.ready()
 
     def _out_of_memory(self) -> None:
-        """Give back what is held and end: a turn ended in the middle, and may have left something half done."""
+        """Give back what is held and end: a step ended in the middle, and may have left something half done."""
         if self._has_no_memory:
             raise MemoryError
         self._has_no_memory = True
@@ -116,7 +118,7 @@ class Slave:
         return self.master_session.id
 
     def step(self, wait_max_s: float = 1.0) -> None:
-        """Take one turn: wait for something to happen or a deadline, take it in, act."""
+        """Take one step: wait for something to happen or a deadline, take it in, act."""
         if self._link is None:
             self._step_apart(wait_max_s)
             return
@@ -164,10 +166,10 @@ class Slave:
         """Send into the relay."""
         return self._link is not None and self._link.push_page(page)
 
-    # --- a turn ---------------------------------------------------------------------------------
+    # --- a step ---------------------------------------------------------------------------------
 
     def _step_apart(self, wait_max_s: float) -> None:
-        """Take a turn without a token: nothing is connected, and nothing was ever begun."""
+        """Take a step without a token: nothing is connected, and nothing was ever begun."""
         self._signals.wait(min(wait_max_s, max(0.0, self._open_at - self._clock.monotonic())))
         now = self._clock.monotonic()
         self._look_at_signals(now)
@@ -189,7 +191,7 @@ class Slave:
         if (due := self._delivering.wait_s(now)) is not None:
             dues.append(due)
         if self._drain.has_begun:
-            dues.append(DRAIN_TURN_S)
+            dues.append(DRAIN_LOOK_S)
         return min(dues)
 
     def _look_at_signals(self, now: float) -> None:

@@ -43,7 +43,10 @@ class Delivering:
         self.watch.starts_over()
 
     def has_room_again(self, now: float) -> None:
-        """Note that the outcomes socket has room. Was it not full, then this is a new connection: push all again."""
+        """Note that the outcomes socket can be written.
+
+        If it had not been full, the connection is new and may have lost messages: send all again.
+        """
         if self._has_room:  # what went into the old one may be lost
             self._push_again(now)
         self._has_room = True
@@ -79,7 +82,7 @@ class Delivering:
             self._session.beat_soon(boottime)
 
     def _push_again(self, now: float) -> None:
-        """Have everything go again that is not acknowledged."""
+        """Send all outcomes again that are not acknowledged."""
         self._work.outbox.resend_all(now)
         self.watch.starts_over()
 

@@ -16,7 +16,7 @@ class Drain:
     """Ends a slave in order: `begin` it once, then `step` until `is_done`."""
 
     def __init__(self, work: Work, port: MasterPort, drain_s: float) -> None:
-        """drain_s: seconds that what is begun may take."""
+        """drain_s: seconds that work which is begun may still take."""
         self.has_begun = False
         self.is_done = False
         self._work = work

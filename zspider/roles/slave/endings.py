@@ -20,8 +20,8 @@ class Endings:
     def __init__(
         self, settings: SlaveFile, held: SlaveLeases, outbox: Outbox, port: MasterPort, stop: Callable[[Lease], None]
     ) -> None:
-        """stop: ends what is done for a lease."""
-        self.now = 0.0  # of this turn
+        """stop: ends the fetch, processing or relaying of a lease."""
+        self.now = 0.0  # of this step
         self.processed = 0  # outcomes made, since the start
         self._limit = settings.limits.outcome_bytes
         self._held = held

@@ -1,4 +1,4 @@
-"""What a slave fetches, and when: held tasks start at their pace, and their pages are passed on."""
+"""A slave's fetches: held tasks start at their pace, and their pages are passed on."""
 
 from collections.abc import Callable, Iterable
 from collections.abc import Set as AbstractSet
@@ -18,7 +18,7 @@ from zspider.task import GUARDED, is_message
 
 log = structlog.get_logger(__name__)
 PAGES_BYTES_MAX = 256 * 1024 * 1024  # of pages in memory and being received; above it nothing more is fetched
-BEGUN_PER_TURN = 32  # requests; a turn without an end would keep the master waiting for a heartbeat
+BEGUN_PER_STEP = 32  # requests; a step without an end would keep the master waiting for a heartbeat
 COMPLAIN_S = 5.0  # a shortage is told of for so long after it was met last: some heartbeats
 REST_S = 1.0  # for which nothing is fetched when this process has no descriptor left
 
@@ -39,7 +39,7 @@ class Fetching:
         pass_on: PassOn,
         make_pool: MakePool = FetchPool,
     ) -> None:
-        """pass_on: takes each lease that has its page."""
+        """pass_on: called with each lease whose page is here."""
         self.fetched = 0  # pages, since the start
         self.pacer = Pacer()
         self.pool = make_pool(settings.fetch, settings.slave.fetch_concurrency)
@@ -76,11 +76,11 @@ class Fetching:
         self.pacer.set_rate(project, rate, burst, now)
 
     def add(self, project: int, tasks: Iterable[tuple[int, float]], now: float) -> None:
-        """Take the leases of one message: (serial, seconds from now before which it does not start)."""
+        """Take the leases of one message: (serial, seconds from now before which the task does not start)."""
         self.pacer.add(project, tasks, now)
 
     def drop(self, lease: Lease) -> None:
-        """Stop what is done for a lease that is not wanted any more."""
+        """Stop the fetch of a lease that is not wanted any more."""
         if lease.stage is Stage.WAITING:
             self.pacer.remove(lease.serial, self._endings.now)
         else:
@@ -94,8 +94,8 @@ class Fetching:
                 self._on_fetched(fetched)
 
     def step(self, now: float, *, may_begin: bool) -> None:
-        """Begin what can be. may_begin: the leases have not run out."""
-        for _ in range(BEGUN_PER_TURN if may_begin else 0):
+        """Begin the fetches that are due. may_begin: the leases have not run out."""
+        for _ in range(BEGUN_PER_STEP if may_begin else 0):
             if not self._may_fetch() or (serial := self.pacer.pop(now)) is None:
                 break
             self._begin(serial)

@@ -1,4 +1,4 @@
-"""What a slave tells its master of itself: Hello, and the heartbeats that follow."""
+"""A slave's messages to its master about itself: Hello, and the heartbeats (`Beat`) that follow."""
 
 import os
 import socket
@@ -14,7 +14,7 @@ HELD_PER_HELLO = 1000
 
 
 def hellos(session: MasterSession, work: Work, window: int) -> list[Hello]:
-    """Build the Hello, in as many messages as what is held needs. window: the most leases the slave wants to hold."""
+    """Build the Hello, in as many messages as the held leases need. window: the most leases the slave wants to hold."""
     held = work.held.in_full()
     pages = [held[at : at + HELD_PER_HELLO] for at in range(0, len(held), HELD_PER_HELLO)] or [[]]
     return [

@@ -1,4 +1,4 @@
-"""What this slave holds: the leases granted to it and the pages that came through the relay, and how far each is."""
+"""The leases granted to this slave and the pages that came through the relay, and how far each is."""
 
 from collections.abc import Callable, Iterable, Iterator
 from enum import StrEnum
@@ -45,7 +45,7 @@ class Lease(Struct, eq=False):
 
     @property
     def is_granted(self) -> bool:
-        """Whether it is a lease of ours, and not a page of another slave's."""
+        """Whether the lease was granted to this slave, and is no page of another slave's."""
         return self.number > 0
 
     @property
@@ -98,7 +98,7 @@ class SlaveLeases:
         return self._counts[stage]
 
     def take(self, grant: Grant, info: ProjectInfo) -> Lease | None:
-        """Begin to hold what was granted; None when it is held already."""
+        """Begin to hold a grant; None when it is held already."""
         self.seen = max(self.seen, grant.number)
         if grant.number in self._by_number:
             return None
@@ -165,7 +165,7 @@ class SlaveLeases:
         self._counts[lease.stage] -= 1
 
     def named(self) -> tuple[list[int], list[int]]:
-        """Return what a heartbeat names: the numbers of the grants in work, and of those whose outcome waits."""
+        """Return the numbers that a heartbeat names: of grants in work, and of grants whose outcome waits."""
         held: list[int] = []
         outbox: list[int] = []
         for lease in self._by_number.values():
@@ -173,7 +173,7 @@ class SlaveLeases:
         return held, outbox
 
     def in_full(self) -> list[Held]:
-        """Return what Hello says: everything that a restarted master must know to adopt the leases."""
+        """Return the leases as Hello names them: with all that a restarted master must know to adopt them."""
         return [
             Held(
                 number=lease.number,
@@ -189,7 +189,7 @@ class SlaveLeases:
         ]
 
     def where(self, wanted: Callable[[Lease], bool]) -> list[Lease]:
-        """Return all leases for which `wanted` is true. It looks at every one: not for every turn."""
+        """Return all leases for which `wanted` is true. It looks at every one: not for every step."""
         return [lease for lease in self._by_serial.values() if wanted(lease)]
 
     def _keep(self, lease: Lease) -> Lease:

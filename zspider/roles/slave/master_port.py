@@ -6,7 +6,7 @@ from zspider.broker.messages import AnyMessage, Page
 
 
 class MasterPort(Protocol):
-    """What the work of a slave may send. Nothing waits, and False means that it was not sent."""
+    """Sends messages for a slave's work. Nothing waits, and False means that a message was not sent."""
 
     @property
     def session(self) -> bytes:

@@ -1,4 +1,4 @@
-"""What a slave knows of its master, and what it has to say to it next, and when.
+"""A slave's session with its master: whether it is a member, and which message is due next, and when.
 
 Pure: times are arguments, in seconds of a clock that goes on while the machine is suspended
 (CLOCK_BOOTTIME), because they answer "may my leases be gone?".
@@ -27,7 +27,7 @@ class State(StrEnum):
 
 
 class Due(StrEnum):
-    """What has to be done now."""
+    """The action that is due now."""
 
     HELLO = "hello"
     BEAT = "beat"
@@ -35,7 +35,7 @@ class Due(StrEnum):
 
 
 class Joined(StrEnum):
-    """What a Welcome means."""
+    """The meaning of a Welcome."""
 
     FIRST = "first"
     AGAIN = "again"
@@ -47,7 +47,9 @@ class MasterSession:
     """A slave's session with its master. `due` says what to do; the other methods are told what happened."""
 
     def __init__(self, now: float, chance: random.Random | None = None) -> None:
-        """chance: draws sessions, which must not be guessed; the system's own unless a test wants them repeated."""
+        """chance: source of randomness for session ids, which must not be guessed; the system's unless a test wants
+        repeatable ones.
+        """
         self._chance = chance or secrets.SystemRandom()
         self.id = self._chance.randbytes(SESSION_BYTES)
         self.cluster: bytes | None = None

@@ -1,4 +1,4 @@
-"""Outcomes that the master has not acknowledged yet: which are sent when, and when there is no room for more.
+"""Outcomes that the master has not acknowledged yet: when each is sent, and when there is no room for more.
 
 Pure: times are arguments, in monotonic seconds.
 """
@@ -33,16 +33,16 @@ class Item(Struct, eq=False):
 
     @property
     def size(self) -> int:
-        """Bytes that it takes, with an allowance."""
+        """Bytes that the item takes, with an allowance."""
         return len(self.outcome) + ITEM_BYTES
 
 
 class Outbox:
     """Keeps outcomes until they are acknowledged, in a bounded space.
 
-    Of one owner, parts may be sent at any time, and the final outcome only when all parts before it are
-    acknowledged. Every item is in exactly one of: `_fresh` (to be sent), a queue of `_sent` (to be sent
-    again when due), or it is a final that waits for parts.
+    An owner is a lease's serial. Its parts may be sent at any time, and the final outcome only when all parts before it
+    are acknowledged. Every item is in exactly one of: `_fresh` (to be sent), a queue of `_sent` (to be sent again when
+    due), or it is a final that waits for parts.
     """
 
     def __init__(self, items_max: int, bytes_max: int) -> None:
@@ -69,12 +69,12 @@ class Outbox:
 
     @property
     def is_tight(self) -> bool:
-        """Whether it is nearly full, or not eased since: no more work should be asked for."""
+        """Whether no more work should be asked for: true from 75 % full until it is down to 50 % (TIGHT, EASED)."""
         return self._is_tight
 
     @property
     def is_full(self) -> bool:
-        """Whether it is at a limit: no more outcomes should be made."""
+        """Whether the outbox is at a limit: no more outcomes should be made."""
         return len(self._items) >= self._items_max or self._bytes >= self._bytes_max
 
     def add(self, owner: int, number: int, outcome: bytes, now: float, *, is_final: bool) -> int:
@@ -132,7 +132,7 @@ class Outbox:
         return owners
 
     def forget(self, owner: int, now: float) -> None:
-        """Drop all that is there of this owner: it is not wanted any more."""
+        """Drop all items of this owner: they are not wanted any more."""
         if (final := self._finals.get(owner)) is not None:
             self._remove(final, now)
         for id_ in list(self._parts.get(owner, ())):

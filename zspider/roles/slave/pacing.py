@@ -1,4 +1,4 @@
-"""When each granted task may start, so that politeness holds however late this slave is.
+"""When each granted task may start, keeping each project's rate even if this slave runs late.
 
 Pure: times are arguments, in monotonic seconds.
 """
@@ -61,7 +61,7 @@ class Pacer:
         queue.tokens = min(queue.tokens, max(1.0, burst))
 
     def add(self, project: int, tasks: Iterable[tuple[int, float]], now: float) -> None:
-        """Take the tasks of one message: (serial, seconds from now before which it does not start)."""
+        """Take the tasks of one message: (serial, seconds from now before which the task does not start)."""
         queue = self._queues.setdefault(project, _ProjectQueue(at=now))
         before: float | None = None
         for serial, offset_s in tasks:

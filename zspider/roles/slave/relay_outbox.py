@@ -1,4 +1,4 @@
-"""Pages that a slave without processors has given to the relay: which are sent, again, and when.
+"""Pages that a slave without processors gives to the relay: when each is sent, and sent again.
 
 Pure: pages are the serials of their leases, times are monotonic seconds.
 """
@@ -43,7 +43,7 @@ class RelayOutbox:
     def rejoined(self, now: float) -> None:
         """Forget all claims: the master may not know them, and could not tell when such a slave is gone.
 
-        Who has a page claims it anew when it comes again.
+        A slave that has a page claims it anew when it comes again.
         """
         for page in self._pages.difference(self._to_send, self._unclaimed):
             self._unclaimed[page] = now + RESEND_S

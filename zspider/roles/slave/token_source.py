@@ -20,7 +20,10 @@ class TokenSource:
     """Reads the join token; what is wrong with it is said once, until it changes."""
 
     def __init__(self, settings: SlaveFile, find: Find | None = None, *, is_needed: bool = True) -> None:
-        """find: instead of looking in the usual places. is_needed: False for a master without security: no token."""
+        """find: finds the token instead of a search in the usual places.
+
+        is_needed: False for a master without security, which takes no token.
+        """
         self.where = ""  # of the last token
         self.is_needed = is_needed
         self._file = settings.token_file

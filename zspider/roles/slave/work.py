@@ -1,6 +1,6 @@
-"""What a slave does with its leases: fetch, have processed, put the outcome into the outbox.
+"""A slave's work on its leases: fetch, have processed, put the outcome into the outbox.
 
-It knows nothing of connections; what it has to say to the master goes through the `MasterPort` it is given.
+It knows nothing of connections; its messages to the master go through the `MasterPort` that it is given.
 """
 
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -32,7 +32,7 @@ MakeProcessing = Callable[[SlaveFile, SlaveLeases, PageOwner], Processing]
 
 
 class Work:
-    """Moves on all that is under way in this slave with each `step`; the other methods are told what came.
+    """Moves on all leases of this slave with each `step`; the other methods take in messages.
 
     A lease is in the hands of one part at a time: `fetching` has it until its page is there, then `processing`, or
     `relaying` in a slave without processors. `endings` ends it.
@@ -77,7 +77,7 @@ class Work:
 
     @property
     def wants_pages(self) -> bool:
-        """Whether what comes would be processed and delivered, now or when there is room."""
+        """Whether pages that come would be processed and delivered, now or when there is room."""
         return not (self.is_stuck or self.processing.is_broken)
 
     @property
@@ -149,23 +149,23 @@ class Work:
         return ("", "") if self.is_draining or not self.wants_pages or self.takes_pages else None
 
     def recall(self, numbers: Iterable[int]) -> None:
-        """Give back those that are not begun."""
+        """Give back the leases among these numbers that are not begun."""
         self.endings.give_back([lease for lease in self.held.by_number(numbers) if lease.stage is Stage.WAITING])
 
     def release(self, numbers: Iterable[int], now: float) -> None:
-        """Let go of runs that ended without us."""
+        """Drop leases whose runs the master has ended."""
         for lease in self.held.by_number(numbers):
             self.outbox.forget(lease.serial, now)
             self.endings.let_go(lease)
 
     def acknowledge(self, ids: Iterable[int], known: Sequence[int], now: float) -> None:
-        """Let go of outcomes that are committed; the follows of those in `known` have rows."""
+        """Drop outcomes that are committed. known: the ids of outcomes whose follows all have rows."""
         if known and not self.sends_pages:
             self.processing.known(self._acknowledged(known, now))
         self._acknowledged(ids, now)
 
     def _acknowledged(self, ids: Iterable[int], now: float) -> list[Lease]:
-        """Let go of those that are done with this; returns them."""
+        """Drop the leases whose final outcome is acknowledged with these ids; returns them."""
         done = [lease for serial in self.outbox.acknowledge(ids, now) if (lease := self.held.get(serial)) is not None]
         for lease in done:
             self.endings.let_go(lease)
@@ -215,7 +215,7 @@ class Work:
         if is_stuck:
             self.endings.give_back_waiting()
 
-    # --- a turn ---------------------------------------------------------------------------------
+    # --- a step ---------------------------------------------------------------------------------
 
     def read(self, ready_fds: set[int], ready_pipes: Iterable[Pipe], now: float) -> None:
         """Take in what processors and servers have sent."""
@@ -224,7 +224,7 @@ class Work:
         self.fetching.read(ready_fds)
 
     def step(self, now: float) -> None:
-        """Begin and pass on what can be."""
+        """Begin and pass on the work that is due and has room."""
         self.endings.now = now
         self.fetching.step(now, may_begin=not self.is_quiet)
         self.processing.step(now, may_run=not self.outbox.is_full)

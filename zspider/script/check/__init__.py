@@ -1,1 +1,1 @@
-"""What can be said of a script without running it: its file is read, compiled elsewhere, and reviewed."""
+"""Checks of a script without running it: its file is read, compiled elsewhere, and reviewed."""

@@ -34,7 +34,7 @@ class Callback(NamedTuple):
 
 
 class Review(NamedTuple):
-    """What the text of a script says. is_complete: there is no syntax error, so that it may be loaded."""
+    """The findings from the text of a script. is_complete: there is no syntax error, so that it may be loaded."""
 
     findings: list[Finding]
     imports: list[Import]

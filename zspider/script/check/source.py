@@ -40,7 +40,7 @@ class ScriptFile:
 def read_script(path: Path, name: str | None = None) -> ScriptFile:
     """Read and compile a script; nothing of it runs.
 
-    name: the project's; None takes the file's name without its ending.
+    name: the project's name; None takes the file's name without its ending.
     Raises ConfigError when the file cannot be read, ScriptError `FILE:LINE: SyntaxError: ...` when it does
     not compile, CompilerUnavailable when that cannot be found out now.
     """

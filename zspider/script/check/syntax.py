@@ -101,7 +101,7 @@ def _mended(text: str, error: SyntaxError) -> tuple[str, str]:
 
 
 def _is_mended(text: str, before: SyntaxError, grown: int) -> bool:
-    """Return whether the first error is another one now. grown: by how many characters its line did."""
+    """Return whether the first error is another one now. grown: by how many characters its line grew."""
     try:
         _parsed(text)
     except SyntaxError as error:

@@ -72,7 +72,7 @@ def add_schedule(options: dict[str, Any], crawl_config: Mapping[str, Any]) -> No
 
 
 def add_late(task: dict[str, Any], crawl_config: Mapping[str, Any]) -> None:
-    """Merge the keys of `crawl_config` that normally wait for the fetch into a task now, to show the whole task."""
+    """Merge into a task the crawl_config keys that are usually merged only before its fetch; for display."""
     for part, names in (("fetch", FETCH), ("process", PROCESS)):
         task[part] = with_defaults(task[part], {name: crawl_config[name] for name in names if name in crawl_config})
 

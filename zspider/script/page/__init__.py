@@ -1,1 +1,1 @@
-"""What a callback gets: a fetched page as response, text, tree and document."""
+"""The page that a callback gets: as response, text, tree and document."""

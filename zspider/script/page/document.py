@@ -88,7 +88,7 @@ class Veiled(Selection):
     """A Selection whose tree may still have relative links; see the module."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        """PyQuery's constructor: `type(response.doc)(...)` in a script makes an ordinary selection, of no page."""
+        """When a script calls type(response.doc)(...), make an ordinary Selection that belongs to no page."""
         self.__class__ = Selection
         Selection.__init__(self, *args, **kwargs)
 

@@ -133,7 +133,7 @@ class Links:
 
 
 class _MetLinks:
-    """What the links of pages mean, by the folder of the page: the pages of a site have most in common.
+    """The URLs that links stand for, by the folder of the page: the pages of a site have most links in common.
 
     When there are too many, all are forgotten.
     """

@@ -1,1 +1,1 @@
-"""What old scripts take from pyspider: its module names, and the small functions behind them."""
+"""The parts of pyspider that old scripts use: its module names, and the small functions behind them."""

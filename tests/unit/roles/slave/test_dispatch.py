@@ -100,11 +100,11 @@ def test_what_waits_behind_a_long_page_is_taken_back_when_another_processor_is_i
         dispatch.put(page)
     take_all(dispatch)  # 1 and 3 at the first processor
     dispatch.saw(0, 1, 0.0)
-    dispatch.relieve(STUCK_S)
+    dispatch.move_waiting_pages(STUCK_S)
     assert dispatch.waiting == 0  # the other one is busy
     for page in (2, 4):
         dispatch.finished(1, page, STUCK_S)
-    dispatch.relieve(STUCK_S)
+    dispatch.move_waiting_pages(STUCK_S)
     assert take_all(dispatch, STUCK_S) == [(1, 3)]
     dispatch.finished(0, 1, 5.0)
     dispatch.saw(0, 3, 5.0)  # it had it in its pipe
@@ -118,7 +118,7 @@ def test_a_stuck_processor_gets_nothing_more(dispatch):
     for page in range(2, 12):
         dispatch.put(page)
     assert {processor for processor, _ in take_all(dispatch, STUCK_S)} == {1}
-    assert dispatch.heads(3.0)[0] == (0, 1, True, 3.0)
+    assert dispatch.running_pages(3.0)[0] == (0, 1, True, 3.0)
 
 
 def test_a_dropped_page_is_given_to_nobody(dispatch):
@@ -173,8 +173,8 @@ class DispatchModel(RuleBasedStateMachine):
             self.open.discard(page)
 
     @rule()
-    def relieve(self):
-        self.dispatch.relieve(self.now)
+    def move_waiting_pages(self):
+        self.dispatch.move_waiting_pages(self.now)
 
     @precondition(lambda self: self.up)
     @rule(data=st.data())
@@ -183,7 +183,7 @@ class DispatchModel(RuleBasedStateMachine):
         fallen = self.dispatch.died(processor)
         if fallen.blamed is not None:
             assert fallen.blamed == self.sent[processor][0]
-        if fallen.is_loose and fallen.blamed in self.open:
+        if fallen.is_unassigned and fallen.blamed in self.open:
             self.dispatch.put(fallen.blamed, first=True, alone=True)
         self.sent[processor].clear()
         self.up.discard(processor)

@@ -1,1 +1,1 @@
-"""What an operator says: the verbs, read and answered."""
+"""The administration: an operator's verbs, read and answered."""

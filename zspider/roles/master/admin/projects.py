@@ -11,8 +11,8 @@ from zspider.roles.master.admin.lookup import check_stays, find_project, find_st
 from zspider.roles.master.admin.request import Request, shortened
 from zspider.roles.master.admin.status import ProjectRows
 from zspider.roles.master.admin.threads import AdminThreads
-from zspider.roles.master.auto_delete import Deletions, Waiter
 from zspider.roles.master.coordinator import Coordinator
+from zspider.roles.master.project_removal import ProjectRemovals, Waiter
 from zspider.scheduler.internal_tasks import entry_follow
 from zspider.scheduler.project_states import Verb, status_after
 from zspider.scheduler.projects import ProjectState
@@ -30,16 +30,16 @@ class ProjectVerbs:
         self,
         coordinator: Coordinator,
         threads: AdminThreads,
-        deletions: Deletions,
+        removals: ProjectRemovals,
         jobs: BulkJobs,
         project_rows: ProjectRows,
         clock: Clock,
     ) -> None:
-        """jobs: the verbs on many tasks that are at work; a project is not removed under one."""
+        """jobs: the verbs at work on many tasks; a project that has one is not removed."""
         self._coordinator = coordinator
         self._core = coordinator.core
         self._threads = threads
-        self._deletions = deletions
+        self._removals = removals
         self._jobs = jobs
         self._rows = project_rows
         self._clock = clock
@@ -163,7 +163,7 @@ class ProjectVerbs:
         self._jobs.check_idle(project, self._clock.monotonic())
         status_after(project, Verb.REMOVE)
         waiter = Waiter(lambda left: request.attempt(lambda: request.answer({"left": left})), request.fail)
-        self._deletions.remove(project, waiter, keep_results=keep)
+        self._removals.remove(project, waiter, keep_results=keep)
 
 
 def _changes(request: Request) -> dict[str, Any]:

@@ -39,7 +39,7 @@ class Request:
     def attempt(self, work: Callable[[], None], *, broken: Callable[[], None] = lambda: None) -> None:
         """Do a part of the verb in the master's loop: what it raises is answered, and the loop lives.
 
-        broken: called after an error that nobody foresaw.
+        broken: called after an unforeseen error.
         """
         try:
             work()

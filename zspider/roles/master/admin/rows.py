@@ -20,7 +20,7 @@ from zspider.task import Project
 TASK_COLUMNS = ("taskid", "url", "priority", "retried", "due_ms", "lastcrawl_ms", "reason")
 
 
-class Pausing(NamedTuple):
+class PauseState(NamedTuple):
     """An auto-pause: what happens meanwhile, why, and until when."""
 
     phase: Phase
@@ -29,10 +29,10 @@ class Pausing(NamedTuple):
 
 
 class Live(NamedTuple):
-    """What only a running master knows of a project; the defaults are what is true without one."""
+    """The facts of a project that only a running master knows; the defaults are those without a master."""
 
     load_error: str = ""
-    paused: Pausing | None = None
+    paused: PauseState | None = None
     last_cron: CronRun | None = None
     leased: int = 0
     is_limited: bool = False
@@ -159,7 +159,7 @@ def task_row(task: TaskDetail) -> dict[str, Any]:
 def task_detail(task: TaskDetail, leased_by: str | None, story: Sequence[Step] = ()) -> dict[str, Any]:
     """Return all there is of one task.
 
-    leased_by: the slave that has it; None: none. story: what happened to it lately.
+    leased_by: the slave that holds a lease on the task; None: no slave. story: the task's last steps.
     """
     row = task._asdict()
     del row["key"]

@@ -5,7 +5,7 @@ from typing import Any
 from zspider.roles.machine.clock import Clock
 from zspider.roles.master.admin import rows
 from zspider.roles.master.admin.request import PAGE_MAX, Request
-from zspider.roles.master.admin.rows import Live, Pausing
+from zspider.roles.master.admin.rows import Live, PauseState
 from zspider.roles.master.coordinator import Coordinator
 from zspider.roles.master.writer_thread import WriterThread
 from zspider.scheduler.projects import ProjectState
@@ -24,7 +24,7 @@ class StatusVerb:
         project_rows: "ProjectRows",
         clock: Clock,
     ) -> None:
-        """writer: only looked at."""
+        """writer: asked whether the database is away; nothing is written through it."""
         self._coordinator = coordinator
         self._writer = writer
         self._settings = settings
@@ -61,7 +61,7 @@ class ProjectRows:
     """Makes the rows of projects from the state of the core."""
 
     def __init__(self, coordinator: Coordinator, waiting_max: int, clock: Clock) -> None:
-        """waiting_max: as many tasks of a project may wait; 0: any number."""
+        """waiting_max: most tasks of a project that may wait; 0: no limit."""
         self._coordinator = coordinator
         self._waiting_max = waiting_max
         self._clock = clock
@@ -96,10 +96,10 @@ class ProjectRows:
         waiting = project.counts.get(Status.ACTIVE.word, 0)
         return bool(self._waiting_max) and waiting >= self._waiting_max
 
-    def _pausing(self, state: ProjectState) -> Pausing | None:
+    def _pausing(self, state: ProjectState) -> PauseState | None:
         """Return why a project is paused, until when, and whether it is probed meanwhile; None: it is not."""
         pause = state.pause
         if not pause.is_on:
             return None
         until_ms = self._clock.wall_ms() + int(1000 * (pause.until - self._clock.monotonic()))
-        return Pausing(pause.phase, pause.reason, until_ms)
+        return PauseState(pause.phase, pause.reason, until_ms)

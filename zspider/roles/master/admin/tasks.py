@@ -17,7 +17,7 @@ from zspider.roles.master.admin.threads import AdminThreads
 from zspider.roles.master.coordinator import Coordinator
 from zspider.roles.master.writer_thread import WriterThread
 from zspider.scheduler.projects import ProjectState
-from zspider.scheduler.why import Wait, Waiting, why_finished, why_project, why_task
+from zspider.scheduler.why import TaskToExplain, Wait, why_finished, why_project, why_task
 from zspider.storage import Committed, TaskDetail
 from zspider.task import MESSAGE_PREFIX, MESSAGE_URL, Project, Ref, Status, message_options
 
@@ -29,7 +29,7 @@ class TaskVerbs:
     """Answers the verbs that show tasks or results, and those that submit tasks."""
 
     def __init__(self, coordinator: Coordinator, writer: WriterThread, threads: AdminThreads, clock: Clock) -> None:
-        """writer: only looked at."""
+        """writer: asked how far the database is behind; verbs write through `threads`."""
         self._coordinator = coordinator
         self._core = coordinator.core
         self._writer = writer
@@ -66,7 +66,7 @@ class TaskVerbs:
     # --- shown ----------------------------------------------------------------------------------
 
     def list_tasks(self, request: Request) -> None:
-        """Answer with a page of a project's tasks. status: only those with this one."""
+        """Answer with a page of a project's tasks. status: list only tasks with this status."""
         project, after, limit = find_project(self._core, request).project, _after(request), request.limit()
         word = request.optional("status", str)
         statuses = {status.word: status for status in Status}
@@ -112,7 +112,10 @@ class TaskVerbs:
     # --- why it waits ---------------------------------------------------------------------------
 
     def why(self, request: Request) -> None:
-        """Answer with what a project waits for, or one of its tasks. taskid: of the task; absent: the project."""
+        """Answer with what a project waits for, or one of its tasks.
+
+        taskid: the task's; absent: the answer is about the project.
+        """
         state, taskid = find_project(self._core, request), request.optional("taskid", str)
         if taskid:
             self._read_task(request, state.project, taskid, lambda task: self._why_task(request, state, task))
@@ -129,13 +132,13 @@ class TaskVerbs:
         if task.status is not Status.ACTIVE:
             waits = rows.wait_rows(why_finished(task.status, task.reason))
         else:
-            waiting = Waiting(Ref(state.project.id, task.key), task.url, task.retried, task.due_ms)
+            waiting = TaskToExplain(Ref(state.project.id, task.key), task.url, task.retried, task.due_ms)
             now, now_ms = self._clock.monotonic(), self._clock.wall_ms()
             waits = self._wait_rows(why_task(self._core, state, waiting, now, now_ms), state.project)
         request.answer({"waits": waits, "dropped": {}})
 
     def _wait_rows(self, waits: Sequence[Wait], project: Project) -> list[dict[str, Any]]:
-        """Return what the core knows of a wait, after what it does not know.
+        """Return the obstacles outside of the core, then those that the core knows.
 
         A database that is away or behind holds up everything, and so does the removal of the project.
         """

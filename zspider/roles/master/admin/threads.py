@@ -18,7 +18,7 @@ SCRIPTS_MAX = 16  # that wait for them
 
 
 class AdminThreads:
-    """Does a part of a verb in a thread, and the rest in a later turn of the loop, where it is guarded as well."""
+    """Does a part of a verb in a thread, and the rest in a later step of the loop, where it is guarded as well."""
 
     def __init__(
         self,
@@ -27,7 +27,7 @@ class AdminThreads:
         reader: ReaderThread,
         compilers: HelperThreads["Compiler"],
     ) -> None:
-        """writer: the master's; it is neither started nor stopped here."""
+        """writer: the master's writer thread, which is neither started nor stopped here."""
         self._coordinator = coordinator
         self._writer = writer
         self._reader = reader
@@ -39,7 +39,7 @@ class AdminThreads:
         self._compilers.start()
 
     def finished(self) -> None:
-        """Run what has come back from them; raises what ended one."""
+        """Run the consequences of finished jobs; raises the error that ended a thread."""
         self._reader.finished()
         self._compilers.finished()
 
@@ -57,8 +57,8 @@ class AdminThreads:
     ) -> None:
         """Change the database by `work(storage)`, then call `then(its value)`.
 
-        failed: called instead of answering the error. If `then` fails, the database is right and the memory may not be:
-        what waits is read again.
+        failed: called with the error instead of answering it. If `then` fails, the database is right and the memory may
+        not be: the waiting tasks are read again.
         """
         self._writer.call(
             work,

@@ -1,4 +1,13 @@
-"""The administration: the table of all verbs that the command line says to the master over the control socket."""
+"""The administration: the table of all verbs that the command line says to the master over the control socket.
+
+A new verb takes five steps:
+
+1. a method with a `Request` in one of the classes of this folder, such as `TaskVerbs`;
+2. a line in `_table` below;
+3. a command in `cli/`, and for a new word after `zspiderd` a line in `VERBS` of `cli/app.py`;
+4. its arguments in `VERBS` of tests/support/admin_fuzz.py;
+5. a case in `cli/offline.py` if it works without a master, from the database alone.
+"""
 
 from collections.abc import Callable
 
@@ -13,8 +22,8 @@ from zspider.roles.master.admin.request import Request, shortened
 from zspider.roles.master.admin.status import ProjectRows, StatusVerb
 from zspider.roles.master.admin.tasks import TaskVerbs
 from zspider.roles.master.admin.threads import AdminThreads
-from zspider.roles.master.auto_delete import Deletions
 from zspider.roles.master.coordinator import Coordinator
+from zspider.roles.master.project_removal import ProjectRemovals
 from zspider.roles.master.writer_thread import WriterThread
 from zspider.settings import MasterFile
 
@@ -31,21 +40,21 @@ class Admin:
         coordinator: Coordinator,
         writer: WriterThread,
         threads: AdminThreads,
-        deletions: Deletions,
+        removals: ProjectRemovals,
         settings: MasterFile,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
-        """writer: only looked at; verbs write through `threads`."""
+        """writer: asked how far the database is behind; verbs write through `threads`."""
         self._hub = hub
         rows = ProjectRows(coordinator, settings.limits.waiting, clock)
         status = StatusVerb(coordinator, writer, settings, rows, clock)
         bulk = BulkVerbs(coordinator, threads, clock)
-        projects = ProjectVerbs(coordinator, threads, deletions, bulk.jobs, rows, clock)
+        projects = ProjectVerbs(coordinator, threads, removals, bulk.jobs, rows, clock)
         tasks = TaskVerbs(coordinator, writer, threads, clock)
         self._verbs = _table(status, projects, tasks, bulk)
 
     def handle(self, peer: Peer, message: m.AdminRequest) -> None:
-        """Run one verb; the answer may come in a later turn."""
+        """Run one verb; the answer may come in a later step of the loop."""
         request = Request(self._hub, peer, message)
         request.attempt(lambda: self._run(request, message))
 

@@ -17,7 +17,7 @@ class Deaths:
     """Charges pages with the processors that died while they ran them."""
 
     def __init__(self, leases: SlaveLeases, dispatch: Dispatch, owner: PageOwner, memory_bytes: int) -> None:
-        """memory_bytes: the limit of a processor."""
+        """memory_bytes: the memory limit of a processor."""
         self._leases = leases
         self._dispatch = dispatch
         self._owner = owner
@@ -53,7 +53,7 @@ class Deaths:
         if lease.deaths >= DEATHS_MAX:
             self._dispatch.drop(lease.serial)
             self._owner.on_outcome(lease, failed(lease, End.FATAL, self._reason(death)))
-        elif dead.is_loose:
+        elif dead.is_unassigned:
             self._dispatch.put(lease.serial, first=True, alone=True)
 
     def _reason(self, death: Death) -> str:

@@ -13,14 +13,14 @@ STUCK_S = 1.0  # a page that runs longer holds up no others: they go to another 
 
 
 class DeadProcessor(NamedTuple):
-    """What is known of a dead processor's last page."""
+    """The last page of a dead processor, and whether it is to blame."""
 
     blamed: int | None  # the page it ran, or was to run next
     is_charged: bool  # it ran it, or had no other
-    is_loose: bool  # the blamed page is nowhere now: not in the queue, not at another processor
+    is_unassigned: bool  # the blamed page is nowhere now: not in the queue, not at another processor
 
 
-class Head(NamedTuple):
+class RunningPage(NamedTuple):
     """The page that a processor is at."""
 
     processor: int
@@ -136,8 +136,8 @@ class Dispatch:
         """Return whether a page waits for a processor."""
         return page in self._waiting
 
-    def relieve(self, now: float) -> None:
-        """Take back what waits behind a page that runs long, if another processor has nothing to do."""
+    def move_waiting_pages(self, now: float) -> None:
+        """Take back the pages that wait behind one that runs long, if another processor has nothing to do."""
         if self._waiting or all(slot.pages for slot in self._slots.values()):
             return
         for processor, slot in self._slots.items():
@@ -148,21 +148,21 @@ class Dispatch:
                 del self._holder[page]
                 self.put(page, first=True)
 
-    def heads(self, now: float) -> list[Head]:
+    def running_pages(self, now: float) -> list[RunningPage]:
         """Return the pages that processors are at, and for how long."""
-        heads = []
+        running_pages = []
         for processor, slot in self._slots.items():
             page = slot.started if slot.started is not None else next(iter(slot.pages), None)
             if page is not None:
-                heads.append(Head(processor, page, slot.started is not None, now - slot.since))
-        return heads
+                running_pages.append(RunningPage(processor, page, slot.started is not None, now - slot.since))
+        return running_pages
 
     def died(self, processor: int) -> DeadProcessor:
         """Have a dead processor's pages wait again, first of all, but for the one that is to blame."""
         slot = self._slots.pop(processor, None) or _Slot()
         blamed = slot.started if slot.started is not None else next(iter(slot.pages), None)
-        is_loose = self._give_up(processor, slot, blamed)
-        return DeadProcessor(blamed, slot.started is not None or slot.is_alone, is_loose)
+        is_unassigned = self._give_up(processor, slot, blamed)
+        return DeadProcessor(blamed, slot.started is not None or slot.is_alone, is_unassigned)
 
     def retired(self, processor: int) -> None:
         """Have the pages wait again, first of all, that a processor does not take any more; none is to blame."""

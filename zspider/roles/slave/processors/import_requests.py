@@ -1,4 +1,4 @@
-"""Which processors wait for a project that their script imports, and what the master is to be asked. Pure."""
+"""Which processors wait for a project that their script imports, and which projects to ask the master for. Pure."""
 
 from zspider.roles.processor.options import IMPORT_WAIT_S
 

@@ -1,4 +1,4 @@
-"""What a processor writes to its standard output and error: bounded lines for our log, and the end of it."""
+"""A processor's standard output and error: bounded lines for our log, and the end of them."""
 
 from typing import NamedTuple
 

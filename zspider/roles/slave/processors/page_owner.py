@@ -1,4 +1,4 @@
-"""Who has pages processed."""
+"""Callbacks of whoever hands pages to processors."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -7,7 +7,7 @@ from zspider.roles.slave.leases import Lease
 
 
 class PageOwner(Protocol):
-    """What is told how it went with the pages it has put."""
+    """Hands pages to processors, and is told by these calls how each ended."""
 
     def on_part(self, lease: Lease, packed: bytes) -> None:
         """Take follows, ahead of the outcome."""

@@ -225,9 +225,9 @@ class ProcessorPool:
         self._unswept = [mark for mark in self._unswept if not mark.kill_all()]
 
     def _read_output(self, index: int, process: ProcessorProcess, now: float) -> None:
-        data = None if process.is_silent else process.child.read_output(READ_BYTES)
+        data = None if process.output_closed else process.child.read_output(READ_BYTES)
         if not data:
-            process.is_silent = process.is_silent or data is not None
+            process.output_closed = process.output_closed or data is not None
             return
         said = process.output.feed(data, now)
         if said.left_out:

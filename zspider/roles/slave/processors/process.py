@@ -16,10 +16,10 @@ _ALLOCATOR = {"GLIBC_TUNABLES": "glibc.malloc.tcache_count=500"}
 
 
 class ProcessorProcess:
-    """One processor, and our ends of what connects us to it."""
+    """One processor, and our ends of the pipe and the memory shared with it."""
 
     def __init__(self, command: list[str]) -> None:
-        """Raises OSError or MemoryError when something that it needs cannot be had; nothing of it is left then."""
+        """Raise OSError or MemoryError when a descriptor, process or memory cannot be had. Nothing stays open."""
         self.mark = ProcessMark()
         with ExitStack() as undo:
             self.pipe, theirs = Pipe.pair()
@@ -36,7 +36,7 @@ class ProcessorProcess:
                     os.close(running_fd)
             undo.pop_all()
         self.output = OutputLog()
-        self.is_silent = False  # it has closed its output
+        self.output_closed = False  # it has closed its output
         self.is_up = False  # it has said something
         self.is_swept = False  # it is dead, and so is all that it had started
         self.scripts: set[bytes] = set()  # it has the text
@@ -48,7 +48,7 @@ class ProcessorProcess:
     @property
     def fds(self) -> set[int]:
         """Descriptors to wait for."""
-        return {self.child.pidfd} if self.is_silent else {self.child.pidfd, self.child.out}
+        return {self.child.pidfd} if self.output_closed else {self.child.pidfd, self.child.out}
 
     def reap(self) -> bool:
         """Take note of its end, and kill what its script has started; False while it runs."""
@@ -65,7 +65,7 @@ class ProcessorProcess:
         self.reap()
 
     def close(self) -> None:
-        """Close what connects us to it, once it has ended."""
+        """Close the pipe and the memory shared with it, once it has ended."""
         self.pipe.close()
         self.running.close()
         self.child.close()

@@ -1,4 +1,4 @@
-"""Pages on their way through this slave's own processors: what goes to them, and what comes back."""
+"""Pages on their way through this slave's own processors, and the outcomes that come back."""
 
 from collections.abc import Collection, Iterable
 from collections.abc import Set as AbstractSet
@@ -31,7 +31,7 @@ from zspider.roles.slave.processors.script_cache import ScriptCache
 from zspider.settings import SlaveFile
 
 log = structlog.get_logger(__name__)
-MESSAGES_PER_TURN = 64  # of one processor
+MESSAGES_PER_STEP = 64  # of one processor
 LOOK_S = 0.25  # how often slow and silent processors are looked for
 GRACE_S = 5.0  # a processor stops a callback by itself; if it has not so long after the limit, it is killed
 START_LIMIT_S = 30.0  # from a page's turn to the sight of it running
@@ -39,7 +39,7 @@ PAGES_EACH = 4  # of other slaves' pages, per processor: what this slave has, ot
 
 
 class Processing:
-    """Has each page that is `put` processed, and answers once to its owner, unless it is dropped before."""
+    """Runs each page given to `put`, and tells its owner the outcome once, unless the page is dropped."""
 
     def __init__(self, settings: SlaveFile, held: SlaveLeases, owner: PageOwner) -> None:
         self.scripts = ScriptCache()
@@ -91,7 +91,7 @@ class Processing:
     # --- pages ----------------------------------------------------------------------------------
 
     def expect(self, script: bytes, now: float) -> None:
-        """Have a script's text here when its first page is."""
+        """Ask for a script's text, so that it is here when its first page is."""
         self.scripts.want(script, now)
 
     def put(self, lease: Lease, now: float) -> None:
@@ -128,12 +128,12 @@ class Processing:
         for index, numbers in serials.items():
             self._pool.send(index, Known(numbers))
 
-    # --- a turn ---------------------------------------------------------------------------------
+    # --- a step ---------------------------------------------------------------------------------
 
     def read(self, ready_fds: AbstractSet[int], ready_pipes: Iterable[Pipe], now: float) -> None:
         """Take in what processors say, print and end with."""
         for pipe in ready_pipes:
-            self._read_pipe(self._pool.index_of(pipe), now, MESSAGES_PER_TURN)
+            self._read_pipe(self._pool.index_of(pipe), now, MESSAGES_PER_STEP)
         self._pool.read(ready_fds, now)
 
     def step(self, now: float, *, may_run: bool) -> None:
@@ -246,15 +246,17 @@ class Processing:
 
     def _look_around(self, now: float, may_run: bool) -> None:
         self._see(now)
-        self._dispatch.relieve(now)
-        for head in self._dispatch.heads(now):
-            if not may_run or self.projects.is_waiting(head.processor, now):  # it may wait for us, not we for it
-                self._dispatch.progress(head.processor, now)
-            elif head.seconds > self._limit_s(head.processor, head.page, head.had_started):
-                if head.had_started:
-                    self._deaths.expect(head.processor, head.page)
-                log.warning("processor_killed", processor=head.processor, reason="no progress", seconds=head.seconds)
-                self._pool.kill(head.processor)
+        self._dispatch.move_waiting_pages(now)
+        for running in self._dispatch.running_pages(now):
+            if not may_run or self.projects.is_waiting(running.processor, now):  # it may wait for us, not we for it
+                self._dispatch.progress(running.processor, now)
+            elif running.seconds > self._limit_s(running.processor, running.page, running.had_started):
+                if running.had_started:
+                    self._deaths.expect(running.processor, running.page)
+                log.warning(
+                    "processor_killed", processor=running.processor, reason="no progress", seconds=running.seconds
+                )
+                self._pool.kill(running.processor)
         for script in self.scripts.overdue(now):
             log.error("script_not_sent", script=script.hex()[:12])
             for serial in self._no_text.pop(script, ()):

@@ -36,7 +36,7 @@ class _Removal(NamedTuple):
     waiters: list[Waiter]  # for the next batch
 
 
-class Deletions:
+class ProjectRemovals:
     """Removes projects batch by batch. Of those that are deleted by themselves, one is begun at a time."""
 
     def __init__(
@@ -65,8 +65,8 @@ class Deletions:
     def remove(self, project: Project, waiter: Waiter, *, keep_results: bool) -> None:
         """Begin to remove a project, or join the removal that is under way.
 
-        waiter: hears of the next batch. If the removal under way keeps the results and this one is to delete them, at
-        least 1 row is left at its end: ask again then.
+        waiter: the request to answer after the next batch. If the removal under way keeps the results and this one is
+        to delete them, the answer at its end says that at least 1 row is left: ask again then.
         """
         if project.id not in self._under_way:
             log.info("project_removal", project=project.name, keep_results=keep_results)
@@ -96,7 +96,7 @@ class Deletions:
         )
 
     def _done(self, removal: _Removal, left: int, now: Project | None, *, is_first: bool) -> None:
-        """Go on, or finish. now: the project as it is in the database; None: its row is gone."""
+        """Go on, or finish. now: the project as the database has it; None: its row is gone."""
         project, waiters = removal.project, removal.waiters.copy()
         removal.waiters.clear()
         if left and now is not None:

@@ -7,7 +7,7 @@ from zspider.errors import StorageError
 from zspider.storage.batch import ArrivalNumbers
 from zspider.storage.counter_names import FIRST_RUN, REMOVING
 from zspider.storage.database import Database, Transaction
-from zspider.storage.ownership import WATCH_S, Fence
+from zspider.storage.ownership import WATCH_S, EpochGuard
 from zspider.storage.projects import ProjectTable
 from zspider.storage.report import Ownership
 from zspider.storage.row_cache import RowCache
@@ -23,7 +23,7 @@ class OwnedDatabase:
     def __init__(self, db: Database, seen: int) -> None:
         """seen: how many recently seen URLs are remembered."""
         self._db = db
-        self._fence = Fence(db)
+        self._epoch_guard = EpochGuard(db)
         self._numbers = ArrivalNumbers()
         self._seen = SeenKeys(seen)
         self._writable: dict[int, int] = {}  # projects that may be written to: the run their new tasks begin with
@@ -33,10 +33,10 @@ class OwnedDatabase:
     def take_over(self, owner: str, now_ms: int, *, watch_s: float = WATCH_S) -> Ownership:
         """Become the owner: the epoch grows, and the owner of before can write no more.
 
-        owner: names this data directory; the same one re-enters at once. Another one that did not stop cleanly is
-        watched for up to `watch_s`; OwnedElsewhere when it lives.
+        owner: name of this master's data directory. An owner of the same name re-enters at once. Another one that did
+        not stop cleanly is watched for up to `watch_s`; OwnedElsewhere when it lives.
         """
-        ownership, seq = self._fence.take(owner, watch_s)
+        ownership, seq = self._epoch_guard.take(owner, watch_s)
         if seq:
             self._numbers.last = max(self._numbers.last, seq + SEQ_SLACK)
         self._numbers.next(now_ms)
@@ -52,11 +52,11 @@ class OwnedDatabase:
 
     def renew(self) -> None:
         """Show others that this master lives; OwnedElsewhere when the database is not ours any more."""
-        self._fence.renew(self._numbers.last)
+        self._epoch_guard.renew(self._numbers.last)
 
     def release(self) -> None:
         """Give the database up, so that the next master need not wait."""
-        self._fence.release(self._numbers.last)
+        self._epoch_guard.release(self._numbers.last)
 
     def close(self) -> None:
         """Drop the connection and the lock."""
@@ -68,12 +68,12 @@ class OwnedDatabase:
             raise StorageError(f"there is no project with id {project}, or it is being removed")
 
     def _forget(self) -> None:
-        """Rows are deleted, or another master may have written: nothing in memory is certain any more."""
+        """Empty the caches: rows are deleted, or another master may have written."""
         self._seen.clear()
         self._row_cache.clear()
 
     @contextmanager
     def _write(self) -> Iterator[Transaction]:
         with self._db.transaction() as tx:
-            self._fence.enter(tx)
+            self._epoch_guard.enter(tx)
             yield tx

@@ -3,8 +3,8 @@
 import pytest
 from tests.support.coordinator import Writer, opened
 from tests.support.storage import START_MS, Crawl, outcome
-from zspider.roles.master import auto_delete as module
-from zspider.roles.master.auto_delete import Deletions
+from zspider.roles.master import project_removal as module
+from zspider.roles.master.project_removal import ProjectRemovals
 from zspider.task import ProjectStatus
 
 DAY_S = 86_400.0
@@ -37,20 +37,20 @@ def names(crawl):
 def test_a_stopped_project_of_the_group_delete_goes_after_a_day_in_bounded_batches(crawl, coordinator, monkeypatch):
     monkeypatch.setattr(module, "REMOVE_ROWS", 3)
     now_ms = [START_MS + DAY_MS]
-    deletions = Deletions(coordinator, writer := Writer(crawl.storage), DAY_S, lambda: now_ms[0])
+    removals = ProjectRemovals(coordinator, writer := Writer(crawl.storage), DAY_S, lambda: now_ms[0])
     keeper = crawl.storage.push("keeper", "x", now_ms=START_MS, status=ProjectStatus.STOP)
     coordinator.set_project(keeper)
     edit(crawl, coordinator, status=ProjectStatus.STOP, group="old, Delete")
-    deletions.look()
+    removals.look()
     assert names(crawl) == ["keeper", "shop"]  # a day, and not less
     now_ms[0] += 1
     calls = []
     at_once = writer.call
     monkeypatch.setattr(writer, "call", lambda work, then, failed: calls.append(lambda: at_once(work, then)))
-    deletions.look()
+    removals.look()
     batches = 0
     while calls:
-        deletions.look()  # one at a time
+        removals.look()  # one at a time
         assert len(calls) == 1
         calls.pop()()
         batches += 1
@@ -63,10 +63,10 @@ def test_a_stopped_project_of_the_group_delete_goes_after_a_day_in_bounded_batch
 
 @pytest.mark.parametrize("changes", [{"group": "delete"}, {"status": ProjectStatus.STOP}])
 def test_a_project_that_runs_or_does_not_say_so_stays(crawl, coordinator, changes):
-    deletions = Deletions(coordinator, Writer(crawl.storage), DAY_S, lambda: START_MS + 100 * DAY_MS)
+    removals = ProjectRemovals(coordinator, Writer(crawl.storage), DAY_S, lambda: START_MS + 100 * DAY_MS)
     edit(crawl, coordinator, **changes)
-    deletions.look()
+    removals.look()
     assert names(crawl) == ["shop"]
     edit(crawl, coordinator, status=ProjectStatus.STOP, group="delete")
-    deletions.look()
+    removals.look()
     assert names(crawl) == []
