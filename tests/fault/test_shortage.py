@@ -19,7 +19,7 @@ BUSY = ("a processor dies", "a new project", "a slave comes and goes", "the loca
 
 @pytest.fixture(autouse=True)
 def _needs_a_compiler() -> None:
-    if shortage.library() is None:
+    if shortage.preloadable() is None:
         lacking("gcc")
 
 

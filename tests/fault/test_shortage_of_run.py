@@ -61,7 +61,7 @@ def places(script: Path, control: Path) -> list[tuple[Place, int]]:
     assert process.returncode == ExitCode.OK, process.output
     chosen: dict[tuple[str, str], tuple[Place, int]] = {}
     for place in Victim(control, process.pid).counts():
-        is_asserted = place.library.startswith("libzmq") and place.call in {*ASSERTED, "eventfd"}
+        is_asserted = place.caller.startswith("libzmq") and place.call in {*ASSERTED, "eventfd"}
         is_ours = place.ours.startswith(OURS) and "<module>" not in place.ours
         if place.call != "arena" and is_ours and not is_asserted:
             errors = ERRORS[place.call]
@@ -74,7 +74,7 @@ def places(script: Path, control: Path) -> list[tuple[Place, int]]:
 def test_a_call_of_its_own_that_fails_is_told_in_a_line_and_the_next_run_has_everything(
     script: Path, tmp_path: Path
 ) -> None:
-    if shortage.library() is None:
+    if shortage.preloadable() is None:
         lacking("gcc")
     control = tmp_path / "control"
     found = places(script, control)

@@ -74,7 +74,7 @@ def exists(name: str, folder: Path, root: Path = ROOT) -> bool:
 
 
 def wrong_documents(text: str, folder: Path, root: Path = ROOT) -> list[str]:
-    """Names of Markdown files that are not there: `design.md`."""
+    """Names of Markdown files that are not there, such as `plan.md`."""
     return [name for name in _DOCUMENT.findall(text) if not exists(name, folder, root)]
 
 

@@ -31,7 +31,7 @@ class Place(NamedTuple):
     """Where a process calls the system."""
 
     call: str  # "open", "socket", "fork"
-    library: str  # that makes it: "libzmq-....so", "python3.11"
+    caller: str  # the binary that makes it: "libzmq-....so", "python3.11"
     innermost: str  # Python's innermost frame, or the offset in the library for a thread without Python
     ours: str  # zspider's innermost frame; "" for none
     key: int
@@ -39,8 +39,8 @@ class Place(NamedTuple):
     @property
     def where(self) -> str:
         """The place in one word or two."""
-        library = "" if self.library.startswith("python") else f"{self.library.split('-')[0].split('.')[0]} "
-        return f"{library}{self.ours or self.innermost}"
+        caller = "" if self.caller.startswith("python") else f"{self.caller.split('-')[0].split('.')[0]} "
+        return f"{caller}{self.ours or self.innermost}"
 
 
 class _PlaceRow(ctypes.Structure):
@@ -67,7 +67,7 @@ class _Control(ctypes.Structure):
 
 
 @cache
-def library() -> Path | None:
+def preloadable() -> Path | None:
     """The library to preload; None where there is no compiler."""
     compiler = shutil.which("gcc")
     if compiler is None:
@@ -80,7 +80,7 @@ def library() -> Path | None:
 
 def preloaded(directory: Path) -> dict[str, str]:
     """The environment for processes that can be short. directory: where each leaves its control file."""
-    found = library()
+    found = preloadable()
     assert found is not None, "no gcc on this machine"
     directory.mkdir(exist_ok=True)
     return {"LD_PRELOAD": str(found), "SHORTAGE_DIR": str(directory)}
@@ -187,8 +187,8 @@ ERRORS: dict[str, tuple[int, ...]] = {
 
 
 def _words(text: bytes) -> tuple[str, str, str, str]:
-    call, library_, innermost, ours = text.decode("utf-8", "replace").split("\t")
-    return call, library_, innermost, ours
+    call, caller, innermost, ours = text.decode("utf-8", "replace").split("\t")
+    return call, caller, innermost, ours
 
 
 def open_files(pid: int) -> int:

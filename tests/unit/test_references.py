@@ -110,8 +110,8 @@ def test_headings_give_numbers_and_anchors():
         ("see docs/page.md 4.6", []),
         ("see page.md here, and https://example.org/other.md", []),
         ("hashlib.md5(text)", []),
-        ("the decisions of design.md section 4", ["design.md"]),
-        ("(pyspider.md 4.6)", ["pyspider.md"]),
+        ("the decisions of plan.md section 4", ["plan.md"]),
+        ("(other.md 4.6)", ["other.md"]),
         ("docs/pages.md", ["docs/pages.md"]),
     ],
 )

@@ -173,7 +173,7 @@ class MasterBeat(Message, frozen=True, tag="masterbeat"):
     """
 
     epoch: Epoch
-    arrived: Number | None = None  # the highest `serial` of this session's Outcomes; older masters do not say
+    arrived: Number | None = None  # the highest `serial` of the slave's Outcomes; older masters do not say
     reads: bool = True  # False: the database is behind and no outcomes are taken in just now
 
 

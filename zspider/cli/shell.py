@@ -65,7 +65,7 @@ def _loaded(script: Path) -> LoadedScript:
 
 
 class Shell:
-    """The names of the prompt, in `names`; `fetch` changes the page among them.
+    """The names that a user types with, in `names`; `fetch` changes the page among them.
 
     `failure` says why the last page that was fetched could not be ("" if it could), `about` what it is.
     """

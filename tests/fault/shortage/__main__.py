@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tests.fault.shortage.campaign import attempt, is_asserted, one_each, places
 from tests.fault.shortage.world import RATE, World
-from tests.support.shortage import library
+from tests.support.shortage import preloadable
 
 TRIAL_S = 4.0  # what one takes, at most on average: so long the crawl has to last
 
@@ -25,7 +25,7 @@ def main() -> int:
     )
     parser.add_argument("--trials", type=int, default=400, help="for how many the crawl is long enough")
     given = parser.parse_args()
-    if library() is None:
+    if preloadable() is None:
         print("needs gcc", file=sys.stderr)
         return 2
     directory = Path(tempfile.mkdtemp(prefix="zspider-shortage-"))

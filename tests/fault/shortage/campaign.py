@@ -67,9 +67,9 @@ def places(world: World, events: Iterable[str] = EVENTS) -> list[Trial]:
 
 def is_asserted(trial: Trial) -> bool:
     """Whether libzmq ends its process when this call fails so."""
-    if trial.place.library.startswith("libsodium"):  # where libzmq gets the memory of its keys
+    if trial.place.caller.startswith("libsodium"):  # where libzmq gets the memory of its keys
         return trial.place.call == "mmap"
-    if not trial.place.library.startswith("libzmq"):
+    if not trial.place.caller.startswith("libzmq"):
         return False
     return trial.place.call in ASSERTED or (trial.place.call == "eventfd" and trial.error == errno.ENOMEM)
 
@@ -95,7 +95,7 @@ def quick(trials: Iterable[Trial]) -> list[Trial]:
         place = trial.place
         is_own = trial.victim == "slave" and any(part in place.ours for part in ("processors", "child_process"))
         own = place.ours if is_own else ""
-        chosen.setdefault((trial.victim, place.call, place.library, own), trial)
+        chosen.setdefault((trial.victim, place.call, place.caller, own), trial)
     return list(chosen.values())
 
 
