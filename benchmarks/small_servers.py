@@ -67,7 +67,6 @@ CRAWLERS = {"zspider": by_zspider, "scrapy": by_scrapy}
 
 def run(crawler: str, kind: Kind, pages: int, directory: Path) -> Crawled:
     """Crawl once. Raises AssertionError when a page was not asked for."""
-    directory.mkdir()
     with SmallServer(protocol=kind.protocol, accept_s=kind.accept_s) as server:
         CRAWLERS[crawler](server.url(""), pages, directory)
         found = {path for path in server.asked if path.startswith("/article/")}
@@ -84,11 +83,13 @@ def main() -> None:
     given = arguments.parse_args()
     work = Path(tempfile.mkdtemp(prefix="zspider-small-"))
     try:
-        for kind in KINDS:
+        for place, kind in enumerate(KINDS):
             runs: dict[str, list[Crawled]] = {crawler: [] for crawler in given.crawlers}
             for number in range(given.rounds):
                 for crawler, crawled in runs.items():
-                    crawled.append(run(crawler, kind, given.pages, work / f"{kind.name}-{number}-{crawler}"))
+                    directory = work / f"{place}-{number}-{crawler}"
+                    directory.mkdir()
+                    crawled.append(run(crawler, kind, given.pages, directory))
             for crawler, crawled in runs.items():
                 seconds = sorted(one.seconds for one in crawled)
                 print(
