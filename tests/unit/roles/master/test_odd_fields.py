@@ -13,7 +13,7 @@ from zspider.broker.codec import decode_outcome, decode_to_master, encode_outcom
 from zspider.broker.hub import Peer
 from zspider.broker.keys import proof
 from zspider.delivery import Answer, End, Follow, Message, NewSchedule, Outcome
-from zspider.errors import ProtocolError
+from zspider.errors import ProtocolError, StorageError
 from zspider.json_text import json_fault
 from zspider.scheduler.internal_tasks import info_run
 from zspider.task import GET_INFO, ScriptInfo, is_message, is_reserved
@@ -62,6 +62,17 @@ class CommittingWriter(Writer):
         super().__init__(crawl.storage)
         self.crawl = crawl
 
+    def call(self, work, then=lambda _: None, failed=None):
+        """Do it at once, and say what went wrong as the thread does."""
+        try:
+            done = work(self.storage)
+        except StorageError as exc:
+            if failed is None:
+                raise
+            failed(exc)
+        else:
+            then(done)
+
     def commit(self, received, then):
         """Write outcomes, and report."""
         if received:
@@ -109,21 +120,21 @@ def test_no_field_of_a_slaves_word_ends_or_confuses_the_master(master, crawl, sa
     assert min(read, refused) > 0
 
 
-def outcome(crawl, name, **fields):
+def outcome(master, crawl, name, **fields):
     """A success of a task that is there, with something in each field."""
-    crawl.submit(follow(name))
+    master.apply(crawl.submit(follow(name)))
     whole = {"follows": [FOLLOW], "results": [b"{}"], "track": b"\x80", "messages": [MESSAGE], "schedule": SCHEDULE}
     return Outcome(crawl.project.id, name, 0, 1, b"", **{"end": End.SUCCESS, "answer": ANSWER, **whole, **fields})
 
 
-def odd_outcomes(crawl, secret, part):
+def odd_outcomes(master, crawl, part):
     """Proven outcomes, packed, with one odd field each: of their own, or of a part of theirs."""
     names = Outcome.__struct_fields__
     odd_parts = [one for struct in PARTS[part] for one in variants(struct)]
     for number, value in enumerate(odd_parts or [(at, odd) for at in range(len(names)) for odd in ODD]):
         end = End.FAILURE if part == "schedule" else End.SUCCESS
-        made = outcome(crawl, f"{part} {number}", end=end)
-        made = msgspec.structs.replace(made, proof=proof(secret, 1, made.taskid, 0, 1))
+        made = outcome(master, crawl, f"{part} {number}", end=end)
+        made = msgspec.structs.replace(made, proof=proof(master._keys.secret, 1, made.taskid, 0, 1))
         packed = msgpack.unpackb(encode_outcome(made))
         if odd_parts:
             packed[names.index(part)] = [value] if part.endswith("s") else value
@@ -140,7 +151,7 @@ def test_no_field_of_an_outcome_ends_or_confuses_the_master(master, crawl, part)
     messages, read, refused = slave_messages(master), 0, 0
     messages.handle(PEER, HELLO)
     with capture_logs() as logs:
-        for number, packed in enumerate(odd_outcomes(crawl, master._keys.secret, part), 1):
+        for number, packed in enumerate(odd_outcomes(master, crawl, part), 1):
             try:
                 decode_outcome(packed)
                 read += 1
