@@ -51,7 +51,7 @@ def finite(value: Any) -> Any:
         case float():
             return value if isfinite(value) else None
         case dict():
-            return {key: finite(item) for key, item in value.items()}
+            return dict(zip(value, map(finite, value.values()), strict=True))  # one frame a level: 512 must do
         case list() | tuple():
-            return [finite(item) for item in value]
+            return list(map(finite, value))
     return value

@@ -163,6 +163,18 @@ def test_a_message_has_its_sender_from_the_master(master: Master, rogue: Rogue) 
     assert "messages_unreadable" in master.log
 
 
+def test_a_slave_reads_any_projects_script_and_no_other_text(master: Master, rogue: Rogue) -> None:
+    master.push("secrets", "PASSWORD = 'hunter2'\n" + SCRIPT.format(url="data:,x"))
+    master.ask("project", "stop", "secrets")
+    rogue.join()
+    for name in ("secrets", "no_such", "../admin.token", "\x00"):
+        rogue.say(m.NeedProject(rogue.session, name))
+    told = rogue.until(lambda: len(rogue.heard(m.ProjectScript)) == 4 and rogue.heard(m.ProjectScript), "answers")
+    texts = {one.name: one.text for one in told}
+    assert "hunter2" in texts.pop("secrets")  # as docs/security.md says: any script may import it
+    assert set(texts.values()) == {""}
+
+
 @pytest.mark.parametrize("bad", [b"not json {", b"\x00\x01", b'{"price": NaN}', b'"\x1b[2J"', b'"\xff"'])
 def test_a_result_that_is_no_json_fails_its_run_alone(master: Master, rogue: Rogue, bad: bytes) -> None:
     name = f"unread{bad.hex()[:8]}"

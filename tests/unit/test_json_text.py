@@ -61,3 +61,12 @@ def test_numbers_that_json_does_not_have_become_null():
         == '{"a": null, "b": [null, null, 1.5], "c": "NaN"}'
     )
     assert finite({"a": (float("nan"), 1)}) == {"a": [None, 1]}
+
+
+def test_a_value_as_deep_as_any_that_travels_is_made_finite():
+    value = float("nan")
+    for level in range(512):  # msgpack's own limit
+        value = [value] if level % 2 else {"a": value}
+    inner = finite(value)
+    while inner is not None:
+        inner = inner[0] if isinstance(inner, list) else inner["a"]
