@@ -27,6 +27,7 @@ class Accept(StrEnum):
     RUNNING = "running"  # ready or leased; only force_update restarts it
     NOTHING_TO_CANCEL = "nothing to cancel"
     FULL = "queue full"  # as many tasks of its project wait as may: limits.waiting
+    RESERVED = "reserved taskid"  # of tasks that only the master makes; a slave let a page submit it
 
     @property
     def is_drop(self) -> bool:

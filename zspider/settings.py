@@ -230,10 +230,16 @@ class RetentionSettings(Section):
         description="delete finished tasks after so long; their URLs are new when they are found again; 0: never",
     )
     results_days: float = Field(0.0, ge=0, le=36500, description="delete results after so long; 0: never")
+    scripts_days: float = Field(
+        90.0,
+        ge=0,
+        le=36500,
+        description="delete versions of scripts that no project uses and that were pushed so long ago; 0: never",
+    )
 
     @property
     def is_wanted(self) -> bool:
-        """Whether anything is to be deleted."""
+        """Whether tasks or results are to be deleted."""
         return any((self.finished_tasks_days, self.forget_tasks_days, self.results_days))
 
 

@@ -108,6 +108,14 @@ def is_message(taskid: str) -> bool:
     return taskid.startswith(MESSAGE_PREFIX)
 
 
+def is_reserved(taskid: str) -> bool:
+    """Return whether only the master makes tasks of this name, so that no page may lead to one.
+
+    Source: docs/pyspider-behaviour.md 3.6.
+    """
+    return taskid in INTERNAL or taskid.startswith(MESSAGE_PREFIX)
+
+
 def message_taskid(project: int, taskid: str, run: int, index: int) -> str:
     """Return the identity of the message that this run of this sender sent as its `index`-th."""
     sender = f"{project} {run} {index} {taskid}".encode("utf-8", "surrogatepass")

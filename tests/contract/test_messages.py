@@ -3,7 +3,17 @@
 import pytest
 from tests.support.storage import Crawl, follow, outcome
 from zspider.delivery import End, Message, Outcome
-from zspider.task import CRONJOB, MESSAGE_PRIORITY, URL_BYTES_MAX, Project, ProjectStatus, Status, Task, usual_taskid
+from zspider.task import (
+    CRONJOB,
+    GET_INFO,
+    MESSAGE_PRIORITY,
+    URL_BYTES_MAX,
+    Project,
+    ProjectStatus,
+    Status,
+    Task,
+    usual_taskid,
+)
 
 URL = "http://example.org/page#1"
 
@@ -166,3 +176,13 @@ def test_a_removed_project_takes_its_messages_with_it(crawl: Crawl, other: Proje
         pass
     assert [project.name for project in crawl.storage.projects()] == ["shop"]
     assert crawl.storage.ready(other.id, None, 10) == []
+
+
+def test_a_follow_that_names_itself_a_message_is_dropped_and_counted(crawl: Crawl) -> None:
+    page = crawl.task("page")
+    names = ["_on_message:0123456789abcdef", CRONJOB, GET_INFO]
+    report = crawl.commit(outcome(page, follows=[*map(follow, names), follow("good")]))
+    assert [task.taskid for task in report.entered] == ["good"]
+    assert not any(map(crawl.knows, names))
+    assert crawl.counts()["dropped:reserved taskid"] == 3
+    assert report.followed == [0]  # the slave learns that the others have rows: they are none of its script's

@@ -1,7 +1,9 @@
 """What goes by itself after some days, and what never does."""
 
+import pytest
 from tests.support.storage import Crawl, follow, outcome
 from zspider.delivery import End
+from zspider.errors import StorageError
 from zspider.storage import Cutoffs, Place, RetentionStep
 from zspider.task import Status
 
@@ -93,3 +95,19 @@ def test_a_project_that_is_gone_is_not_swept(crawl: Crawl) -> None:
     between = a_year_of_tasks(crawl)
     crawl.storage.remove("shop", 1)
     assert totals([crawl.storage.retention_step(crawl.project.id, Place(), Cutoffs(0, between, between))]) == (0, 0, 0)
+
+
+def test_script_versions_that_no_project_uses_go_and_those_in_use_stay(crawl: Crawl) -> None:
+    first = crawl.project.script
+    second = crawl.storage.push("shop", "# two", now_ms=crawl.now_ms + 10).script
+    third = crawl.storage.push("shop", "# three", now_ms=crawl.now_ms + 20).script
+    assert crawl.storage.unused_scripts(crawl.now_ms) == []
+    assert crawl.storage.unused_scripts(crawl.now_ms + 10) == [first]
+    assert crawl.storage.unused_scripts(crawl.now_ms + 1000) == [first, second]
+    crawl.storage.push("other", "# two", now_ms=crawl.now_ms + 30)  # it is used again
+    assert crawl.storage.delete_scripts([first, second, third]) == 1
+    assert [crawl.storage.script(one) for one in (second, third)] == ["# two", "# three"]
+    with pytest.raises(StorageError, match="there is no script"):
+        crawl.storage.script(first)
+    crawl.storage.push("shop", "class Handler: pass", now_ms=crawl.now_ms + 40)  # the first one again
+    assert crawl.storage.script(first) == "class Handler: pass"

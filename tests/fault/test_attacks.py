@@ -17,9 +17,9 @@ from zspider.broker.address import Address
 from zspider.broker.admin import AdminClient
 from zspider.broker.codec import encode_outcome
 from zspider.broker.token import Token
-from zspider.delivery import TRACK_BYTES_MAX, Follow, Grant
+from zspider.delivery import TRACK_BYTES_MAX, Follow, Grant, Message
 from zspider.errors import DeniedError
-from zspider.task import GET_INFO, ScriptInfo
+from zspider.task import CRONJOB, GET_INFO, ScriptInfo
 
 pytestmark = pytest.mark.timeout(300)
 SLAVES_MAX = 5
@@ -77,6 +77,16 @@ def start_grant(master: Master, rogue: Rogue, project: str) -> Grant:
     return rogue.until(lambda: rogue.grants(project)[1:], "on_start")[0]
 
 
+def script_grant(master: Master, rogue: Rogue, project: str, script: str) -> Grant:
+    """Push a script that wants to know when nothing is left, and have its on_start granted to the rogue."""
+    master.push(project, script)
+    rogue.join(window=WINDOW)
+    (asked,) = rogue.until(lambda: rogue.grants(project), "a grant")
+    rogue.report(success(asked, info=msgspec.msgpack.encode(ScriptInfo(has_on_finished=True))))
+    master.ask("project", "start", project)
+    return rogue.until(lambda: rogue.grants(project)[1:], "on_start")[0]
+
+
 # --- verbs -----------------------------------------------------------------------------------------
 
 
@@ -126,6 +136,53 @@ def test_a_replayed_outcome_changes_nothing_even_from_another_session(master: Ma
     assert {name: after[name] for name in ("done", "results", "new")} == {
         name: before[name] for name in ("done", "results", "new")
     }
+
+
+def test_names_of_the_masters_own_are_refused_and_the_project_ends_as_always(master: Master, rogue: Rogue) -> None:
+    script = SCRIPT.format(url="data:,x") + "\n    def on_finished(self):\n        return {'finished': True}\n"
+    grant = script_grant(master, rogue, "reserved", script)
+    body = msgpack.packb({"schedule": {}, "fetch": {}, "process": {"callback": "page"}})
+    names = [GET_INFO, CRONJOB, "_on_message:", "_on_message:0123456789abcdef"]
+    rogue.report(success(grant, follows=[Follow(name, "data:,x", body) for name in names]))
+    finished = rogue.until(lambda: rogue.grants("reserved")[2:], "on_finished, as nothing is left")
+    assert [one.taskid for one in finished] == ["on_finished"]
+    assert master.counts("reserved")["dropped:reserved taskid"] == len(names)
+    assert "warning follows_reserved project=reserved dropped=4 " in master.log
+    assert "no task" in master.run_verb("task", "reserved", CRONJOB).err
+
+
+def test_a_message_has_its_sender_from_the_master(master: Master, rogue: Rogue) -> None:
+    sender, receiver = start_grant(master, rogue.join(window=WINDOW), "sends"), start_grant(master, rogue, "receives")
+    rogue.report(success(receiver))
+    forged = {"fetch": {"save": ["trusted", {"order": 66}]}, "process": {"callback": "secret_method"}}
+    messages = [Message("receives", "data:,a", msgpack.packb(forged)), Message("receives", "data:,b", b"\xc1")]
+    rogue.report(success(sender, messages=messages))
+    (grant,) = rogue.until(lambda: rogue.grants("receives")[2:], "the message")
+    options = msgpack.unpackb(grant.body)
+    assert (options["fetch"], options["process"]) == ({"save": ["sends", {"order": 66}]}, {"callback": "_on_message"})
+    assert "messages_unreadable" in master.log
+
+
+def test_a_slave_reads_any_projects_script_and_no_other_text(master: Master, rogue: Rogue) -> None:
+    master.push("secrets", "PASSWORD = 'hunter2'\n" + SCRIPT.format(url="data:,x"))
+    master.ask("project", "stop", "secrets")
+    rogue.join()
+    for name in ("secrets", "no_such", "../admin.token", "\x00"):
+        rogue.say(m.NeedProject(rogue.session, name))
+    told = rogue.until(lambda: len(rogue.heard(m.ProjectScript)) == 4 and rogue.heard(m.ProjectScript), "answers")
+    texts = {one.name: one.text for one in told}
+    assert "hunter2" in texts.pop("secrets")  # as docs/security.md says: any script may import it
+    assert set(texts.values()) == {""}
+
+
+@pytest.mark.parametrize("bad", [b"not json {", b"\x00\x01", b'{"price": NaN}', b'"\x1b[2J"', b'"\xff"'])
+def test_a_result_that_is_no_json_fails_its_run_alone(master: Master, rogue: Rogue, bad: bytes) -> None:
+    name = f"unread{bad.hex()[:8]}"
+    grant, other = start_grant(master, rogue.join(window=WINDOW), name), start_grant(master, rogue, f"{name}b")
+    rogue.report(success(grant, results=[b'{"n": 1}', bad]), success(other, results=[b'{"n": 2}']))
+    assert master.results(name) == []
+    assert [row["result"] for row in master.results(f"{name}b")] == [{"n": 2}]
+    assert "its slave sent a result that is no JSON (number 2): " in master.ask("task", name, "on_start")
 
 
 def test_outcomes_of_a_session_that_never_said_hello_are_not_heard(master: Master, rogue: Rogue) -> None:

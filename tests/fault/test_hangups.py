@@ -1,4 +1,7 @@
-"""SIGHUP ends nothing: not while a daemon starts, nor while it ends, nor when what it should read again is bad."""
+"""SIGHUP ends nothing: not while a daemon starts, nor while it ends, nor when what it should read again is bad.
+
+SIGTERM and SIGINT end a daemon with exit code 0, however soon they come.
+"""
 
 import os
 import signal
@@ -8,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.support.cluster import ZSPIDERD, Cluster
+from tests.support.cluster import ZSPIDERD, Cluster, Daemon
 from tests.support.process import Process, eventually, run
 from zspider.roles.machine.signals import CommandSignals
 
@@ -67,6 +70,49 @@ def test_hangups_during_a_slaves_start_are_harmless(tmp_path: Path) -> None:
         assert hang_up_until(process, lambda: " joined " in process.output) > 5
         master.wait_slaves(1)
         assert slave.stop() == 0
+
+
+DELAYS_MS = [0, 50, 100, 150, 200, 300, 500, 1000, 1500]
+
+
+def start_signalled(daemon: Daemon, number: signal.Signals, delay_ms: int) -> Process:
+    """Start a daemon, and send it a signal so long after its first statement."""
+    process = daemon.spawn()
+    eventually(lambda: catches_or_holds(process.pid), 30, "SIGHUP is held")
+    time.sleep(delay_ms / 1000)
+    os.kill(process.pid, number)
+    return process
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["TERM", "INT"])
+def test_a_daemon_that_is_stopped_while_it_starts_ends_with_0(tmp_path: Path, number: signal.Signals) -> None:
+    with Cluster(tmp_path) as cluster:
+        master = cluster.master()
+        slave = cluster.slave(master)
+        for delay_ms in DELAYS_MS:
+            for daemon in (master, slave):
+                process = start_signalled(daemon, number, delay_ms)
+                assert process.wait(10) == 0, (daemon.name, delay_ms, process.tail())
+                assert "Traceback" not in process.output
+        master.start()  # nothing was left half done
+        assert master.stop() == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2], ids=["HUP", "USR1", "USR2"])
+def test_a_daemon_outlives_other_signals_while_it_starts(tmp_path: Path, number: signal.Signals) -> None:
+    with Cluster(tmp_path) as cluster:
+        master = cluster.master()
+        for delay_ms in DELAYS_MS:
+            process = start_signalled(master, number, delay_ms)
+            master.wait_listening()
+            if number is signal.SIGHUP:
+                process.wait_for("info reloaded")
+            assert master.stop() == 0
+        master.start()
+        slave = cluster.slave(master)
+        for delay_ms in DELAYS_MS:
+            start_signalled(slave, number, delay_ms).wait_for(" joined ")
+            assert slave.stop() == 0
 
 
 def test_hangups_during_a_run_are_harmless(tmp_path: Path) -> None:

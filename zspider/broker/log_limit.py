@@ -2,11 +2,13 @@
 
 
 class LogLimit:
-    """Lets one line per kind and second into the log, and counts what it held back."""
+    """Lets some lines of each kind into the log at once, one every `pace_s` seconds after them, and counts the rest."""
 
-    def __init__(self, pace_s: float = 1.0) -> None:
+    def __init__(self, pace_s: float = 1.0, burst: int = 1) -> None:
+        """burst: how many lines may come at once."""
         self._pace_s = pace_s
-        self._last: dict[str, float] = {}
+        self._ahead_s = (burst - 1) * pace_s
+        self._due: dict[str, float] = {}  # when the next line would come if all came at their pace
         self._held_back: dict[str, int] = {}
 
     def may_log(self, kind: str, now: float) -> int | None:
@@ -14,9 +16,9 @@ class LogLimit:
 
         now: monotonic seconds.
         """
-        last = self._last.get(kind)
-        if last is not None and now - last < self._pace_s:
+        due = self._due.get(kind, now)
+        if now < due - self._ahead_s:
             self._held_back[kind] = self._held_back.get(kind, 0) + 1
             return None
-        self._last[kind] = now
+        self._due[kind] = max(due, now) + self._pace_s
         return self._held_back.pop(kind, 0)

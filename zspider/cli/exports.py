@@ -4,7 +4,10 @@ import csv
 import json
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
+from math import isfinite
 from typing import IO, Any, Protocol
+
+from zspider.json_text import json_fault, repaired
 
 Row = Mapping[str, Any]  # taskid, url, result (JSON text), updated_ms
 
@@ -21,10 +24,30 @@ FORMATS = ("jsonl", "csv", "json")
 SPOOL_BYTES = 8 * 1024 * 1024  # results up to this size are kept in memory while the CSV header is found
 # What a spreadsheet runs as a formula when it stands first in a cell (OWASP: CSV injection).
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_INT_DIGITS_MAX = 4000  # Python makes no number of more than 4,300 digits
+
+
+class Checked:
+    """Rows whose results are JSON, and how many had to be made so: of an older version, or damaged."""
+
+    def __init__(self, rows: Iterable[Row]) -> None:
+        self._rows = rows
+        self.damaged = 0
+
+    def __iter__(self) -> Iterator[Row]:
+        for row in self._rows:
+            text = str(row["result"])
+            if json_fault(text.encode("utf-8", "surrogatepass")):
+                self.damaged += 1
+                yield {**row, "result": repaired(text)}
+            else:
+                yield row
 
 
 def write(rows: Iterable[Row], form: str, out: Out) -> int:
     """Write results in one of FORMATS. Returns how many.
+
+    rows: their results are JSON: `Checked` sees to that.
 
     jsonl and json: {"taskid", "url", "result", "updatetime" (seconds)} per result, `result` as it is stored.
     csv: taskid, url, updatetime and one column per key of the results, in order of appearance; a result that
@@ -70,7 +93,7 @@ def _write_csv(rows: Iterable[Row], out: Out) -> int:
         writer = csv.writer(out)
         writer.writerow([_harmless(key) for key in keys])
         for flat in _spooled(spool):
-            writer.writerow([_cell(flat.get(key)) for key in keys])
+            writer.writerow([_harmless(value) if isinstance(value, str) else value for value in map(flat.get, keys)])
     return count
 
 
@@ -79,21 +102,32 @@ def _spooled(spool: IO[str]) -> Iterator[dict[str, object]]:
         yield json.loads(line)
 
 
-def _flat(row: Row) -> dict[str, object]:
-    """Return a row's columns. A result's own `url` or `taskid` stands for itself; the task's is `url` already."""
-    result = json.loads(row["result"])
-    columns = {"taskid": row["taskid"], "url": row["url"], "updatetime": row["updated_ms"] / 1000}
-    for key, value in (result if isinstance(result, dict) else {"result": result}).items():
+def _flat(row: Row) -> dict[str, Any]:
+    """Return a row's cells. A result's own `url` or `taskid` stands for itself; the task's is `url` already."""
+    columns: dict[str, Any] = {"taskid": row["taskid"], "url": row["url"], "updatetime": row["updated_ms"] / 1000}
+    try:
+        result = json.loads(row["result"], parse_int=_integer, parse_float=_number)
+        cells = {
+            key: _cell(value) for key, value in (result if isinstance(result, dict) else {"result": result}).items()
+        }
+    except RecursionError:  # deeper than this process reads
+        cells = {"result": str(row["result"])}
+    for key, value in cells.items():
         columns[f"result.{key}" if key in columns and value != columns[key] else key] = value
     return columns
 
 
-def _cell(value: object) -> object:
-    if isinstance(value, str):
-        return _harmless(value)
-    if isinstance(value, dict | list):
-        return json.dumps(value, ensure_ascii=False)
-    return value
+def _integer(digits: str) -> int | str:
+    return int(digits) if len(digits) <= _INT_DIGITS_MAX else digits
+
+
+def _number(digits: str) -> float | str:
+    number = float(digits)
+    return number if isfinite(number) else digits
+
+
+def _cell(value: Any) -> Any:
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else value
 
 
 def _harmless(text: str) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from zspider.cli.text import visible
+from zspider.json_text import finite
 
 Row = Mapping[str, Any]
 CELL_CHARS_MAX = 200
@@ -17,8 +18,11 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON."
 
 
 def print_json(value: object) -> None:
-    """Print a value as it came; bytes as hex."""
-    text = json.dumps(value, ensure_ascii=False, indent=2, default=_bare)
+    """Print a value as it came; bytes as hex, NaN and Infinity as null."""
+    try:
+        text = json.dumps(value, ensure_ascii=False, indent=2, default=_bare, allow_nan=False)
+    except ValueError:
+        text = json.dumps(finite(value), ensure_ascii=False, indent=2, default=_bare)
     # JSON may hold C1 controls and lone surrogates as they are; escaped they mean the same.
     click.echo("".join(c if c == "\n" or visible(c) == c else json.dumps(c)[1:-1] for c in text))
 

@@ -17,6 +17,7 @@ from zspider.cli.output import json_option
 from zspider.cli.text import visible
 from zspider.errors import ConfigError
 
+HOW_DAMAGED = "NaN and Infinity became null, what cannot be read became a string"
 CLEAR = Verb("results.clear", "result", "deleted")
 
 
@@ -53,12 +54,18 @@ def export(project: str, form: str | None, output: Path | None, as_json: bool, t
     jsonl and json hold {taskid, url, result, updatetime} for each result; csv has a column for each key of the
     results, and puts a ' before texts that a spreadsheet would run as formulas. Works without a master if the
     SQLite database is on this machine (--data-dir).
+
+    A stored result that is no JSON (an older version, a damaged database) is exported all the same: NaN and Infinity
+    as null, what cannot be read as a string. The number of such results is told on standard error; the exit code is 0.
     """
     form = "json" if as_json else form or _form_of(output)
     with target.source() as source, _opened(output) as out:
-        count = exports.write(chain.from_iterable(source.pages("results", project=project)), form, out)
+        rows = exports.Checked(chain.from_iterable(source.pages("results", project=project)))
+        count = exports.write(rows, form, out)
     if output:
         click.echo(f"{count} results in {output}", err=True)
+    if rows.damaged:
+        click.echo(f"{rows.damaged} of {count} results are stored as no JSON: {HOW_DAMAGED}", err=True)
 
 
 def _form_of(output: Path | None) -> str:
@@ -69,11 +76,11 @@ def _form_of(output: Path | None) -> str:
 @contextmanager
 def _opened(output: Path | None) -> Iterator[exports.Out]:
     if output is None:
-        sys.stdout.reconfigure(encoding="utf-8", errors="surrogatepass", newline="")  # type: ignore[union-attr]
+        sys.stdout.reconfigure(encoding="utf-8", errors="replace", newline="")  # type: ignore[union-attr]
         yield _Terminal(sys.stdout) if sys.stdout.isatty() else sys.stdout
         return
     try:
-        with output.open("w", encoding="utf-8", errors="surrogatepass", newline="") as out:
+        with output.open("w", encoding="utf-8", errors="replace", newline="") as out:
             yield out
     except OSError as exc:
         raise ConfigError(f"{output}: cannot be written: {exc.strerror}") from exc

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from zspider.cli.display import shown, speed
+from zspider.cli.exports import Checked
 from zspider.cli.output import moment, print_json
 from zspider.cli.text import visible
 from zspider.errors import ConfigError, ExitCode
@@ -116,7 +117,7 @@ def _exit_code(summary: Summary, strict: bool) -> int:
 
 
 def _parsed(summary: Summary) -> list[dict[str, Any]]:
-    return [{**row, "result": json.loads(row["result"])} for row in summary.first]
+    return [{**row, "result": json.loads(row["result"])} for row in Checked(summary.first)]
 
 
 def report(summary: Summary, again: str) -> list[str]:

@@ -27,8 +27,15 @@ class SchedulerRules:
         self._delays: dict[int, Mapping[str, float]] = {}
 
     def set_retry_delays(self, project: int, delays: Mapping[str, float]) -> None:
-        """Use a script's `retry_delay` for this project; an empty one means the defaults."""
+        """Use a script's `retry_delay` for this project; an empty one means the defaults.
+
+        From any thread: a table is put in whole and never changed, so the writer's thread reads the old or the new one.
+        """
         self._delays[project] = dict(delays) or RETRY_DELAYS
+
+    def forget(self, project: int) -> None:
+        """Forget the retry delays of a project that is gone. From any thread, as `set_retry_delays`."""
+        self._delays.pop(project, None)
 
     def accept(self, stored: Stored | None, follow: Follow, now_ms: int) -> Accept:
         """Decide about a submitted URL (the table of docs/pyspider-behaviour.md 4.6)."""

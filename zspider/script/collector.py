@@ -1,18 +1,20 @@
 """The follows, results and messages that one run of a callback submits, counted and within limits."""
 
 import json
+import logging
 from collections.abc import Callable
 from typing import Any
 
 from zspider.delivery import MESSAGE_BYTES_MAX, MESSAGES_MAX, RESULT_BYTES_MAX, RESULTS_MAX, Follow, Message
 from zspider.errors import ScriptError
+from zspider.json_text import finite
 from zspider.script.known import Known
 from zspider.script.limits import USUAL_LIMITS, ProcessorLimits
 from zspider.script.plain import plain
 
 FOLLOWS_PENDING_MAX = 1000  # handed on from here, so that a million of them need no more memory
 
-_encode_json = json.JSONEncoder(ensure_ascii=False, default=str).encode
+_encode_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False, default=str).encode
 
 
 class LimitError(ScriptError):
@@ -125,9 +127,16 @@ class Collector:
 
 
 def result_json(result: Any) -> bytes:
-    """JSON text of a result, as UTF-8; what JSON does not know is written as `str(x)`."""
+    """JSON text of a result, as UTF-8; what JSON does not know is written as `str(x)`, NaN and Infinity as null.
+
+    Source: docs/pyspider-behaviour.md 6.5.
+    """
     try:
         text = _encode_json(result)
-    except TypeError:  # keys that JSON does not allow
-        text = _encode_json(plain(result))
+    except (TypeError, ValueError):  # keys that JSON does not allow, numbers that it does not have
+        known = plain(result)
+        allowed = finite(known)
+        if allowed != known:
+            logging.getLogger(__name__).warning("NaN or Infinity in a result: JSON has neither, null is stored")
+        text = _encode_json(allowed)
     return text.encode("utf-8", "replace")

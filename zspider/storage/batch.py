@@ -17,7 +17,7 @@ from zspider.storage.report import Committed, Ended
 from zspider.storage.rows import ResultRow, TaskRow, result_rows
 from zspider.storage.seen import SeenKeys, packed
 from zspider.storage.sent_messages import SentMessages
-from zspider.task import CRONJOB, INTERNAL, ON_FINISHED, Ref, Status, Stored, task_key
+from zspider.task import CRONJOB, INTERNAL, ON_FINISHED, Ref, Status, Stored, is_reserved, task_key
 
 SEQ_PER_MS = 1_000_000
 _ON_FINISHED = ON_FINISHED.encode()
@@ -44,8 +44,7 @@ class Batch:
         """first_runs: the run with which a new task begins, by project."""
         self._first_runs = first_runs
         self._rules = rules
-        self._seen = seen
-        self._seq = seq
+        self._seen, self._seq = seen, seq
         self._now_ms = now_ms
         self._follows: list[tuple[Ref, Follow]] = []
         self._results: dict[Ref, list[ResultRow]] = {}
@@ -162,7 +161,9 @@ class Batch:
     # --- follows
 
     def _submit(self, outcome: Outcome) -> None:
-        self.follow(outcome.project, outcome.follows)
+        self.follow(outcome.project, allowed := allowed_follows(outcome))
+        if reserved := len(outcome.follows) - len(allowed):
+            self._drop(outcome.project, Accept.RESERVED, reserved)
         if outcome.repeats:
             self._drop(outcome.project, Accept.KNOWN, outcome.repeats)
 
@@ -289,6 +290,14 @@ class Batch:
 def cron_projects(outcomes: Sequence[Outcome]) -> set[int]:
     """Return the projects whose @every tasks have ended."""
     return {outcome.project for outcome in outcomes if outcome.taskid == CRONJOB}
+
+
+def allowed_follows(outcome: Outcome) -> list[Follow]:
+    """Return the follows but for those with a name that only the master gives: a slave let its page submit them."""
+    follows = outcome.follows
+    if any([one.taskid[0] == "_" and is_reserved(one.taskid) for one in follows]):  # noqa: C419 - a list is faster
+        return [one for one in follows if not is_reserved(one.taskid)]
+    return follows
 
 
 def refs_of(outcomes: Sequence[Outcome]) -> Iterator[Ref]:

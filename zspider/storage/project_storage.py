@@ -1,5 +1,7 @@
 """Projects, their scripts and activity, and the sessions of slaves, as the master keeps them."""
 
+from collections.abc import Sequence
+
 from zspider.activity import WindowSlot
 from zspider.errors import StorageError
 from zspider.storage.counter_names import FIRST_RUN
@@ -11,6 +13,7 @@ from zspider.storage.windows import WindowTable
 from zspider.task import Project, ProjectStatus, ScriptInfo
 
 TRIM_ROWS = 500  # of each window, in one transaction
+SCRIPTS_SHOWN = 200  # unused ones, deleted in one transaction
 REMOVE_ROWS = 1000  # deleted in one transaction: some 20 ms
 
 
@@ -111,6 +114,16 @@ class ProjectStorage(OwnedDatabase):
         """Return a script's text by its hash."""
         with self._db.transaction() as tx:
             return self._projects.script(tx, digest)
+
+    def unused_scripts(self, before_ms: int) -> list[bytes]:
+        """Return scripts that no project uses and that were pushed first before this time: some, oldest first."""
+        with self._db.transaction() as tx:
+            return self._projects.unused_scripts(tx, before_ms, SCRIPTS_SHOWN)
+
+    def delete_scripts(self, digests: Sequence[bytes]) -> int:
+        """Delete these scripts, unless a project uses them again; returns how many went."""
+        with self._write() as tx:
+            return self._projects.delete_scripts(tx, digests)
 
     def save_info(self, digest: bytes, info: ScriptInfo) -> None:
         """Note what a slave told about a script."""

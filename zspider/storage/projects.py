@@ -1,6 +1,7 @@
 """Projects, the scripts they run, and the sessions of slaves."""
 
 import re
+from collections.abc import Sequence
 from hashlib import sha256
 from typing import Any
 
@@ -35,6 +36,14 @@ class ProjectTable:
     _TEXT = sa.select(scripts.c.text).where(scripts.c.hash == sa.bindparam("hash"))
     _LAST_ID = sa.select(master.c.last_project).where(master.c.id == 1)
     _USE_ID = sa.update(master).where(master.c.id == 1).values(last_project=master.c.last_project + 1)
+    _UNUSED = scripts.c.hash.not_in(sa.select(projects.c.script))
+    _UNUSED_SCRIPTS = (
+        sa.select(scripts.c.hash)
+        .where(_UNUSED, scripts.c.created_ms < sa.bindparam("before_ms"))
+        .order_by(scripts.c.created_ms, scripts.c.hash)
+        .limit(sa.bindparam("limit"))
+    )
+    _DELETE_SCRIPTS = sa.delete(scripts).where(_UNUSED, scripts.c.hash.in_(sa.bindparam("scripts", expanding=True)))
     _SAVE_INFO = sa.update(scripts).where(scripts.c.hash == sa.bindparam("script"))
 
     def __init__(self, engine: Engine) -> None:
@@ -99,6 +108,14 @@ class ProjectTable:
         if row is None:
             raise StorageError(f"there is no script {digest.hex()}")
         return str(row.text)
+
+    def unused_scripts(self, tx: Transaction, before_ms: int, limit: int) -> list[bytes]:
+        """Return the oldest versions that no project uses, of those that were pushed before this time."""
+        return [bytes(row.hash) for row in tx.rows(self._UNUSED_SCRIPTS, {"before_ms": before_ms, "limit": limit})]
+
+    def delete_scripts(self, tx: Transaction, digests: Sequence[bytes]) -> int:
+        """Delete these versions, unless a project uses them; returns how many went."""
+        return tx.change(self._DELETE_SCRIPTS, {"scripts": list(digests)})
 
     def save_info(self, tx: Transaction, digest: bytes, info: ScriptInfo) -> None:
         """Note what a slave told about a script."""

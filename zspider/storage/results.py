@@ -120,7 +120,9 @@ class ResultTable:
             if not rows:
                 break
             page += (
-                StoredResult(key, taskid.decode(), url.decode(), result, updated_ms, item)
+                StoredResult(
+                    key, taskid.decode(errors="replace"), url.decode(errors="replace"), result, updated_ms, item
+                )
                 for key, taskid, url, result, updated_ms, item in rows
             )
             size += sum(len(row.result) for row in rows)

@@ -40,3 +40,10 @@ def test_a_kind_is_logged_once_a_second_with_what_was_held_back() -> None:
     assert [log_limit.may_log("malformed", 1.5) for _ in range(3)] == [None] * 3
     assert log_limit.may_log("malformed", 2.0) == 3
     assert log_limit.may_log("malformed", 3.0) == 0
+
+
+def test_some_lines_of_a_kind_may_come_at_once_and_then_one_a_second() -> None:
+    log_limit = LogLimit(burst=3)
+    assert [log_limit.may_log("joined", 1.0) for _ in range(5)] == [0, 0, 0, None, None]
+    assert [log_limit.may_log("joined", now) for now in (1.9, 2.0, 2.1, 3.0)] == [None, 3, None, 1]
+    assert [log_limit.may_log("joined", 60.0) for _ in range(4)] == [0, 0, 0, None]

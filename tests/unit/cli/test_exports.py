@@ -4,9 +4,11 @@ import csv
 import io
 import json
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from zspider.cli.exports import write
+from zspider.cli.exports import FORMATS, Checked, write
+from zspider.json_text import json_fault
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -92,3 +94,41 @@ def test_no_results_are_an_empty_file_of_their_format():
 def test_any_results_make_a_csv_that_can_be_read_back(results):
     text = written("csv", *results)
     assert len(list(csv.reader(io.StringIO(text, newline="")))) == len(results) + 1
+
+
+@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize(
+    "text", ["not json {", "\x00\x01", "", '{"a": NaN}', '{"a": "\x1b[2J"}', "[" * 100_000, '"\\ud800"']
+)
+def test_a_stored_result_that_is_no_json_is_exported_and_counted(form, text):
+    stored = [
+        *rows({"a": 1}),
+        {"taskid": "bad", "url": "http://e/bad", "result": text, "updated_ms": 0},
+        *rows({"a": 2}),
+    ]
+    checked, out = Checked(stored), io.StringIO(newline="")
+    assert (write(checked, form, out), checked.damaged) == (3, 1)
+    written = out.getvalue()
+    written.encode()
+    if form == "csv":
+        assert [row["a"] for row in csv.DictReader(io.StringIO(written, newline=""))][::2] == ["1", "2"]
+        return
+    lines = written.split("\n")[:-1] if form == "jsonl" else [json.dumps(one) for one in json.loads(written)]
+    assert not any(map(json_fault, map(str.encode, lines)))
+    kept = {json.dumps(json.loads(line)["result"]) for line in lines}
+    assert kept > {'{"a": 1}', '{"a": 2}'}
+
+
+def test_numbers_that_python_cannot_hold_stand_in_a_csv_as_they_are():
+    digits = "1" * 5000
+    row = {"taskid": "t", "url": "http://e/", "result": f'{{"a": {digits}, "b": 1e999}}', "updated_ms": 0}
+    out = io.StringIO(newline="")
+    write([row], "csv", out)
+    assert out.getvalue().splitlines()[1] == f"t,http://e/,0.0,{digits},1e999"
+
+
+def test_a_result_too_deep_for_this_process_stands_in_a_csv_as_it_is():
+    text = "[" * 5000 + "]" * 5000
+    out = io.StringIO(newline="")
+    write([{"taskid": "t", "url": "http://e/", "result": text, "updated_ms": 0}], "csv", out)
+    assert out.getvalue().splitlines()[1] == f"t,http://e/,0.0,{text}"

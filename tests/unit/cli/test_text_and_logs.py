@@ -109,6 +109,14 @@ def test_json_on_a_terminal_cannot_act_either(capsys):
     assert not any(unicodedata.category(c) == "Cc" for c in text.replace("\n", ""))
 
 
+def test_what_programs_read_is_json_whatever_a_script_saved(capsys):
+    print_json({"save": {"price": float("nan"), "top": [float("inf"), 1.5]}, "raw": b"\x01"})
+    assert json.loads(capsys.readouterr().out, parse_constant=pytest.fail) == {
+        "save": {"price": None, "top": [None, 1.5]},
+        "raw": "01",
+    }
+
+
 @pytest.mark.parametrize(
     ("seconds", "text"),
     [(0, "0 s"), (59.4, "59 s"), (60, "1 min 0 s"), (3599, "59 min 59 s"), (7260, "2 h 1 min"), (100_000, "1 d 3 h")],

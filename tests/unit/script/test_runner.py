@@ -119,6 +119,15 @@ def test_a_result_is_json_text(value, json):
     assert ran(f"def page(self): return {value}").results == [json.encode()]
 
 
+def test_numbers_that_json_does_not_have_are_stored_as_null_and_the_log_says_so():
+    body = "def page(self): return {'a': float('nan'), 'b': [float('inf'), 1.5, -float('inf')], 'c': (2, 'NaN')}"
+    outcome = ran(body)
+    assert (outcome.end, outcome.results) == (End.SUCCESS, [b'{"a": null, "b": [null, 1.5, null], "c": [2, "NaN"]}'])
+    assert outcome.logs.startswith("[W ")
+    assert "NaN or Infinity in a result" in outcome.logs
+    assert ran("def page(self): return {float('nan'): 1, (1,): float('inf')}").results == [b'{"NaN": 1, "(1,)": null}']
+
+
 def test_a_generator_gives_several_results():
     outcome = ran("def page(self, response):\n    yield 1\n    yield None\n    self.crawl('http://a/')\n    yield [2]")
     assert outcome.results == [b"1", b"[2]"]

@@ -12,9 +12,10 @@ from zspider.storage.batch import ArrivalNumbers, Batch, refs_of
 from zspider.storage.counter_names import ENDS, GAUGES, LATE, MESSAGES, NEW
 from zspider.storage.rows import TaskRow
 from zspider.storage.seen import SeenKeys
-from zspider.task import MESSAGE_URL, Ref, Status
+from zspider.task import CRONJOB, GET_INFO, MESSAGE_PREFIX, MESSAGE_URL, Ref, Status
 
 PROJECT, NAMES = 1, "abcde"
+RESERVED = [GET_INFO, CRONJOB, f"{MESSAGE_PREFIX}1f2e", MESSAGE_PREFIX]
 ENDINGS = [End.PART, End.SUCCESS, End.FAILURE, End.FATAL]
 FOLLOWS = st.builds(
     lambda name, **asks: Follow(name, f"http://example.org/{name}", b"\x80", retries=1, **asks),
@@ -122,3 +123,23 @@ def test_of_the_outcomes_of_one_run_the_first_counts(ends):
     assert {name: tables.counts[name] for name in ENDS.values() if tables.counts[name]} == {ENDS[word]: 1}
     (row,) = tables.rows.values()
     assert row.stored.run == 1
+
+
+@given(st.lists(st.sampled_from(["a", "_", "__a", "_on_message", "on_start", *RESERVED]), min_size=1, max_size=6))
+def test_a_page_cannot_lead_to_a_task_that_only_the_master_makes(names):
+    tables = Tables()
+    tables.submit([Follow("page", "http://example.org/", b"\x80")])
+    follows = [Follow(name, "data:,x", b"\x80", force_update=True) for name in names]
+    ends = [End.PART, End.SUCCESS]
+    tables.commit([Outcome(PROJECT, "page", 0, 1, b"", end, follows=follows) for end in ends])
+    assert {row.taskid.decode() for row in tables.rows.values()} == {"page", *names} - set(RESERVED)
+    refused = len(ends) * sum(name in RESERVED for name in names)
+    assert tables.counts["dropped:reserved taskid"] == refused
+
+
+def test_a_page_cannot_change_a_message_that_waits():
+    tables = Tables()
+    tables.submit([Follow("page", "http://example.org/", b"\x80"), Follow(RESERVED[2], "data:,x", b"\x80")])
+    cancel = Follow(RESERVED[2], "data:,x", b"\x80", force_update=True, cancel=True)
+    tables.commit([Outcome(PROJECT, "page", 0, 1, b"", End.SUCCESS, follows=[cancel])])
+    assert [row.stored.status for row in tables.rows.values() if row.is_message] == [Status.ACTIVE]

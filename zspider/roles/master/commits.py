@@ -14,6 +14,7 @@ from zspider.errors import ProtocolError
 from zspider.roles.machine.clock import SYSTEM_CLOCK, Clock
 from zspider.roles.master.coordinator import Coordinator
 from zspider.roles.master.limited_log import RateLimitedLog
+from zspider.roles.master.outcome_checks import check_outcome
 from zspider.roles.master.writer_thread import ReceivedOutcome, WriterThread
 from zspider.scheduler.internal_tasks import info_run
 from zspider.storage import Committed
@@ -77,7 +78,19 @@ class Commits:
                 "outcome_dropped", reason="no valid proof", task=outcome.taskid, peer=peer.address
             )
             return None
-        return outcome
+        return self._admitted(outcome, peer)
+
+    def _admitted(self, outcome: Outcome, peer: Peer) -> Outcome:
+        """Return a proven outcome as it may be stored, and log what it had that may not."""
+        state = self._core.projects.get(outcome.project)
+        checked = check_outcome(outcome, None if state is None else state.project.name)
+        if checked.refused:
+            self._limited_log.warning("result_refused", reason=checked.refused, task=outcome.taskid, peer=peer.address)
+        if checked.dropped:
+            self._limited_log.warning(
+                "messages_unreadable", number=checked.dropped, task=outcome.taskid, peer=peer.address
+            )
+        return checked.outcome
 
     def _committed(self, received: Sequence[ReceivedOutcome], report: Committed) -> None:
         """Tell the core of a group that is in the database, then acknowledge it."""

@@ -31,6 +31,7 @@ log = structlog.get_logger(__name__)
 BACKLOG_MAX = 2000  # outcomes waiting for the database; above it the outcomes socket is not read
 NAMES_SHOWN = 5  # in one line of the log
 _REFUSED = "dropped:" + Accept.FULL  # a counter
+_RESERVED = "dropped:" + Accept.RESERVED
 
 
 class Coordinator:
@@ -151,6 +152,7 @@ class Coordinator:
 
         It is outdated if the script lacked another project that is known now.
         """
+        self._lacks_no_more(project.id)
         lacks = project.info.lacks if project.info is not None else ""
         if not lacks:
             return project
@@ -159,10 +161,21 @@ class Coordinator:
         self._lacking.setdefault(lacks, set()).add(project.id)
         return project
 
+    def _lacks_no_more(self, project: int) -> None:
+        """Forget that a project's script lacks another project."""
+        for waiting in self._lacking.values():
+            waiting.discard(project)
+        self._lacking = {name: waiting for name, waiting in self._lacking.items() if waiting}
+
     def remove_project(self, project: int) -> None:
         """Forget a project that is deleted from the database."""
+        state = self.core.projects.get(project)
         self.perform(self.core.remove_project(project))
         self.windows.forget(project)
+        self._rules.forget(project)
+        self._lacks_no_more(project)
+        if state is not None:
+            self._project_log.forget(state.project.name)
 
     # --- transactions ---------------------------------------------------------------------------
 
@@ -184,6 +197,8 @@ class Coordinator:
                 self.windows.add(project, activity_of(deltas), report.at_ms)
                 if refused := deltas.get(_REFUSED):
                     self._project_log.refused(state.project.name, refused, self._clock.monotonic())
+                if reserved := deltas.get(_RESERVED):
+                    self._project_log.reserved(state.project.name, reserved, self._clock.monotonic())
         if report.hosts:
             self.hosts.add(report.hosts, self._clock.monotonic())
         for reason, number in report.dropped.items():

@@ -29,6 +29,8 @@ from zspider.roles.master.project_removal import LOOK_S, ProjectRemovals
 from zspider.roles.master.reader_thread import ReaderThread
 from zspider.roles.master.retention import Retention
 from zspider.roles.master.script_cache import ScriptCache
+from zspider.roles.master.script_retention import LOOK_S as SCRIPTS_LOOK_S
+from zspider.roles.master.script_retention import ScriptRetention
 from zspider.roles.master.slave_messages import SlaveMessages
 from zspider.roles.master.takeover import Boot, owner_id, take_over
 from zspider.roles.master.writer_thread import WriterThread
@@ -171,6 +173,8 @@ class Master:
             Every(LOOK_S, removals.look, now),
         ]
         retention = self._settings.retention
+        scripts = ScriptRetention(retention.scripts_days, writer, self.clock)
+        timers.append(Every(SCRIPTS_LOOK_S, scripts.look, now))
         if retention.is_wanted:
             timers.append(Retention(retention, coordinator, writer, now, self.clock))
         if check_s := self._settings.scheduler.check_s:

@@ -21,6 +21,7 @@ from zspider.settings import MasterSettings
 
 log = structlog.get_logger(__name__)
 HELLOS_MAX = 8  # of one session that wait for the database
+ARRIVALS_LOGGED = 50  # slaves that join, or go, with a line each, before it is a line a second
 
 
 class SlaveStats(msgspec.Struct):
@@ -63,6 +64,8 @@ class SlaveRegistry:
         self._epoch = epoch
         self._perform = perform
         self._limited_log = RateLimitedLog(log, clock)
+        self._arrivals_log = RateLimitedLog(log, clock, ARRIVALS_LOGGED)
+        self._claims: dict[bytes, tuple[bytes, SlaveStats]] = {}  # route and figures of who claims a session that lives
         self._revocations = keys.revocations
         self._arriving: Counter[bytes] = Counter()  # Hellos that the writer has
 
@@ -114,7 +117,12 @@ class SlaveRegistry:
     def welcome(self, session: Session) -> None:
         """Tell a slave that the core has taken it in."""
         ports = self._hub.ports
-        log.info("slave_joined", host=session.host, session=session.id.hex()[:8], leases=len(session.leases))
+        route, stats = self._claims.pop(session.id, (b"", None))
+        if stats is not None and route == session.route:
+            self.stats[session.id] = stats
+        self._arrivals_log.info(
+            "slave_joined", host=session.host, session=session.id.hex()[:8], leases=len(session.leases)
+        )
         self._hub.send(
             session.route,
             m.Welcome(
@@ -132,8 +140,9 @@ class SlaveRegistry:
 
     def gone(self, session: Session) -> None:
         """Forget a slave that the core has let go."""
-        log.info("slave_gone", host=session.host, session=session.id.hex()[:8])
+        self._arrivals_log.info("slave_gone", host=session.host, session=session.id.hex()[:8])
         self.stats.pop(session.id, None)
+        self._claims.pop(session.id, None)
         self._writer.call(lambda storage: storage.drop_session(session.id), lambda _: self._keep_if_back(session.id))
 
     def _has_room(self, session: bytes) -> bool:
@@ -155,10 +164,14 @@ class SlaveRegistry:
         if not self._arriving[hello.session]:
             del self._arriving[hello.session]
         known = self.stats.get(hello.session)
-        if known is not None and known.user != peer.user and hello.session in self._core.sessions:
+        stats = SlaveStats(user=peer.user, pid=hello.pid, version=hello.version)
+        if known is None or hello.session not in self._core.sessions:
+            self.stats[hello.session] = stats
+        elif known.user != peer.user:
             self._limited_log.warning("session_claimed_with_another_token", host=hello.host, peer=peer.address)
             return
-        self.stats[hello.session] = SlaveStats(user=peer.user, pid=hello.pid, version=hello.version)
+        else:  # it came back, or it is a clone: the core finds out, and `welcome` is for the one that stays
+            self._claims[hello.session] = (peer.route, stats)
         self._greet(peer, hello, held)
 
     def _greet(self, peer: Peer, hello: m.Hello, held: list[HeldLease]) -> None:

@@ -75,6 +75,10 @@ class Fetching:
         """Start at most `rate * t + burst` tasks of this project in any t seconds."""
         self.pacer.set_rate(project, rate, burst, now)
 
+    def forget_projects(self) -> None:
+        """Forget the rates of all projects; no lease waits any more."""
+        self.pacer.clear()
+
     def add(self, project: int, tasks: Iterable[tuple[int, float]], now: float) -> None:
         """Take the leases of one message: (serial, seconds from now before which the task does not start)."""
         self.pacer.add(project, tasks, now)
@@ -172,6 +176,9 @@ class NoFetching:
         return None
 
     def set_rate(self, project: int, rate: float, burst: float, now: float) -> None:
+        """Do nothing."""
+
+    def forget_projects(self) -> None:
         """Do nothing."""
 
     def add(self, project: int, tasks: Iterable[tuple[int, float]], now: float) -> None:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from msgspec import Struct, field
 
 _WHOLE = 1.0 - 1e-9  # a token, after rounding
+QUEUES_MAX = 10_000  # projects whose rates are kept, as many as `Projects` keeps
 
 
 class _Start(NamedTuple):
@@ -52,10 +53,12 @@ class Pacer:
 
     def set_rate(self, project: int, rate: float, burst: float, now: float) -> None:
         """Start at most `rate * t + burst` tasks of this project in any t seconds."""
-        queue = self._queues.get(project)
+        queue = self._queues.pop(project, None)
         if queue is None:
+            self._forget_idle()
             self._queues[project] = _ProjectQueue(rate, burst, tokens=max(1.0, burst), at=now)
             return
+        self._queues[project] = queue
         self._refill(queue, now)
         queue.rate, queue.burst = rate, burst
         queue.tokens = min(queue.tokens, max(1.0, burst))
@@ -85,8 +88,8 @@ class Pacer:
         """Return the next task that starts now; None when none may."""
         while self._heap and self._heap[0][0] <= now:
             ready_at, project = heappop(self._heap)
-            queue = self._queues[project]
-            if ready_at != queue.ready_at:
+            queue = self._queues.get(project)
+            if queue is None or ready_at != queue.ready_at:
                 continue  # its first task was another one then
             if self._ready_at(queue, now) > now:
                 self._schedule(project, queue, now)
@@ -101,9 +104,27 @@ class Pacer:
 
     def wait_s(self, now: float) -> float | None:
         """Return the seconds until `pop` has something; None when nothing waits."""
-        while self._heap and self._heap[0][0] != self._queues[self._heap[0][1]].ready_at:
+        while self._heap and not self._is_true(*self._heap[0]):
             heappop(self._heap)
         return max(0.0, self._heap[0][0] - now) if self._heap else None
+
+    def clear(self) -> None:
+        """Forget all: project ids mean something else in another cluster."""
+        self._queues.clear()
+        self._project.clear()
+        self._heap.clear()
+
+    def _is_true(self, ready_at: float, project: int) -> bool:
+        """Return whether an entry of the heap is not outdated."""
+        queue = self._queues.get(project)
+        return queue is not None and queue.ready_at == ready_at
+
+    def _forget_idle(self) -> None:
+        """Of too many projects, forget the one whose rate was told longest ago and that has no task here."""
+        if len(self._queues) >= QUEUES_MAX:
+            idle = next((one for one, queue in self._queues.items() if queue.ready_at is None), None)
+            if idle is not None:
+                del self._queues[idle]
 
     def _schedule(self, project: int, queue: _ProjectQueue, now: float) -> None:
         """See to it that `pop` looks at this queue when its first task is ready. Removed tasks are dropped."""

@@ -198,6 +198,7 @@ class Work:
         """Forget all: another cluster knows nothing of it. Returns how many undone leases and outcomes are lost."""
         lost = self.endings.drop_everything()
         self._projects.clear()
+        self.fetching.forget_projects()
         self.processing.scripts.clear()
         return lost
 

@@ -3,6 +3,7 @@
 from collections import Counter
 from types import SimpleNamespace
 
+import msgspec
 import pytest
 from tests.support.coordinator import WaitingWriter, opened, slave_messages
 from tests.support.scheduler_world import make_project
@@ -75,6 +76,20 @@ def test_a_script_that_lacks_a_project_keeps_its_error_until_then(tmp_path):
     coordinator.remove_project(1)
     coordinator.set_project(make_project(2))
     assert set(coordinator.core.projects) == {2, 3}
+
+
+def test_nothing_is_kept_of_removed_projects(tmp_path):
+    coordinator = opened(tmp_path)
+    for id in range(1, 50):
+        lacking = ScriptInfo(error="ImportError: ...", lacks=f"missing{id}", retry_delay={"": 1.0})
+        coordinator.set_project(make_project(id, info=lacking))
+        coordinator.set_project(make_project(id, info=msgspec.structs.replace(lacking, lacks="other")))  # it was pushed
+        report = Committed(NOW_MS)
+        report.counts[id] = Counter({"dropped:queue full": 1, "dropped:reserved taskid": 1})
+        coordinator.apply(report)
+        coordinator.remove_project(id)
+    assert coordinator._lacking == coordinator._rules._delays == {}
+    assert coordinator._project_log._refused == coordinator._project_log._logged == {}
 
 
 def test_while_the_database_is_away_nothing_piles_up_that_comes_again(tmp_path):

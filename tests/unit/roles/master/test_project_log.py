@@ -16,6 +16,21 @@ def test_refusals_are_told_at_once_and_then_summed_up_once_a_minute_per_project(
     assert REFUSED_S == 60.0
 
 
+def test_names_that_are_reserved_are_told_apart_from_them_and_a_gone_project_is_forgotten():
+    news = ProjectLog(300.0)
+    with capture_logs() as logs:
+        for project in ("a", "b"):
+            news.refused(project, 2, 0.0)
+            news.reserved(project, 3, 1.0)
+            news.reserved(project, 4, 2.0)
+        news.forget("a")
+        news.reserved("a", 5, 3.0)
+        news.reserved("b", 5, 3.0)
+    dropped = [(log["project"], log["dropped"]) for log in logs if log["event"] == "follows_reserved"]
+    assert dropped == [("a", 3), ("b", 3), ("a", 5)]
+    assert {project for project, _ in news._logged} == {"a", "b"}
+
+
 @pytest.mark.parametrize(
     ("phase", "event"),
     [

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from zspider.errors import StorageError
-from zspider.roles.master.script_cache import READS_MAX, ScriptCache
+from zspider.roles.master.script_cache import KEPT_MAX, READS_MAX, ScriptCache
 
 
 class Writer:
@@ -44,3 +44,14 @@ def test_questions_for_scripts_that_nobody_has_are_bounded_and_forgotten() -> No
     honest = asked(cache, b"h", b"honest")
     writer.calls[-1][0]("text")
     assert honest == ["text"]
+
+
+def test_of_too_many_texts_the_oldest_go_and_are_read_again() -> None:
+    writer = Writer()
+    cache = ScriptCache(writer)  # type: ignore[arg-type]
+    for number in range(KEPT_MAX + 50):
+        asked(cache, number.to_bytes(32), b"slave")
+        writer.calls[-1][0]("text")
+    assert len(cache._texts) == KEPT_MAX
+    newest, oldest = asked(cache, (KEPT_MAX + 49).to_bytes(32), b"slave"), asked(cache, bytes(32), b"slave")
+    assert (newest, oldest) == (["text"], [])

@@ -5,7 +5,7 @@ from itertools import pairwise
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from zspider.roles.slave.pacing import Pacer
+from zspider.roles.slave.pacing import QUEUES_MAX, Pacer
 
 
 def run(starts, until, now=0.0, pause=(), step=0.01):
@@ -124,3 +124,18 @@ def test_no_two_starts_of_a_message_are_closer_than_planned_and_no_project_is_fa
         assert started[one] >= sum(planned[one][:2]) - 0.05 - 1e-6
         for n, other in enumerate(order[i:], start=1):
             assert n <= burst + rate * (started[other] - started[one]) + 1e-6
+
+
+def test_rates_of_projects_do_not_pile_up_and_are_forgotten_with_their_cluster():
+    pacer = Pacer()
+    pacer.set_rate(1, rate=1.0, burst=1.0, now=0.0)
+    pacer.add(1, [(1, 0.0), (2, 0.0)], now=0.0)
+    for project in range(2, QUEUES_MAX + 500):
+        pacer.set_rate(project, rate=1.0, burst=1.0, now=0.0)
+        pacer.add(project, [(project + 1, 0.0)], now=0.0)
+        pacer.remove(project + 1, 0.0)
+    assert len(pacer._queues) == QUEUES_MAX
+    assert 1 in pacer._queues  # it has tasks here
+    assert (pacer.pop(0.0), pacer.pop(0.0), pacer.pop(1.0)) == (1, None, 2)
+    pacer.clear()
+    assert (pacer._queues, len(pacer), pacer.wait_s(2.0), pacer.pop(2.0)) == ({}, 0, None, None)
