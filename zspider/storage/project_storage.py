@@ -112,8 +112,8 @@ class ProjectStorage(OwnedDatabase):
         with self._db.transaction() as tx:
             return self._projects.script(tx, digest)
 
-    def save_info(self, digest: bytes, info: ScriptInfo) -> None:
-        """Note what a slave told about a script."""
+    def save_info(self, digest: bytes, info: ScriptInfo | None) -> None:
+        """Note what a slave told about a script; None: forget it."""
         with self._write() as tx:
             self._projects.save_info(tx, digest, info)
 

@@ -100,9 +100,10 @@ class ProjectTable:
             raise StorageError(f"there is no script {digest.hex()}")
         return str(row.text)
 
-    def save_info(self, tx: Transaction, digest: bytes, info: ScriptInfo) -> None:
-        """Note what a slave told about a script."""
-        tx.change(self._SAVE_INFO.values(info=msgspec.msgpack.encode(info)), {"script": digest})
+    def save_info(self, tx: Transaction, digest: bytes, info: ScriptInfo | None) -> None:
+        """Note what a slave told about a script; None: forget it."""
+        packed = None if info is None else msgspec.msgpack.encode(info)
+        tx.change(self._SAVE_INFO.values(info=packed), {"script": digest})
 
 
 class Removal:

@@ -1,11 +1,12 @@
 """The master as `zspiderd status` shows it, and projects as all verbs show them."""
 
+from math import inf
 from typing import Any
 
 from zspider.roles.machine.clock import Clock
 from zspider.roles.master.admin import rows
 from zspider.roles.master.admin.request import PAGE_MAX, Request
-from zspider.roles.master.admin.rows import Live, PauseState
+from zspider.roles.master.admin.rows import Live, LoadFailureState, PauseState
 from zspider.roles.master.coordinator import Coordinator
 from zspider.roles.master.writer_thread import WriterThread
 from zspider.scheduler.projects import ProjectState
@@ -78,7 +79,8 @@ class ProjectRows:
         """Return the row of a project."""
         project, core, now_ms = state.project, self._coordinator.core, self._clock.wall_ms()
         live = Live(
-            load_error=core.unloadable(project.id),
+            load_error=core.scripts.why_unloadable(project.id),
+            load_failure=self._load_failure(state),
             paused=self._pausing(state),
             last_cron=state.last_cron,
             leased=core.leases.count(project.id),
@@ -95,6 +97,16 @@ class ProjectRows:
         """Whether it has as many tasks waiting as it may: new URLs are refused."""
         waiting = project.counts.get(Status.ACTIVE.word, 0)
         return bool(self._waiting_max) and waiting >= self._waiting_max
+
+    def _load_failure(self, state: ProjectState) -> LoadFailureState | None:
+        """Return which slave could not load a project's script, and when it is tried again; None: none failed."""
+        failure = state.load_failure
+        if not failure.error:
+            return None
+        until_ms = None
+        if failure.until < inf:
+            until_ms = self._clock.wall_ms() + int(1000 * (failure.until - self._clock.monotonic()))
+        return LoadFailureState(failure.error, failure.host, until_ms)
 
     def _pausing(self, state: ProjectState) -> PauseState | None:
         """Return why a project is paused, until when, and whether it is probed meanwhile; None: it is not."""
