@@ -12,7 +12,7 @@ from tests.support.cluster import Cluster, Master, Slave, zspiderd
 from tests.support.process import eventually
 from tests.support.rogue import Rogue, success
 from tests.support.site import Site
-from zspider.delivery import End
+from zspider.delivery import Answer, End
 from zspider.task import GET_INFO, ScriptInfo
 
 NEEDS_A_FILE = """\
@@ -227,4 +227,29 @@ def test_a_rogue_that_says_a_script_is_broken_does_not_stop_the_project(cluster:
     master.ask("project", "resume", "victim")
     eventually(lambda: error_of(master, "victim") == "", 20, "another one is asked")
     master.ask("project", "start", "victim")
+    master.wait_done("victim", 5)
+
+
+def test_a_host_that_a_rogue_has_paused_is_shown_and_can_be_asked_again(cluster: Cluster, web: Site) -> None:
+    master = cluster.master().start()
+    with Rogue(master) as rogue:
+        rogue.join(window=1)
+        master.push("victim", FIVE_PAGES.format(url=web.url("/hello")))
+        declares = msgspec.msgpack.encode(ScriptInfo())
+        rogue.report(success(rogue.until(lambda: rogue.grants("victim"), "the question")[0], info=declares))
+        master.ask("tasks", "add", "victim", web.url("/hello"), "--callback", "page")
+        grant = rogue.until(lambda: rogue.grants("victim")[1:], "a page")[0]
+        rogue.report(success(grant, answer=Answer(429, 86_400_000)))
+    host = web.url("").removeprefix("http://").strip("/")
+    cluster.slave(master).start()
+    master.ask("project", "start", "victim")
+
+    def pause() -> list[dict[str, object]]:
+        waits = json.loads(master.ask("why", "victim", "--json"))["waits"]
+        return [wait for wait in waits if "hosts resume" in wait["text"]]
+
+    (shown,) = eventually(pause, 40, "the pause is shown")
+    assert "left alone for 300 s" in str(shown["text"])
+    assert web.log == []
+    assert "may be asked" in master.ask("hosts", "resume", host)
     master.wait_done("victim", 5)

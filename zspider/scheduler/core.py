@@ -111,17 +111,19 @@ class Core:
 
     # --- outcomes -------------------------------------------------------------------------------
 
-    def arrived(self, ref: Ref, run: int, answer: Answer | None, fetch_s: float, now: float) -> None:
+    def arrived(
+        self, ref: Ref, run: int, answer: Answer | None, fetch_s: float, now: float, by: Session | None = None
+    ) -> None:
         """Note that a run's final outcome (not a PART) has arrived and will be committed: its lease takes no more room.
 
         answer: what the host's response says about how it wants to be asked; None for a usual 200. fetch_s: seconds
-        that the fetch took; None for a usual 200.
+        that the fetch took; None for a usual 200. by: whose outcome it is.
         """
         lease = self.leases.get(ref)
         if lease is None or lease.task.run != run:
             return
         if (answer is not None or self.hosts.is_used) and not lease.has_arrived:
-            self._hear_host(lease, answer, fetch_s, now)
+            self._hear_host(lease, answer, fetch_s, now, by or lease.session)
         self.leases.arrive(lease)
 
     def ended(
@@ -267,7 +269,7 @@ class Core:
                     state.frontier.open(host)
                     self._queue.touch(state.project.id)
 
-    def _hear_host(self, lease: Lease, answer: Answer | None, fetch_s: float, now: float) -> None:
+    def _hear_host(self, lease: Lease, answer: Answer | None, fetch_s: float, now: float, by: Session) -> None:
         name = lease.host or host_of(lease.task.url)
         if name and takes_token(lease.task):
-            self.hosts.answered(name, answer, fetch_s, lease.granted, now)
+            self.hosts.answered(name, answer, fetch_s, lease.granted, now, (by.id, by.host))

@@ -189,7 +189,8 @@ def _host(name: str, holding: Holding, now: float, now_ms: int) -> Wait:
         case "delay":
             text = f"{name} is asked every {holding.limit:g} s"
         case _:
-            text = f"{name} has asked to be left alone for {holding.limit:g} s"
+            by = f", says a slave on {holding.by}; `zspiderd hosts resume {name}` ends it" if holding.by else ""
+            text = f"{name} has asked to be left alone for {holding.limit:g} s{by}"
     return Wait("host", text, None if holding.until == inf else now_ms + int(1000 * (holding.until - now)))
 
 

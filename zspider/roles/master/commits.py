@@ -60,7 +60,7 @@ class Commits:
         for _, _, outcome in received:
             if outcome.end is not End.PART:
                 ref = Ref(outcome.project, task_key(outcome.taskid))
-                self._core.arrived(ref, outcome.run, outcome.answer, outcome.fetch_ms / 1000, now)
+                self._core.arrived(ref, outcome.run, outcome.answer, outcome.fetch_ms / 1000, now, session)
 
     def _checked(self, item: m.OutcomeItem, peer: Peer) -> Outcome | None:
         """Return the outcome, or None for what was never granted or cannot be read.

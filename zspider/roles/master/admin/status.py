@@ -3,6 +3,8 @@
 from math import inf
 from typing import Any
 
+import structlog
+
 from zspider.roles.machine.clock import Clock
 from zspider.roles.master.admin import rows
 from zspider.roles.master.admin.request import PAGE_MAX, Request
@@ -12,6 +14,9 @@ from zspider.roles.master.writer_thread import WriterThread
 from zspider.scheduler.projects import ProjectState
 from zspider.settings import MasterFile
 from zspider.task import Project, Status
+
+log = structlog.get_logger(__name__)
+NAME_CHARS = 256  # of a host, in the log
 
 
 class StatusVerb:
@@ -56,6 +61,20 @@ class StatusVerb:
                 "hosts": [rows.host_row(rate) for rate in coordinator.hosts.busiest(hosts, now)] if hosts else [],
             }
         )
+
+
+class HostVerbs:
+    """Answers the verbs on hosts."""
+
+    def __init__(self, coordinator: Coordinator) -> None:
+        self._coordinator = coordinator
+
+    def resume(self, request: Request) -> None:
+        """Forget the pauses and delays that a host has asked for; answered with {"host", "was_known"}."""
+        name = request.text("host").lower()
+        was_known = self._coordinator.core.hosts.resume(name)
+        log.info("host_resumed", host=name[:NAME_CHARS], was_known=was_known)
+        request.answer({"host": name, "was_known": was_known})
 
 
 class ProjectRows:
