@@ -230,14 +230,18 @@ def test_a_rogue_that_says_a_script_is_broken_does_not_stop_the_project(cluster:
     master.wait_done("victim", 5)
 
 
-def test_a_host_that_a_rogue_has_paused_is_shown_and_can_be_asked_again(cluster: Cluster, web: Site) -> None:
+def test_a_host_that_a_rogue_has_paused_is_shown_and_can_be_asked_again(
+    cluster: Cluster, web: Site, tmp_path: Path
+) -> None:
     master = cluster.master().start()
     with Rogue(master) as rogue:
         rogue.join(window=1)
         master.push("victim", FIVE_PAGES.format(url=web.url("/hello")))
         declares = msgspec.msgpack.encode(ScriptInfo())
         rogue.report(success(rogue.until(lambda: rogue.grants("victim"), "the question")[0], info=declares))
-        master.ask("tasks", "add", "victim", web.url("/hello"), "--callback", "page")
+        urls = tmp_path / "urls"
+        urls.write_text(web.url("/hello") + "\n")
+        master.ask("tasks", "add", "victim", "--callback", "page", "--file", urls)
         grant = rogue.until(lambda: rogue.grants("victim")[1:], "a page")[0]
         rogue.report(success(grant, answer=Answer(429, 86_400_000)))
     host = web.url("").removeprefix("http://").strip("/")
