@@ -267,6 +267,13 @@ class SchedulerSettings(Section):
         le=10 * 365 * 86400,
         description="a stopped project with `delete` in its group is deleted when it has not been changed for so long",
     )
+    script_retry_s: float = Field(
+        60.0,
+        ge=1,
+        le=3600,
+        description="a slave that could not load a script tries again after so long, then each time twice as long, "
+        "up to an hour",
+    )
     check_s: float = Field(
         0.0,
         ge=0,

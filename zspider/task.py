@@ -139,8 +139,19 @@ def message_options(sender: str, msg: object, *, guarded: bool = False) -> dict[
     return options | {GUARDED: True} if guarded else options
 
 
+class Teller(Struct, frozen=True):
+    """The slave that told what a script declares; written by the master."""
+
+    token: str  # id of the token that it joined with; "": the master admits without one
+    host: str
+    at_ms: Millis
+
+
 class ScriptInfo(Struct, frozen=True):
-    """The facts that the master must know about a script version; learnt by running GET_INFO on a slave."""
+    """The facts that the master must know about a script version; learnt by running GET_INFO on a slave.
+
+    A slave that processes pages evaluates `crawl_config` by itself; the master's copy is for those that only fetch.
+    """
 
     crawl_config: bytes = b"\x80"  # msgpack map: late-bound fetch and process defaults (docs/pyspider-behaviour.md 2.5)
     retry_delay: dict[str, float] = {}
@@ -148,6 +159,7 @@ class ScriptInfo(Struct, frozen=True):
     error: str = ""  # the script could not be loaded: last line of the traceback
     has_on_finished: bool = False  # it wants to know when no task is left
     lacks: str = ""  # name of a project that it imports and that was not to be had: the reason of `error`
+    told: Teller | None = None  # None: not known; the script is asked anew
 
 
 class Task(Struct):

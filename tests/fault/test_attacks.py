@@ -72,9 +72,12 @@ def info_grant(master: Master, rogue: Rogue, project: str) -> Grant:
 
 def start_grant(master: Master, rogue: Rogue, project: str) -> Grant:
     """The same, and its on_start."""
-    rogue.report(success(info_grant(master, rogue, project), info=msgspec.msgpack.encode(ScriptInfo())))
+    declares = msgspec.msgpack.encode(ScriptInfo())
+    rogue.report(success(info_grant(master, rogue, project), info=declares))
     master.ask("project", "start", project)
-    return rogue.until(lambda: rogue.grants(project)[1:], "on_start")[0]
+    (again,) = rogue.until(lambda: rogue.grants(project)[1:2], "asked anew")
+    rogue.report(success(again, info=declares))
+    return rogue.until(lambda: rogue.grants(project)[2:], "on_start")[0]
 
 
 def script_grant(master: Master, rogue: Rogue, project: str, script: str) -> Grant:

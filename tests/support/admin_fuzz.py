@@ -45,6 +45,7 @@ VERBS: dict[str, tuple[str, ...]] = {
     "results.clear": ("project", "after", "dry_run", "job"),
     "task.retry": ("project", "taskid"),
     "task.rm": ("project", "taskid", "keep_results"),
+    "host.resume": ("host",),
 }
 RIGHT: dict[str, tuple[Any, ...]] = {
     "name": ("victim", "victim", "other"),

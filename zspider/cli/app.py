@@ -29,6 +29,7 @@ VERBS = {
     "project": ("project", "Push, list, show, change, start, stop and remove projects."),
     "send-message": ("send_message", "Send a message to a project's on_message."),
     "status": ("status", "Show slaves, rates and projects."),
+    "hosts": ("hosts", "Ask a host again that is left alone."),
     "why": ("why", "Show what a project or a task is waiting for."),
     "tasks": ("tasks", "List a project's tasks; add, retry, recrawl or drop them."),
     "task": ("tasks", "Show, retry or delete one task."),

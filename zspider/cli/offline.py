@@ -39,7 +39,8 @@ class Offline:
                 return {"rows": self._rows(self._reader.projects())}
             case "project.show":
                 project = self._project(args["name"])
-                return {**self._rows([project])[0], "script": self._reader.script(project.script)}
+                script = self._reader.script(project.script)
+                return {**self._rows([project])[0], "declared": rows.declared_row(project.info), "script": script}
         raise ConfigError(f"{verb} needs a running master")
 
     def pages(self, verb: str, **args: Any) -> Iterator[list[Any]]:

@@ -1,5 +1,6 @@
 """`zspiderd project`: push, list, start, stop and remove projects."""
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -116,7 +117,7 @@ def show(name: str, target: Target, as_json: bool) -> None:
         return
     fields = {key: row[key] for key in ("name", "status", "group", "rate", "burst")}
     fields |= {"updated": moment(row["updated_ms"]), **row["counts"], "last @every": _last_cron(row["cron"])}
-    print_fields(fields | {"note": _note(row), "error": row["script_error"]})
+    print_fields(fields | {"note": _note(row), "error": row["script_error"], **_declared(row["declared"])})
     print_windows([row])
     click.echo()
     print_fields({"script": row["script"]})
@@ -241,11 +242,27 @@ def _note(row: dict[str, Any]) -> str:
     if (paused := row["paused"]) is not None:
         until = "tried with a few pages" if paused["phase"] == "probing" else f"until {moment(paused['until_ms'])}"
         notes.append(f"paused, {until}: {paused['reason']}")
+    if (failure := row["script_failure"]) is not None and row["script_error"]:
+        again = f"; tried again {moment(failure['until_ms'])}" if failure["until_ms"] else ""
+        notes.append(f"not loaded on {failure['host']}{again}")
     if row["full"]:
         notes.append("queue full: new URLs are refused (limits.waiting)")
     if row["limited"]:
         notes.append("limited by its rate")
     return "; ".join(notes)
+
+
+def _declared(declared: dict[str, Any] | None) -> dict[str, str]:
+    """Return what a slave has told that the script declares, and who that was."""
+    if declared is None:
+        return {"declares": "not known: a slave is asked when it may run"}
+    told, fields = declared["told"], {"declares": json.dumps(declared["crawl_config"], ensure_ascii=False, default=str)}
+    if declared["retry_delay"]:
+        fields["retry_delay"] = json.dumps(declared["retry_delay"])
+    if told:
+        token = f" with token {told['token']}" if told["token"] else ""
+        fields["told"] = f"{moment(told['at_ms'])} by a slave on {told['host']}{token}"
+    return fields
 
 
 def _last_cron(cron: dict[str, Any] | None) -> str:

@@ -14,10 +14,12 @@ from zspider.scheduler.granting import Granting
 from zspider.scheduler.host_queues import Range
 from zspider.scheduler.hosts import HostLimits
 from zspider.scheduler.leases import Lease, LeaseTable, Session
+from zspider.scheduler.load_failure import RETRY_S
 from zspider.scheduler.membership import Condition, Greeting, HeldLease, Timing
 from zspider.scheduler.pause import NEVER, PauseLimits, Phase
 from zspider.scheduler.project_queue import ProjectQueue
 from zspider.scheduler.projects import CronRun, ProjectState, storage_requests
+from zspider.scheduler.script_loads import ScriptLoads
 from zspider.scheduler.slaves import Slaves
 from zspider.scheduler.story import END_OF, LATE, VOID, WAITS, Story
 from zspider.scheduler.task_choice import AHEAD_S, RATE_LOOK_S, takes_token
@@ -45,7 +47,9 @@ class Core:
         has_cron: bool = True,
         pausing: PauseLimits = NEVER,
         politeness: PolitenessSettings | None = None,
+        script_retry_s: float = RETRY_S,
     ) -> None:
+        """script_retry_s: after so long slaves that could not load a script are asked again, later after longer."""
         self.hosts = HostLimits(politeness or NO_LIMITS)
         self.leases = LeaseTable(self.hosts)
         self.projects: dict[int, ProjectState] = {}
@@ -65,6 +69,8 @@ class Core:
         self._window = window
         self._has_cron = has_cron
         self._pausing = pausing
+        self._script_retry_s = script_retry_s
+        self.scripts = ScriptLoads(self.projects, self.slaves.sessions, self._queue)
 
     @property
     def sessions(self) -> dict[bytes, Session]:
@@ -85,6 +91,7 @@ class Core:
                 now_ms=now_ms,
                 has_cron=self._has_cron,
                 pausing=self._pausing,
+                script_retry_s=self._script_retry_s,
             )
             return []
         state.change(project, now, now_ms)
@@ -97,14 +104,6 @@ class Core:
         self.projects[project].pause.clear()
         self._queue.touch(project)
 
-    def unloadable(self, project: int) -> str:
-        """Return why no slave can load a project's script; "" if one may be able to, or there is none."""
-        state = self.projects[project]
-        script = (project, state.project.script)
-        fetchers = [session for session in self.sessions.values() if "fetcher" in session.roles]
-        is_barred = bool(fetchers) and all(script in session.barred for session in fetchers)
-        return state.load_error if is_barred else ""
-
     def remove_project(self, project: int) -> list[Action]:
         """Forget a project that is gone with all its tasks."""
         self.projects.pop(project, None)
@@ -112,17 +111,19 @@ class Core:
 
     # --- outcomes -------------------------------------------------------------------------------
 
-    def arrived(self, ref: Ref, run: int, answer: Answer | None, fetch_s: float, now: float) -> None:
+    def arrived(
+        self, ref: Ref, run: int, answer: Answer | None, fetch_s: float, now: float, by: Session | None = None
+    ) -> None:
         """Note that a run's final outcome (not a PART) has arrived and will be committed: its lease takes no more room.
 
         answer: what the host's response says about how it wants to be asked; None for a usual 200. fetch_s: seconds
-        that the fetch took; None for a usual 200.
+        that the fetch took; None for a usual 200. by: whose outcome it is.
         """
         lease = self.leases.get(ref)
         if lease is None or lease.task.run != run:
             return
         if (answer is not None or self.hosts.is_used) and not lease.has_arrived:
-            self._hear_host(lease, answer, fetch_s, now)
+            self._hear_host(lease, answer, fetch_s, now, by or lease.session)
         self.leases.arrive(lease)
 
     def ended(
@@ -214,6 +215,7 @@ class Core:
         if self.is_adopting(now):
             return actions
         self._open_hosts(now)
+        self.scripts.step(now)
         self._queue.wake(self.projects, now)
         actions += self._pauses(now)
         actions += self._granting.step(now, now_ms)
@@ -267,7 +269,7 @@ class Core:
                     state.frontier.open(host)
                     self._queue.touch(state.project.id)
 
-    def _hear_host(self, lease: Lease, answer: Answer | None, fetch_s: float, now: float) -> None:
+    def _hear_host(self, lease: Lease, answer: Answer | None, fetch_s: float, now: float, by: Session) -> None:
         name = lease.host or host_of(lease.task.url)
         if name and takes_token(lease.task):
-            self.hosts.answered(name, answer, fetch_s, lease.granted, now)
+            self.hosts.answered(name, answer, fetch_s, lease.granted, now, (by.id, by.host))

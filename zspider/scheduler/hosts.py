@@ -21,6 +21,7 @@ CLEAN_S = 60.0  # how often hosts of which nothing need be known are forgotten
 RULES_CACHED = 50_000  # hosts whose rule is remembered
 REFUSALS = frozenset({429, 503})  # RFC 6585 section 4, RFC 9110 section 15.6.4: later, please
 NO_ANSWER = frozenset({0, 599})  # the host was not asked, or did not answer
+ALONE_S = 300.0  # longest pause on one slave's word: if it is true, the one request after it confirms it
 SILENT_S = 5.0  # a host that has not answered for so long, while it is asked, may be dead
 SILENT_MIN = 8  # so many requests at once it may have anyway
 _NO_LIMIT = 1 << 62
@@ -34,6 +35,7 @@ class Holding(NamedTuple):
     reason: Literal["concurrency", "delay", "back-off", "silent"]
     limit: float  # requests at once, seconds between two starts, or seconds of the pause
     until: float  # when it may be asked; inf: when one of those that run has ended
+    by: str = ""  # of a back-off: the slave that reported the refusal
 
 
 class HostFigures(NamedTuple):
@@ -53,6 +55,8 @@ class _Host(Struct, eq=False):
     hold_until: float = -inf
     hold_since: float = -inf
     refusals: int = 0  # in a row; until a better answer one request at a time is enough to see how it is
+    told_by: bytes = b""  # session that reported the refusal that began the pause
+    told_on: str = ""  # its machine
     crawl_delay_s: float = 0.0
     adaptive_s: float = 0.0
     last_answer: float = -inf
@@ -165,8 +169,19 @@ class HostLimits:
         if host is not None and host.last_start == start:
             host.last_start = start - host.delay_s
 
-    def answered(self, name: str, answer: Answer | None, fetch_s: float, granted: float, now: float) -> None:
-        """Note a host's answer to a task. answer: None for a 200 that asks for nothing."""
+    def answered(
+        self,
+        name: str,
+        answer: Answer | None,
+        fetch_s: float,
+        granted: float,
+        now: float,
+        by: tuple[bytes, str] = (b"", ""),
+    ) -> None:
+        """Note a host's answer to a task. answer: None for a 200 that asks for nothing.
+
+        by: session and machine of the slave that reports it.
+        """
         said = answer or _USUAL
         host = self._hosts.get(name)
         if host is None:
@@ -178,11 +193,22 @@ class HostLimits:
         if said.crawl_delay_ms:
             host.crawl_delay_s = min(said.crawl_delay_ms / 1000, self._settings.retry_after_max_s)
         if said.status in REFUSALS and self._settings.back_off:
-            self._refused(host, said.retry_after_ms / 1000, granted, now)
+            self._refused(host, said.retry_after_ms / 1000, granted, now, by)
         elif said.status not in NO_ANSWER and granted > host.hold_since:
             host.refusals = 0
         if self._settings.adaptive and said.status not in NO_ANSWER:
             self._adapt(host, fetch_s, is_good=said.status == 200)
+
+    def resume(self, name: str) -> bool:
+        """Forget what a host has asked for: pauses, refusals and delays. False: nothing was known of it."""
+        host = self._hosts.get(name)
+        if host is None:
+            return False
+        host.hold_until, host.refusals, host.crawl_delay_s = -inf, 0, 0.0
+        host.adaptive_s = ADAPTIVE_START_S if self._settings.adaptive else 0.0
+        if name in self._waited:
+            self._to_look_at.append(name)
+        return True
 
     # --- waiting
 
@@ -232,7 +258,7 @@ class HostLimits:
         if wait_s == inf:
             return Holding("concurrency", host.concurrency, inf)
         if host.hold_until >= now + wait_s:
-            return Holding("back-off", host.hold_until - host.hold_since, host.hold_until)
+            return Holding("back-off", host.hold_until - host.hold_since, host.hold_until, host.told_on)
         return Holding("delay", host.delay_s, now + wait_s)
 
     def figures(self, name: str) -> HostFigures | None:
@@ -269,11 +295,17 @@ class HostLimits:
             self._forget_some(now)
         return _Host(rule, adaptive_s=ADAPTIVE_START_S if self._settings.adaptive else 0.0, since=now)
 
-    def _refused(self, host: _Host, retry_after_s: float, granted: float, now: float) -> None:
-        """Take in a 429 or 503. Answers to tasks granted before the pause began do not count as further refusals."""
+    def _refused(self, host: _Host, retry_after_s: float, granted: float, now: float, by: tuple[bytes, str]) -> None:
+        """Take in a 429 or 503. Answers to tasks granted before the pause began do not count as further refusals.
+
+        What one slave alone says holds for ALONE_S at most, until another one or an answer after the pause confirms it.
+        """
         settings = self._settings
         asked_s = min(retry_after_s, settings.retry_after_max_s)
+        is_confirmed = bool(host.refusals) and (granted > host.hold_since or by[0] != host.told_by)
+        asked_s = asked_s if is_confirmed else min(asked_s, ALONE_S)
         if granted > host.hold_since:
+            host.told_by, host.told_on = by
             host.hold_since = now
             host.refusals += 1
             doubled_s = 2.0 ** min(host.refusals - 1, 20)

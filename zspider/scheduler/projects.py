@@ -9,9 +9,10 @@ from zspider.scheduler.bucket import TokenBucket
 from zspider.scheduler.frontier import Frontier
 from zspider.scheduler.internal_tasks import cron_task, info_run, info_task
 from zspider.scheduler.leases import LeaseTable
+from zspider.scheduler.load_failure import RETRY_S, LoadFailure
 from zspider.scheduler.pause import AutoPause, PauseLimits
 from zspider.scheduler.rules import is_finished
-from zspider.task import GET_INFO, Project, ProjectStatus, ScriptInfo, Task
+from zspider.task import GET_INFO, Project, ProjectStatus, Task
 
 CRON_MIN_TICK_S = 1
 
@@ -28,14 +29,22 @@ class ProjectState:
     """A project at work."""
 
     def __init__(
-        self, project: Project, *, window: int, now: float, now_ms: int, has_cron: bool, pausing: PauseLimits
+        self,
+        project: Project,
+        *,
+        window: int,
+        now: float,
+        now_ms: int,
+        has_cron: bool,
+        pausing: PauseLimits,
+        script_retry_s: float = RETRY_S,
     ) -> None:
         self.project = project
         self.frontier = Frontier(window)
         self.bucket = TokenBucket(project.rate, project.burst, now)
         self.pause = AutoPause(pausing)
         self.last_cron: CronRun | None = None  # since the master's start
-        self.load_error = ""  # what the last slave said that cannot load the script
+        self.load_failure = LoadFailure(script_retry_s)
         self.is_limited = False  # when it was looked at last, only the rate held it back
         self.is_finish_asked = False  # whether on_finished is to be submitted
         self._has_cron = has_cron
@@ -54,8 +63,8 @@ class ProjectState:
             self._cron_attempt = 0
         if is_new_script or project.status is not self.project.status:
             self.pause.clear()
-            self.load_error = ""
-        if is_new_script or self._info_attempt >= ATTEMPTS_MAX:
+        if is_new_script:
+            self.load_failure.clear()
             self._info_attempt = 0
         self.bucket.change(project.rate, project.burst, now)
         self.project = project
@@ -89,22 +98,34 @@ class ProjectState:
     def internal_tasks(self, now_ms: int) -> list[Task]:
         """Return the tasks of our own that are due now; the caller grants each that is not leased."""
         if self.project.info is None:
+            if self.load_failure.has_given_up:
+                return []
             return [info_task(self.project.id, self.project.script, self._info_attempt)]
         return self._cron(now_ms)
 
-    def put_back(self, task: Task, *, is_charged: bool) -> None:
-        """Take back one of these tasks that its slave did not do. is_charged: the task may have ended its slave."""
+    def put_back(self, task: Task, host: str, *, is_charged: bool) -> None:
+        """Take back one of these tasks that its slave, on `host`, did not do.
+
+        is_charged: the task may have ended its slave.
+        """
         if task.taskid == GET_INFO:
             self._info_attempt += is_charged and task.run == info_run(self.project.script)
             if self._info_attempt >= ATTEMPTS_MAX and self.project.info is None:
+                self._info_attempt = ATTEMPTS_MAX - 1  # when it is asked again, it costs one slave
                 text = f"gave up: {ATTEMPTS_MAX} slaves were lost while loading the script"
-                self.project.info = ScriptInfo(error=text)
+                self.load_failure.note(text, host, has_given_up=True)
         elif task.run == self._last_tick_s:
             self._cron_attempt += is_charged
             if self._cron_attempt < ATTEMPTS_MAX:
                 self._last_tick_s = self._since_s
             else:  # these ticks harm slaves; the next ones may be better
                 self._cron_attempt = 0
+
+    def ask_anew(self) -> None:
+        """Forget what the script declares, and who could not load it: it is asked."""
+        self.project.info = None
+        self.load_failure.clear()
+        self._info_attempt = 0
 
     def cron_ran(self, task: Task) -> None:
         """Note that the cron task was granted: its ticks are taken care of, unless it is put back."""

@@ -137,7 +137,7 @@ class Slaves:
             project = lease.task.ref.project
             if bar and (state := self._projects.get(project)) is not None:
                 session.barred.add((project, state.project.script))
-                state.load_error = error or state.load_error
+                state.load_failure.note(error, session.host)
             self._refund(lease)
             self._put_back(lease, GIVEN_BACK, error)
 
@@ -252,7 +252,7 @@ class Slaves:
         if state is None:
             return
         if not has_row(task):
-            state.put_back(task, is_charged=is_charged)
+            state.put_back(task, lease.session.host, is_charged=is_charged)
         elif lease.has_full_task and not is_charged:
             state.frontier.offer(task)
         elif not is_charged:

@@ -89,7 +89,13 @@ def _stop(core: Core, state: ProjectState, now: float, now_ms: int) -> Wait | No
         return Wait("restart", "waiting for slaves that were connected before the restart")
     if (no_slave := _no_slave(core)) is not None:
         return no_slave
-    if (error := core.unloadable(project.id)) or (project.info is not None and (error := project.info.error)):
+    if error := core.scripts.why_unloadable(project.id):
+        failure = state.load_failure
+        until_ms = None if failure.until == inf else now_ms + int(1000 * (failure.until - now))
+        return Wait(
+            "script", f"its script cannot be used: {error}, on {failure.host}; it is tried again then", until_ms
+        )
+    if project.info is not None and (error := project.info.error):
         return Wait("script", f"its script cannot be used: {error}")
     if project.info is None:
         return Wait("script info", "a slave is being asked what its script declares")
@@ -183,7 +189,8 @@ def _host(name: str, holding: Holding, now: float, now_ms: int) -> Wait:
         case "delay":
             text = f"{name} is asked every {holding.limit:g} s"
         case _:
-            text = f"{name} has asked to be left alone for {holding.limit:g} s"
+            by = f", says a slave on {holding.by}; `zspiderd hosts resume {name}` ends it" if holding.by else ""
+            text = f"{name} has asked to be left alone for {holding.limit:g} s{by}"
     return Wait("host", text, None if holding.until == inf else now_ms + int(1000 * (holding.until - now)))
 
 

@@ -125,8 +125,8 @@ class ProjectStorage(OwnedDatabase):
         with self._write() as tx:
             return self._projects.delete_scripts(tx, digests)
 
-    def save_info(self, digest: bytes, info: ScriptInfo) -> None:
-        """Note what a slave told about a script."""
+    def save_info(self, digest: bytes, info: ScriptInfo | None) -> None:
+        """Note what a slave told about a script; None: forget it."""
         with self._write() as tx:
             self._projects.save_info(tx, digest, info)
 

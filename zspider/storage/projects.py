@@ -117,9 +117,10 @@ class ProjectTable:
         """Delete these versions, unless a project uses them; returns how many went."""
         return tx.change(self._DELETE_SCRIPTS, {"scripts": list(digests)})
 
-    def save_info(self, tx: Transaction, digest: bytes, info: ScriptInfo) -> None:
-        """Note what a slave told about a script."""
-        tx.change(self._SAVE_INFO.values(info=msgspec.msgpack.encode(info)), {"script": digest})
+    def save_info(self, tx: Transaction, digest: bytes, info: ScriptInfo | None) -> None:
+        """Note what a slave told about a script; None: forget it."""
+        packed = None if info is None else msgspec.msgpack.encode(info)
+        tx.change(self._SAVE_INFO.values(info=packed), {"script": digest})
 
 
 class Removal:

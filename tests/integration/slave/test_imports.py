@@ -2,7 +2,6 @@
 
 from tests.integration.slave.conftest import SCRIPT
 from zspider.broker import messages as m
-from zspider.delivery import End
 
 IMPORTS = "from projects import other\n" + SCRIPT + "\n    def told(self):\n        return other.name\n"
 
@@ -17,18 +16,26 @@ def test_two_processors_import_a_project_from_the_master(world):
     assert 1 <= len(world.master.said(m.NeedProject)) <= 2
 
 
-def test_an_unknown_project_fails_the_page_and_not_the_slave(world):
+def test_a_page_whose_script_lacks_a_project_is_given_back_and_done_once_that_is_there(world):
     world.slave()
     world.master.projects["other"] = None
     script = world.master.project(IMPORTS)
     world.master.grant(script, world.site.url("/hello"), callback="told")
-    world.until(world.master.ended, "an outcome")
-    (outcome,) = world.master.ended().values()
-    assert outcome.end is End.FAILURE
-    assert outcome.reason.startswith("ImportError: no project named 'other'")
+    (back,) = world.until(lambda: world.master.said(m.GiveBack), "given back")
+    assert back.reason == "script"
+    assert back.error.startswith("ImportError: no project named 'other'")
+    assert world.site.paths() == []
     world.master.projects["other"] = "name = 'now'"
-    world.master.grant(script, world.site.url("/hello"), callback="told")
-    world.until(world.master.results, "a result")
+    granted = 1
+
+    def is_done():
+        nonlocal granted
+        if len(world.master.said(m.GiveBack)) == granted:  # it is tried again a moment later
+            granted += 1
+            world.master.grant(script, world.site.url("/hello"), callback="told")
+        return world.master.results()
+
+    world.until(is_done, "a result")
     assert world.master.results() == ["now"]
 
 

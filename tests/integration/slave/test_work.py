@@ -48,11 +48,23 @@ def test_what_is_not_acknowledged_is_named_as_outbox_and_sent_again_to_a_new_mas
 
 def test_crawl_config_fills_gaps_when_the_task_starts(world):
     world.slave()
-    script = world.master.project(SCRIPT, {"headers": {"X-Config": "1", "X-Both": "c"}, "timeout": 5})
+    config = {"headers": {"X-Config": "1", "X-Both": "c"}, "timeout": 5}
+    script = world.master.project(SCRIPT.replace("crawl_config = {}", f"crawl_config = {config}"))
     world.master.grant(script, world.site.url("/hello"), headers={"X-Both": "own"})
     world.until(world.master.ended, "an outcome")
     (asked,) = world.site.log
     assert (asked.header("X-Config"), asked.header("X-Both")) == ("1", "own")
+
+
+def test_what_the_script_declares_here_counts_and_not_what_another_slave_has_told(world):
+    world.slave()
+    told = {"proxy": "127.0.0.1:9", "headers": {"X-Told": "1"}, "validate_cert": False}
+    script = SCRIPT.replace("crawl_config = {}", "crawl_config = {'headers': {'X-Mine': '1'}}")
+    script = world.master.project(script, told)
+    world.master.grant(script, *map(world.site.url, ["/hello", "/slow?s=0"]))
+    world.until(lambda: len(world.master.ended()) == 2, "both outcomes")
+    assert {(asked.header("X-Mine"), asked.header("X-Told")) for asked in world.site.log} == {("1", None)}
+    assert len(world.site.log) == 2
 
 
 HEARS = (

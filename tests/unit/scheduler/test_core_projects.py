@@ -47,7 +47,7 @@ def test_a_script_that_ends_ten_slaves_while_it_is_loaded_is_given_up_and_an_edi
             assert only(victim.held.values()).attempt == attempt
             victim.crash()
             wait(world, 31)
-        assert "gave up" in world.core.projects[1].project.info.error
+        assert "gave up" in world.core.scripts.why_unloadable(1)
         assert not len(world.core.leases)
 
 
@@ -260,27 +260,27 @@ def test_a_script_that_one_slave_cannot_load_is_asked_of_another():
     world.settle(poor)
     lacking(world, poor)
     assert not poor.held
-    assert world.core.unloadable(1) == "ModuleNotFoundError: No module named 'x'"
+    assert world.core.scripts.why_unloadable(1) == "ModuleNotFoundError: No module named 'x'"
     rich = world.slave(1)
     world.settle(poor, rich)
     assert names(rich) == [GET_INFO]
-    assert world.core.unloadable(1) == ""
+    assert world.core.scripts.why_unloadable(1) == ""
 
 
 def test_a_script_that_no_slave_can_load_says_so_until_it_is_edited():
     world = World()
     world.add_project(make_project(info=None))
-    assert world.core.unloadable(1) == ""  # nobody is there
+    assert world.core.scripts.why_unloadable(1) == ""  # nobody is there
     slaves = [world.slave(1), world.slave(1), world.slave(1, roles=PROCESSOR)]
     world.settle(*slaves)
     first, second, _ = sorted(slaves, key=lambda slave: not slave.held)
     lacking(world, first)
-    assert world.core.unloadable(1) == ""
+    assert world.core.scripts.why_unloadable(1) == ""
     world.settle(second)
     lacking(world, second)
-    assert world.core.unloadable(1) == "ModuleNotFoundError: No module named 'x'"
+    assert world.core.scripts.why_unloadable(1) == "ModuleNotFoundError: No module named 'x'"
     world.add_project(make_project(info=None, script=b"n" * 32))
-    assert world.core.unloadable(1) == ""
+    assert world.core.scripts.why_unloadable(1) == ""
     world.settle(*slaves)
     assert sorted(names(slaves[0]) + names(slaves[1])) == [GET_INFO]
 
@@ -293,3 +293,22 @@ def test_how_the_every_methods_ended_is_kept(cron):
     cron.core.cron_ended(1, tick_s, "KeyError: 'x'", cron.now_ms)
     assert cron.core.projects[1].last_cron == (tick_s, cron.now_ms, "KeyError: 'x'")
     cron.core.cron_ended(7, tick_s, "", cron.now_ms)  # of a project that is gone
+
+
+def test_slaves_that_cannot_load_a_script_try_again_later_and_later():
+    world = World()
+    world.add_project(make_project(info=None))
+    slave = world.slave(1)
+    waits = []
+    for _ in range(9):
+        world.settle(slave)
+        lacking(world, slave)
+        failed = world.now
+        while not slave.held:
+            wait(world, 1, slave)
+        waits.append(round((world.now - failed) / 60))
+    assert waits == [1, 2, 4, 8, 16, 32, 60, 60, 60]
+    lacking(world, slave)
+    world.core.scripts.ask_anew(1)
+    world.settle(slave)
+    assert names(slave) == [GET_INFO]

@@ -122,7 +122,8 @@ def test_a_host_that_says_how_long_is_taken_at_its_word_within_the_limit():
     hosts.answered("a", Answer(429, 120_000), 0.1, 0.0, 1.0)
     assert hosts.holding("a", 1.0) == Holding("back-off", 120.0, 121.0)
     hosts.answered("b", Answer(503, 86_400_000), 0.1, 0.0, 1.0)
-    assert hosts.wait_s("b", 1.0) == 600.0
+    hosts.answered("b", Answer(503, 86_400_000), 0.1, 400.0, 401.0)  # again, after the pause on one word
+    assert hosts.wait_s("b", 401.0) == 600.0
 
 
 def test_refusals_of_tasks_granted_before_the_pause_began_count_once():
@@ -341,3 +342,36 @@ def test_a_host_is_new_until_it_has_answered_or_has_had_time_to():
     assert not hosts.is_new("a", 1.1 + hosts_module.SILENT_S)
     hosts.answered("b", None, 0.1, 1.0, 2.0)
     assert not hosts.is_new("b", 2.0)
+
+
+# --- one slave's word
+
+HOUR = Answer(429, retry_after_ms=3_600_000)
+ROGUE, OTHER = (b"r" * 16, "rogue"), (b"o" * 16, "other")
+
+
+def test_a_pause_that_one_slave_reports_is_short_until_something_confirms_it():
+    hosts = limits()
+    hosts.answered("a", HOUR, 0.1, 0.5, 1.0, ROGUE)
+    hosts.answered("a", Answer(429, retry_after_ms=86_400_000), 0.1, 0.5, 1.0, ROGUE)
+    assert hosts.holding("a", 1.0) == Holding("back-off", 300.0, 301.0, "rogue")
+    hosts.answered("a", HOUR, 0.1, 0.6, 2.0, OTHER)  # its request was under way, too
+    assert hosts.wait_s("a", 2.0) == 3600.0
+
+
+def test_the_only_slave_asks_once_after_five_minutes_and_then_the_full_pause_counts():
+    hosts = limits()
+    hosts.answered("a", HOUR, 0.1, 0.5, 1.0, ROGUE)
+    assert hosts.begin("a", 301.0) in (True, False)
+    hosts.answered("a", HOUR, 0.1, 301.0, 302.0, ROGUE)
+    assert hosts.wait_s("a", 302.0) >= 3600.0
+
+
+def test_a_host_that_is_resumed_may_be_asked_at_once():
+    hosts = limits()
+    hosts.answered("a", Answer(429, 3_600_000, crawl_delay_ms=60_000), 0.1, 0.5, 1.0, ROGUE)
+    hosts.wait_for("a", 1.0)
+    assert hosts.resume("a")
+    assert hosts.now_allowed(1.0, 0.1) == ["a"]
+    assert hosts.holding("a", 1.0) is None
+    assert not hosts.resume("b")

@@ -8,6 +8,8 @@ from zspider.scheduler.why import TaskToExplain, why_finished, why_project, why_
 from zspider.settings import HostRule, PolitenessSettings
 from zspider.task import ProjectStatus, Ref, ScriptInfo, Status, task_key
 
+ENDED_BY = ", says a slave on host; `zspiderd hosts resume slow.example` ends it"
+
 
 def project_waits(world):
     return why_project(world.core, world.core.projects[1], world.now, world.now_ms)
@@ -98,7 +100,12 @@ def test_a_rate_that_never_gives_a_task_says_so():
     [
         ({"concurrency": 1}, None, "slow.example has as many requests as it may have at once: 1", False),
         ({"delay_s": 60.0}, None, "slow.example is asked every 60 s", True),
-        ({}, Answer(503, 30_000), "slow.example has asked to be left alone for 30 s", True),
+        (
+            {},
+            Answer(503, 30_000),
+            f"slow.example has asked to be left alone for 30 s{ENDED_BY}",
+            True,
+        ),
     ],
     ids=["concurrency", "delay", "back-off"],
 )

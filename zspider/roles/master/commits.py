@@ -61,7 +61,7 @@ class Commits:
         for _, _, outcome in received:
             if outcome.end is not End.PART:
                 ref = Ref(outcome.project, task_key(outcome.taskid))
-                self._core.arrived(ref, outcome.run, outcome.answer, outcome.fetch_ms / 1000, now)
+                self._core.arrived(ref, outcome.run, outcome.answer, outcome.fetch_ms / 1000, now, session)
 
     def _checked(self, item: m.OutcomeItem, peer: Peer) -> Outcome | None:
         """Return the outcome, or None for what was never granted or cannot be read.
@@ -106,7 +106,7 @@ class Commits:
         self._coordinator.apply(report)
         for one in received:
             if one.outcome.taskid in INTERNAL:
-                self._internal_ended(one.outcome)
+                self._internal_ended(one.outcome, one.session)
         self._acknowledge(received, set(report.followed))
 
     def _acknowledge(self, received: Sequence[ReceivedOutcome], followed: Container[int]) -> None:
@@ -121,25 +121,29 @@ class Commits:
             if (session := self._core.sessions.get(session_id)) is not None:
                 self._hub.send(session.route, m.Ack(self._coordinator.epoch, done, known))
 
-    def _internal_ended(self, outcome: Outcome) -> None:
+    def _internal_ended(self, outcome: Outcome, session_id: bytes) -> None:
         """Act on the outcome of a task that is the master's own: a tick of @every, or what a script declares."""
         if outcome.taskid != CRONJOB:
-            self._learn(outcome)
+            self._learn(outcome, session_id)
         elif outcome.end is not End.PART:
             error = "" if outcome.end is End.SUCCESS else outcome.reason or "failed"
             self._core.cron_ended(outcome.project, outcome.run, error, self._clock.wall_ms())
 
-    def _learn(self, outcome: Outcome) -> None:
-        """Keep what a version of a script declares, in the database and in the core."""
-        state = self._core.projects.get(outcome.project)
-        if state is None or state.project.info is not None or outcome.run != info_run(state.project.script):
+    def _learn(self, outcome: Outcome, session_id: bytes) -> None:
+        """Take in what a version of a script declares, or why it cannot be used.
+
+        The word of a slave that is gone counts for nothing, as it may be gone for its token: another one is asked.
+        """
+        state, session = self._core.projects.get(outcome.project), self._core.sessions.get(session_id)
+        if state is None or session is None:
+            return
+        if state.project.info is not None or outcome.run != info_run(state.project.script):
             return
         try:
             info = msgspec.msgpack.decode(outcome.info or b"", type=ScriptInfo)
         except Exception as exc:  # a slave's bytes: MsgspecError, UnicodeDecodeError, RecursionError, MemoryError
             info = ScriptInfo(error=outcome.reason or f"the script's declarations cannot be read: {exc}")
         if info.error:
-            log.error("script_error", project=state.project.name, error=info.error)
-        script = state.project.script
-        self._writer.call(lambda storage: storage.save_info(script, info))
-        self._coordinator.set_project(msgspec.structs.replace(state.project, info=info))
+            self._coordinator.script_failed(state.project, session, info)
+        else:
+            self._coordinator.script_told(state.project, session, info)

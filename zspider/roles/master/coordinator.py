@@ -14,6 +14,7 @@ from zspider.errors import ZspiderError
 from zspider.roles.machine.clock import SYSTEM_CLOCK, Clock
 from zspider.roles.master.grants import GrantSender
 from zspider.roles.master.project_log import ProjectLog
+from zspider.roles.master.script_trust import ScriptTrust
 from zspider.roles.master.slave_registry import SlaveRegistry
 from zspider.roles.master.storage_requests import StorageRequests
 from zspider.roles.master.unforeseen import unforeseen
@@ -21,11 +22,12 @@ from zspider.roles.master.writer_thread import WriterThread
 from zspider.scheduler import actions as a
 from zspider.scheduler.core import Core
 from zspider.scheduler.host_rates import HostRates
+from zspider.scheduler.leases import Session
 from zspider.scheduler.rules import SchedulerRules
 from zspider.scheduler.windows import Windows
 from zspider.settings import MasterFile, PolitenessSettings
 from zspider.storage import Committed
-from zspider.task import Project
+from zspider.task import Project, ScriptInfo
 
 log = structlog.get_logger(__name__)
 BACKLOG_MAX = 2000  # outcomes waiting for the database; above it the outcomes socket is not read
@@ -65,13 +67,13 @@ class Coordinator:
         self._rules = rules
         self._writer = writer
         self._clock = clock
-        self._lacking: dict[str, set[int]] = {}  # name of no project -> projects whose scripts import it
         self._grants = GrantSender(hub, keys, core, cluster, epoch)
         self._project_log = ProjectLog(settings.scheduler.pause_s)
         self.registry = SlaveRegistry(
             hub, keys, core, writer, settings.master, clock, cluster=cluster, epoch=epoch, perform=self.perform
         )
         self._requests = StorageRequests(core, writer, clock, window=settings.frontier.window, committed=self._answered)
+        self._scripts = ScriptTrust(keys, self.registry, needs_token=settings.master.security != "none")
         writer.on_repeat(self.reload_frontier)
 
     # --- the loop's questions -------------------------------------------------------------------
@@ -87,7 +89,8 @@ class Coordinator:
 
     def step(self, now: float) -> None:
         """Let time pass in the core, and grant; nothing is granted while the database is behind."""
-        self.registry.expel_revoked()
+        if self.registry.expel_revoked():
+            self._forget_revoked()
         now_ms = self._clock.wall_ms()
         if self.is_full:
             self.core.story.stamp_time(now_ms)
@@ -137,35 +140,65 @@ class Coordinator:
 
     # --- projects -------------------------------------------------------------------------------
 
-    def set_project(self, project: Project) -> None:
-        """Tell the core of a project that is new or changed in the database."""
+    def set_project(self, project: Project, *, asks_anew: bool = False) -> None:
+        """Tell the core of a project that is new or changed in the database.
+
+        asks_anew: what its script declares is asked again, of slaves too that could not load it. What is known of a
+        script that the core has stays: the database may be a step behind.
+        """
+        known = self.core.projects.get(project.id)
+        info = project.info if known is None or known.project.script != project.script else known.project.info
+        self._use(msgspec.structs.replace(project, info=info if self._scripts.is_trusted(info) else None))
+        if asks_anew:
+            self.ask_anew(project.id)
+        for lacking in self._scripts.that_lack(project.name):
+            self.ask_anew(lacking)
+
+    def ask_anew(self, project: int) -> None:
+        """Forget what a project's script declares, in the database too, and ask a slave."""
+        if (state := self.core.projects.get(project)) is None:
+            return
+        script, was_known = state.project.script, state.project.info is not None
+        self.core.scripts.ask_anew(project)
+        if was_known:
+            self._writer.call(lambda storage: storage.save_info(script, None))
+
+    def script_told(self, project: Project, session: Session, info: ScriptInfo) -> None:
+        """Keep what a slave has told of a script that was asked, in the database and in the core."""
+        info = msgspec.structs.replace(info, told=self._scripts.teller(session, self._clock.wall_ms()))
+        self._writer.call(lambda storage: storage.save_info(project.script, info))
+        self._use(msgspec.structs.replace(project, info=info))
+
+    def script_failed(self, project: Project, session: Session, info: ScriptInfo) -> None:
+        """Note that a slave cannot load a script that was asked: another one is asked.
+
+        If the script lacked another project, and that is known meanwhile, it is asked again at once; but once only.
+        """
+        log.error("script_error", project=project.name, error=info.error, host=session.host)
+        failure = self.core.projects[project.id].load_failure
+        was_lacking, is_known = failure.lacks, bool(info.lacks) and self._is_name(info.lacks)
+        self.core.scripts.failed(project.id, session.id, info.error, info.lacks)
+        if info.lacks and not is_known:
+            self._scripts.lacks(project.id, info.lacks)
+        elif is_known and was_lacking != info.lacks:
+            self.core.scripts.ask_anew(project.id)
+            failure.lacks = info.lacks
+
+    def _is_name(self, name: str) -> bool:
+        return any(state.project.name == name for state in self.core.projects.values())
+
+    def _use(self, project: Project) -> None:
         if project.info is not None:
             self._rules.set_retry_delays(project.id, project.info.retry_delay)
-        project = self._unless_outdated(project)
         self.perform(self.core.set_project(project, self._clock.monotonic(), self._clock.wall_ms()))
-        for lacking in self._lacking.pop(project.name, ()):
-            if (state := self.core.projects.get(lacking)) is not None:
-                self.set_project(state.project)
 
-    def _unless_outdated(self, project: Project) -> Project:
-        """Return the project without what its script declared, if that is outdated, so that the script is asked again.
-
-        It is outdated if the script lacked another project that is known now.
-        """
-        self._lacks_no_more(project.id)
-        lacks = project.info.lacks if project.info is not None else ""
-        if not lacks:
-            return project
-        if any(state.project.name == lacks for state in self.core.projects.values()):
-            return msgspec.structs.replace(project, info=None)
-        self._lacking.setdefault(lacks, set()).add(project.id)
-        return project
-
-    def _lacks_no_more(self, project: int) -> None:
-        """Forget that a project's script lacks another project."""
-        for waiting in self._lacking.values():
-            waiting.discard(project)
-        self._lacking = {name: waiting for name, waiting in self._lacking.items() if waiting}
+    def _forget_revoked(self) -> None:
+        """Ask anew what slaves have told whose token was revoked."""
+        for state in self.core.projects.values():
+            if not self._scripts.is_trusted(state.project.info):
+                log.info("script_asked_anew", project=state.project.name, reason="the token of the slave that told")
+                self._rules.set_retry_delays(state.project.id, {})
+                self.ask_anew(state.project.id)
 
     def remove_project(self, project: int) -> None:
         """Forget a project that is deleted from the database."""
@@ -173,7 +206,7 @@ class Coordinator:
         self.perform(self.core.remove_project(project))
         self.windows.forget(project)
         self._rules.forget(project)
-        self._lacks_no_more(project)
+        self._scripts.forget(project)
         if state is not None:
             self._project_log.forget(state.project.name)
 

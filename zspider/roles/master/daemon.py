@@ -207,6 +207,7 @@ class Master:
             has_cron=not self._is_oneshot,
             pausing=PauseLimits(scheduler.fail_pause_num, scheduler.pause_s, scheduler.unpause_check_num),
             politeness=self._settings.politeness,
+            script_retry_s=scheduler.script_retry_s,
         )
         coordinator = Coordinator(
             hub,

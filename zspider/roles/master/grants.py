@@ -70,8 +70,12 @@ class GrantSender:
     def _introduce(self, session: Session, project: Project) -> None:
         """Send a project's facts to a slave that does not have them as they are now."""
         deletions = project.counts.get(FIRST_RUN, 0)
-        updated_ms = -1 if project.info is None else project.updated_ms  # -1: crawl_config is not known yet
-        version, state = (project.id, project.script), (updated_ms, deletions)
+        told = None if project.info is None else project.info.told
+        # what it declares may have been told anew since
+        version, state = (
+            (project.id, project.script),
+            (project.updated_ms, deletions, -1 if told is None else told.at_ms),
+        )
         if session.told.get(version) == state:
             return
         session.told[version] = state

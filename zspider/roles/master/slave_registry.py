@@ -103,16 +103,20 @@ class SlaveRegistry:
         stats.outbox = len(beat.outbox)
         stats.fetched, stats.processed = beat.fetched, beat.processed
 
-    def expel_revoked(self) -> None:
-        """End the sessions of slaves whose token was revoked since they joined: what they hold goes to others."""
+    def expel_revoked(self) -> bool:
+        """End the sessions of slaves whose token was revoked since they joined: what they hold goes to others.
+
+        Returns whether a token was revoked since the last call.
+        """
         if self._revocations == self._keys.revocations:
-            return
+            return False
         self._revocations = self._keys.revocations
         for session in list(self._core.sessions.values()):
             stats = self.stats.get(session.id)
             if stats is not None and stats.user and self._keys.role_of(stats.user) is None:
                 self._hub.send(session.route, m.Refused("token", NOT_VALID))
                 self._perform(self._core.slaves.leave(session.id))
+        return True
 
     def welcome(self, session: Session) -> None:
         """Tell a slave that the core has taken it in."""

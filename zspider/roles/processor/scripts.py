@@ -3,6 +3,7 @@
 import zlib
 from collections import OrderedDict
 from collections.abc import Callable
+from time import monotonic  # by itself: a script may replace what `time` holds
 
 from zspider.broker.messages import Page
 from zspider.roles.processor.options import ProcessorOptions
@@ -12,7 +13,9 @@ from zspider.script.errors import LoadError
 from zspider.script.loader import LoadedScript, ProjectFacts, load
 from zspider.script.logs import captured
 from zspider.script.projects import ProjectFinder, ProjectText
+from zspider.task import GET_INFO
 
+FAILED_S = 5.0  # for so long pages of a script that could not be loaded fail without another try
 LOADED_MAX = 200  # scripts whose modules are kept
 
 
@@ -36,6 +39,7 @@ class Scripts:
         self._before_load = before_load
         self._texts: dict[bytes, bytes] = {}  # compressed; the slave sends each only once, so none is dropped
         self._loaded: OrderedDict[tuple[int, bytes], LoadedScript | LoadError] = OrderedDict()
+        self._failed_until: dict[tuple[int, bytes], float] = {}  # of those that could not be loaded
         self._projects = ProjectFinder(ask_project)
 
     def install_imports(self) -> None:
@@ -49,10 +53,13 @@ class Scripts:
     def get(self, page: Page) -> LoadedScript | LoadError | None:
         """Return the script a page needs, loaded; None: its text is not here.
 
-        What could not be loaded is not tried again, unless it lacked a project.
+        What could not be loaded is tried again when the page asks what it declares, when it lacked a project, and
+        after FAILED_S.
         """
         key = (page.project, page.script)
         known = self._loaded.get(key)
+        if isinstance(known, LoadError) and (page.taskid == GET_INFO or monotonic() >= self._failed_until[key]):
+            known = None
         if known is not None:
             self._loaded.move_to_end(key)
             return known
@@ -62,8 +69,12 @@ class Scripts:
         if isinstance(loaded, LoadError) and loaded.lacks:
             return loaded
         self._loaded[key] = loaded
+        self._failed_until.pop(key, None)
+        if isinstance(loaded, LoadError):
+            self._failed_until[key] = monotonic() + FAILED_S
         if len(self._loaded) > LOADED_MAX:
-            _, oldest = self._loaded.popitem(last=False)
+            evicted, oldest = self._loaded.popitem(last=False)
+            self._failed_until.pop(evicted, None)
             if isinstance(oldest, LoadedScript):
                 oldest.forget()
         return loaded

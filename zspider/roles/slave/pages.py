@@ -26,21 +26,22 @@ class BadTask(ZspiderError):
 
 
 class Projects:
-    """Keeps what the master told about projects, by the script version it is true for."""
+    """Keeps what the master told about projects, by the script version it is true for.
 
-    def __init__(self, known_max: int = 10_000) -> None:
+    The `crawl_config` of a version is what `declare` says where this slave has processors, else the master's.
+    """
+
+    def __init__(self, known_max: int = 10_000, *, is_told_here: bool = False) -> None:
+        """is_told_here: this slave evaluates crawl_config by itself, and says so by `declare`."""
         self._known_max = known_max
-        self._known: dict[tuple[int, bytes], tuple[ProjectInfo, LateConfig]] = {}
+        self._is_told_here = is_told_here
+        self._known: dict[tuple[int, bytes], tuple[ProjectInfo, LateConfig | None]] = {}
 
     def learn(self, info: ProjectInfo) -> None:
         """Take in what was told; the newest counts. Of too many, the ones told longest ago are forgotten."""
-        try:
-            crawl_config = _decode_options(info.crawl_config)
-        except (msgspec.MsgspecError, ValueError, RecursionError):
-            crawl_config = {}  # the script's own GET_INFO made it; a task without it fails visibly
         key = (info.project, info.script)
-        self._known.pop(key, None)
-        self._known[key] = (info, LateConfig(crawl_config))
+        _, config = self._known.pop(key, (None, None))
+        self._known[key] = (info, config if self._is_told_here else _late_config(info.crawl_config))
         while len(self._known) > self._known_max:
             del self._known[next(iter(self._known))]
 
@@ -49,14 +50,31 @@ class Projects:
         known = self._known.get((project, script))
         return known[0] if known else None
 
+    def declare(self, project: int, script: bytes, crawl_config: bytes) -> None:
+        """Take in the packed crawl_config that this slave has evaluated; for a version that is not known do nothing."""
+        if (known := self._known.get((project, script))) is not None and self._is_told_here:
+            self._known[project, script] = (known[0], _late_config(crawl_config))
+
+    def is_declared(self, project: int, script: bytes) -> bool:
+        """Return whether the crawl_config of this version is known."""
+        known = self._known.get((project, script))
+        return known is not None and known[1] is not None
+
     def config(self, info: ProjectInfo) -> LateConfig:
         """Return the options of the project's crawl_config that are bound late."""
         known = self._known.get((info.project, info.script))
-        return known[1] if known else LateConfig({})
+        return (known and known[1]) or LateConfig({})
 
     def clear(self) -> None:
         """Forget all: project ids mean something else in another cluster."""
         self._known.clear()
+
+
+def _late_config(crawl_config: bytes) -> LateConfig:
+    try:
+        return LateConfig(_decode_options(crawl_config))
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return LateConfig({})  # the script's own GET_INFO made it; a task without it fails visibly
 
 
 def task_of(grant: Grant, info: ProjectInfo, config: LateConfig) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from zspider.broker import messages as m
 from zspider.broker.pipe import Pipe
 from zspider.delivery import Grant
 from zspider.fetch import Fetched, FetchPool
+from zspider.roles.slave.declarations import Declarations
 from zspider.roles.slave.endings import CANNOT_LOAD, Endings
 from zspider.roles.slave.fetching import Fetching, MakePool, NoFetching
 from zspider.roles.slave.leases import Lease, SlaveLeases, Stage
@@ -23,7 +24,7 @@ from zspider.roles.slave.processors.page_owner import PageOwner
 from zspider.roles.slave.processors.processing import Processing
 from zspider.roles.slave.relaying import Relaying
 from zspider.settings import SlaveFile
-from zspider.task import INTERNAL, is_message
+from zspider.task import GET_INFO, INTERNAL, is_message
 
 log = structlog.get_logger(__name__)
 UNPACED = 0  # the "project" of tasks that no rate applies to; real ids begin at 1
@@ -61,12 +62,13 @@ class Work:
         self.relaying = Relaying(held, port, endings)
         self._port = port
         self._window = slave.window or 3 * slave.fetch_concurrency
-        self._projects = projects = Projects()
+        self._projects = projects = Projects(is_told_here=not self.sends_pages)
         self._was_broken = False
         if not self.takes_pages:
             self.fetching = Fetching(settings, held, outbox, projects, endings, self._pass_on, make_pool)
+        self._declarations = Declarations(held, projects, endings, self.fetching.add)
         if not self.sends_pages:
-            self.processing = make_processing(settings, held, endings)
+            self.processing = make_processing(settings, held, self._declarations)
 
     # --- what the loop asks ---------------------------------------------------------------------
 
@@ -122,9 +124,10 @@ class Work:
         """Take tasks that are ours now; they are begun when their time comes."""
         waiting: dict[int, list[tuple[int, float]]] = {}
         unwanted: dict[tuple[str, str], list[int]] = {}
+        is_kept = False
         for grant in grants:
             info = self._projects.get(grant.project, grant.script)
-            if (refusal := self._refusal(grant, info)) is not None or info is None:
+            if (refusal := self._refusal(grant, info, now)) is not None or info is None:
                 self.held.seen = max(self.held.seen, grant.number)
                 unwanted.setdefault(refusal or ("", ""), []).append(grant.number)
                 continue
@@ -132,16 +135,22 @@ class Work:
             if lease is None:
                 continue
             project = UNPACED if grant.taskid in INTERNAL or is_message(grant.taskid) else grant.project
-            waiting.setdefault(project, []).append((lease.serial, grant.start_ms / 1000))
+            if grant.taskid == GET_INFO or self._projects.is_declared(grant.project, grant.script):
+                waiting.setdefault(project, []).append((lease.serial, grant.start_ms / 1000))
+            else:
+                self._declarations.keep(lease, project, grant.start_ms / 1000)
+                is_kept = True
             self.processing.expect(grant.script, now)
         for project, tasks in waiting.items():
             self.fetching.add(project, tasks, now)
+        if is_kept:
+            self._declarations.ask(self.processing, now)
         for (reason, error), numbers in unwanted.items():
             self.endings.say_given_back(numbers, reason, error)
 
-    def _refusal(self, grant: Grant, info: m.ProjectInfo | None) -> tuple[str, str] | None:
+    def _refusal(self, grant: Grant, info: m.ProjectInfo | None, now: float) -> tuple[str, str] | None:
         """Return reason and error with which a grant goes back at once; None: it does not."""
-        if (error := self.processing.scripts.barred.get(grant.script)) is not None:
+        if grant.taskid != GET_INFO and (error := self.processing.scripts.why_barred(grant.script, now)):
             return CANNOT_LOAD, error
         if info is None:
             log.warning("grant_without_project", project=grant.project, number=grant.number)
@@ -181,7 +190,7 @@ class Work:
         if lease is None:
             return
         lease.page = msgspec.structs.replace(page, number=lease.serial)
-        if (error := self.processing.scripts.barred.get(page.script)) is not None:
+        if page.taskid != GET_INFO and (error := self.processing.scripts.why_barred(page.script, now)):
             self.endings.on_unloadable([lease], error)
         else:
             self.processing.put(lease, now)
@@ -199,6 +208,7 @@ class Work:
         lost = self.endings.drop_everything()
         self._projects.clear()
         self.fetching.forget_projects()
+        self._declarations.clear()
         self.processing.scripts.clear()
         return lost
 

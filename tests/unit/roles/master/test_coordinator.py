@@ -5,14 +5,16 @@ from types import SimpleNamespace
 
 import msgspec
 import pytest
-from tests.support.coordinator import WaitingWriter, opened, slave_messages
+from tests.support.coordinator import WaitingWriter, Writer, opened, slave_messages
 from tests.support.scheduler_world import make_project
 from zspider.activity import ACTIVITY, WINDOWS, WindowSlot, activity_of
 from zspider.broker.hub import Peer
 from zspider.broker.messages import PROTOCOL, Hello
-from zspider.roles.master.slave_registry import HELLOS_MAX
+from zspider.roles.master.coordinator import BACKLOG_MAX
+from zspider.roles.master.slave_registry import HELLOS_MAX, SlaveStats
+from zspider.scheduler.leases import Session
 from zspider.storage import Committed
-from zspider.task import ScriptInfo
+from zspider.task import ScriptInfo, Teller
 
 NOW_MS = 1_700_000_000_000
 
@@ -58,37 +60,104 @@ def test_a_trim_goes_on_until_nothing_is_left(tmp_path):
     assert left == []
 
 
-@pytest.mark.parametrize("order", [(1, 2), (2, 1)], ids=["the importing first", "the imported first"])
-def test_a_script_that_lacks_a_project_is_asked_again_once_the_project_is_known(tmp_path, order):
-    coordinator = opened(tmp_path)
-    lacking = make_project(1, info=ScriptInfo(error="ImportError: ...", lacks="project2"))
-    for id in order:
-        coordinator.set_project(lacking if id == 1 else make_project(2))
-    assert coordinator.core.projects[1].project.info is None
-    assert coordinator.core.projects[2].project.info is not None
+LACKS = ScriptInfo(error="ImportError: ...", lacks="project2")
 
 
-def test_a_script_that_lacks_a_project_keeps_its_error_until_then(tmp_path):
+def answered(coordinator, info):
+    """A slave that has joined answers what the script of project 1 declares."""
+    storage = SimpleNamespace(save_info=lambda script, info: None)
+    coordinator._writer.storage = storage
+    session = joined(coordinator)
+    project = coordinator.core.projects[1].project
+    if info.error:
+        coordinator.script_failed(project, session, info)
+    else:
+        coordinator.script_told(project, session, info)
+    return session
+
+
+def joined(coordinator):
+    """A slave's session, without a connection."""
+    session = Session(b"s" * 16, b"route", frozenset({"fetcher", "processor"}), "honest", 10, joined=0.0, heard=0.0)
+    coordinator.core.sessions[session.id] = session
+    coordinator.registry.stats[session.id] = SlaveStats(user=b"user")
+    return session
+
+
+@pytest.mark.parametrize("is_known", [False, True], ids=["the imported later", "the imported meanwhile"])
+def test_a_script_that_lacks_a_project_is_asked_again_once_the_project_is_known(tmp_path, is_known):
     coordinator = opened(tmp_path)
-    coordinator.set_project(make_project(1, info=ScriptInfo(error="ImportError: ...", lacks="project2")))
-    coordinator.set_project(make_project(3))
-    assert coordinator.core.projects[1].project.info.lacks == "project2"
+    coordinator.set_project(make_project(1, info=None))
+    if is_known:
+        coordinator.set_project(make_project(2))
+    session = answered(coordinator, LACKS)
+    assert bool(session.barred) is not is_known
+    if not is_known:
+        coordinator.set_project(make_project(3))
+        assert session.barred
+        coordinator.set_project(make_project(2))
+    assert not session.barred
+    answered(coordinator, LACKS)  # it says so though the project is there: once is enough
+    assert coordinator.core.sessions[session.id].barred or not is_known
+
+
+def test_a_project_that_is_gone_is_not_asked_when_what_it_lacked_comes(tmp_path):
+    coordinator = opened(tmp_path)
+    coordinator.set_project(make_project(1, info=None))
+    answered(coordinator, LACKS)
     coordinator.remove_project(1)
     coordinator.set_project(make_project(2))
-    assert set(coordinator.core.projects) == {2, 3}
+    assert set(coordinator.core.projects) == {2}
+
+
+def test_the_database_does_not_bring_back_what_was_forgotten(tmp_path):
+    coordinator = opened(tmp_path)
+    coordinator.set_project(make_project(1, info=None))
+    answered(coordinator, ScriptInfo(min_tick=7))
+    state = coordinator.core.projects[1]
+    stale = msgspec.structs.replace(state.project)
+    assert state.project.info.told.host == "honest"
+    assert state.project.info.told.token
+    coordinator.set_project(stale, asks_anew=True)
+    assert state.project.info is None
+    coordinator.set_project(stale)  # `project set`, from a transaction before
+    assert state.project.info is None
+
+
+def test_what_is_told_by_nobody_known_or_by_a_token_that_is_not_valid_is_asked_anew(tmp_path):
+    coordinator = opened(tmp_path)
+    token = coordinator._keys.add_token("join")
+    teller = Teller(token.id, "host", 1)
+    for told, stays in ((None, False), (msgspec.structs.replace(teller, token="0"), False), (teller, True)):
+        coordinator.set_project(make_project(1, info=ScriptInfo(told=told)))
+        assert (coordinator.core.projects[1].project.info is not None) is stays
+        if not stays:
+            coordinator.remove_project(1)
+    coordinator._writer = Writer(SimpleNamespace(save_info=lambda script, info: saved.append(info)))
+    saved = []
+    coordinator._writer.backlog = BACKLOG_MAX + 1  # nothing is granted
+    coordinator.step(0.0)
+    assert coordinator.core.projects[1].project.info is not None
+    coordinator._keys.revoke(token.id)
+    coordinator.step(0.0)
+    assert coordinator.core.projects[1].project.info is None
+    assert saved == [None]
 
 
 def test_nothing_is_kept_of_removed_projects(tmp_path):
     coordinator = opened(tmp_path)
+    session = joined(coordinator)
     for id in range(1, 50):
-        lacking = ScriptInfo(error="ImportError: ...", lacks=f"missing{id}", retry_delay={"": 1.0})
-        coordinator.set_project(make_project(id, info=lacking))
-        coordinator.set_project(make_project(id, info=msgspec.structs.replace(lacking, lacks="other")))  # it was pushed
+        coordinator.set_project(make_project(id, info=None))
+        state = coordinator.core.projects[id]
+        for lacks in (f"missing{id}", "other"):  # it was pushed
+            coordinator.script_failed(state.project, session, ScriptInfo(error="ImportError: ...", lacks=lacks))
+        coordinator._rules.set_retry_delays(id, {"": 1.0})
         report = Committed(NOW_MS)
         report.counts[id] = Counter({"dropped:queue full": 1, "dropped:reserved taskid": 1})
         coordinator.apply(report)
         coordinator.remove_project(id)
-    assert coordinator._lacking == coordinator._rules._delays == {}
+    assert coordinator._scripts._lacking == coordinator._rules._delays == {}
     assert coordinator._project_log._refused == coordinator._project_log._logged == {}
 
 

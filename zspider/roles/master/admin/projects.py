@@ -9,6 +9,7 @@ from zspider.roles.machine.clock import Clock
 from zspider.roles.master.admin.bulk import BulkJobs
 from zspider.roles.master.admin.lookup import check_stays, find_project, find_staying_project, named_project
 from zspider.roles.master.admin.request import Request, shortened
+from zspider.roles.master.admin.rows import declared_row
 from zspider.roles.master.admin.status import ProjectRows
 from zspider.roles.master.admin.threads import AdminThreads
 from zspider.roles.master.coordinator import Coordinator
@@ -21,6 +22,7 @@ from zspider.task import ON_START, Project, ProjectStatus
 
 log = structlog.get_logger(__name__)
 NAME_CHARS_MAX = 64
+_RUNS = (ProjectStatus.RUNNING, ProjectStatus.DEBUG)  # whoever sets these wants its script to be tried
 
 
 class ProjectVerbs:
@@ -56,7 +58,9 @@ class ProjectVerbs:
         self._threads.write(  # not the reader, which is slow during an export
             request,
             lambda storage: storage.script(state.project.script),
-            lambda text: request.answer({**self._rows.row(state), "script": text}),
+            lambda text: request.answer(
+                {**self._rows.row(state), "declared": declared_row(state.project.info), "script": text}
+            ),
         )
 
     # --- a script -------------------------------------------------------------------------------
@@ -81,7 +85,7 @@ class ProjectVerbs:
                 changes["known_status"] = status_after(state.project, Verb.EDIT)
 
         def done(project: Project) -> None:
-            self._coordinator.set_project(project)
+            self._coordinator.set_project(project, asks_anew=True)
             log.info("project_pushed", project=name, script=project.script.hex()[:12], created=state is None)
             request.answer({**self._rows.row_of(project.id), "created": state is None})
 
@@ -119,7 +123,7 @@ class ProjectVerbs:
         def done(written: tuple[Committed, Project]) -> None:
             report, started = written
             self._coordinator.apply(report)
-            self._coordinator.set_project(started)
+            self._coordinator.set_project(started, asks_anew=True)
             self._core.unpause(project.id)
             request.answer(self._rows.row_of(project.id))
 
@@ -137,7 +141,7 @@ class ProjectVerbs:
         project = state.project
 
         def done(changed: Project) -> None:
-            self._coordinator.set_project(changed)
+            self._coordinator.set_project(changed, asks_anew=changes.get("status") in _RUNS)
             if "status" in changes:  # a request that names one wants it to be so, also if it was
                 self._core.unpause(project.id)
             request.answer(self._rows.row_of(project.id))

@@ -15,7 +15,7 @@ from zspider.scheduler.story import Step
 from zspider.scheduler.why import Wait
 from zspider.storage import StoredResult, TaskDetail
 from zspider.storage.counter_names import ALL_BUT_RESULTS, GAUGES, REMOVING, RESULTS
-from zspider.task import Project
+from zspider.task import Project, ScriptInfo
 
 TASK_COLUMNS = ("taskid", "url", "priority", "retried", "due_ms", "lastcrawl_ms", "reason")
 
@@ -28,10 +28,19 @@ class PauseState(NamedTuple):
     until_ms: int
 
 
+class LoadFailureState(NamedTuple):
+    """A slave's failure to load a script: why, where, and when it is tried again, if it is known."""
+
+    error: str
+    host: str
+    until_ms: int | None
+
+
 class Live(NamedTuple):
     """The facts of a project that only a running master knows; the defaults are those without a master."""
 
     load_error: str = ""
+    load_failure: LoadFailureState | None = None
     paused: PauseState | None = None
     last_cron: CronRun | None = None
     leased: int = 0
@@ -59,6 +68,7 @@ def project_row(project: Project, windows: Mapping[str, Activity], live: Live) -
         "paused": paused and {**paused._asdict(), "phase": paused.phase.value},
         "cron": live.last_cron and live.last_cron._asdict(),
         "script_error": (project.info.error if project.info else "") or live.load_error,
+        "script_failure": live.load_failure and live.load_failure._asdict(),
         "is_script_known": project.info is not None,
         "counts": {**public_counts(project.counts), "leased": live.leased},
         "windows": {
@@ -70,6 +80,19 @@ def project_row(project: Project, windows: Mapping[str, Activity], live: Live) -
         "ready": live.is_ready,
         "loaded": live.is_loaded,
         "next_due_ms": live.next_due_ms,
+    }
+
+
+def declared_row(info: ScriptInfo | None) -> dict[str, Any] | None:
+    """Return what a script declares as far as the master knows it, and who told it; None: it is not known."""
+    if info is None:
+        return None
+    return {
+        "crawl_config": unpack_to_show(info.crawl_config),
+        "retry_delay": info.retry_delay,
+        "min_tick_s": info.min_tick,
+        "has_on_finished": info.has_on_finished,
+        "told": info.told and {"token": info.told.token, "host": info.told.host, "at_ms": info.told.at_ms},
     }
 
 

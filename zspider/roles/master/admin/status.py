@@ -1,16 +1,22 @@
 """The master as `zspiderd status` shows it, and projects as all verbs show them."""
 
+from math import inf
 from typing import Any
+
+import structlog
 
 from zspider.roles.machine.clock import Clock
 from zspider.roles.master.admin import rows
 from zspider.roles.master.admin.request import PAGE_MAX, Request
-from zspider.roles.master.admin.rows import Live, PauseState
+from zspider.roles.master.admin.rows import Live, LoadFailureState, PauseState
 from zspider.roles.master.coordinator import Coordinator
 from zspider.roles.master.writer_thread import WriterThread
 from zspider.scheduler.projects import ProjectState
 from zspider.settings import MasterFile
 from zspider.task import Project, Status
+
+log = structlog.get_logger(__name__)
+NAME_CHARS = 256  # of a host, in the log
 
 
 class StatusVerb:
@@ -57,6 +63,20 @@ class StatusVerb:
         )
 
 
+class HostVerbs:
+    """Answers the verbs on hosts."""
+
+    def __init__(self, coordinator: Coordinator) -> None:
+        self._coordinator = coordinator
+
+    def resume(self, request: Request) -> None:
+        """Forget the pauses and delays that a host has asked for; answered with {"host", "was_known"}."""
+        name = request.text("host").lower()
+        was_known = self._coordinator.core.hosts.resume(name)
+        log.info("host_resumed", host=name[:NAME_CHARS], was_known=was_known)
+        request.answer({"host": name, "was_known": was_known})
+
+
 class ProjectRows:
     """Makes the rows of projects from the state of the core."""
 
@@ -78,7 +98,8 @@ class ProjectRows:
         """Return the row of a project."""
         project, core, now_ms = state.project, self._coordinator.core, self._clock.wall_ms()
         live = Live(
-            load_error=core.unloadable(project.id),
+            load_error=core.scripts.why_unloadable(project.id),
+            load_failure=self._load_failure(state),
             paused=self._pausing(state),
             last_cron=state.last_cron,
             leased=core.leases.count(project.id),
@@ -95,6 +116,16 @@ class ProjectRows:
         """Whether it has as many tasks waiting as it may: new URLs are refused."""
         waiting = project.counts.get(Status.ACTIVE.word, 0)
         return bool(self._waiting_max) and waiting >= self._waiting_max
+
+    def _load_failure(self, state: ProjectState) -> LoadFailureState | None:
+        """Return which slave could not load a project's script, and when it is tried again; None: none failed."""
+        failure = state.load_failure
+        if not failure.error:
+            return None
+        until_ms = None
+        if failure.until < inf:
+            until_ms = self._clock.wall_ms() + int(1000 * (failure.until - self._clock.monotonic()))
+        return LoadFailureState(failure.error, failure.host, until_ms)
 
     def _pausing(self, state: ProjectState) -> PauseState | None:
         """Return why a project is paused, until when, and whether it is probed meanwhile; None: it is not."""

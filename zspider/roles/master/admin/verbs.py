@@ -19,7 +19,7 @@ from zspider.roles.machine.clock import SYSTEM_CLOCK, Clock
 from zspider.roles.master.admin.bulk import BulkVerbs
 from zspider.roles.master.admin.projects import ProjectVerbs
 from zspider.roles.master.admin.request import Request, shortened
-from zspider.roles.master.admin.status import ProjectRows, StatusVerb
+from zspider.roles.master.admin.status import HostVerbs, ProjectRows, StatusVerb
 from zspider.roles.master.admin.tasks import TaskVerbs
 from zspider.roles.master.admin.threads import AdminThreads
 from zspider.roles.master.coordinator import Coordinator
@@ -51,7 +51,7 @@ class Admin:
         bulk = BulkVerbs(coordinator, threads, clock)
         projects = ProjectVerbs(coordinator, threads, removals, bulk.jobs, rows, clock)
         tasks = TaskVerbs(coordinator, writer, threads, clock)
-        self._verbs = _table(status, projects, tasks, bulk)
+        self._verbs = _table(status, projects, tasks, bulk, HostVerbs(coordinator))
 
     def handle(self, peer: Peer, message: m.AdminRequest) -> None:
         """Run one verb; the answer may come in a later step of the loop."""
@@ -71,7 +71,7 @@ class Admin:
 
 
 def _table(
-    status: StatusVerb, projects: ProjectVerbs, tasks: TaskVerbs, bulk: BulkVerbs
+    status: StatusVerb, projects: ProjectVerbs, tasks: TaskVerbs, bulk: BulkVerbs, hosts: HostVerbs
 ) -> dict[str, Callable[[Request], None]]:
     """Return what answers each verb; errors list the verbs in this order."""
     return {
@@ -97,4 +97,5 @@ def _table(
         "results.clear": bulk.clear,
         "task.retry": bulk.retry_one,
         "task.rm": bulk.remove_one,
+        "host.resume": hosts.resume,
     }

@@ -218,17 +218,17 @@ class Processing:
                 self._dispatch.finished(index, serial, now)
                 if (lease := self._held.fetched(serial)) is not None:
                     self._see(now)
-                    self._bar(lease, script, error)
+                    self._bar(lease, script, error, now)
             case Retired(reason=reason):
                 log.info("processor_retired", processor=index, reason=reason)
                 self._pool.retire(index, now)
                 self._dispatch.retired(index)
 
-    def _bar(self, lease: Lease, script: bytes, error: str) -> None:
-        if script not in self.scripts.barred:
+    def _bar(self, lease: Lease, script: bytes, error: str, now: float) -> None:
+        if not self.scripts.why_barred(script, now):
             name = lease.page.project_name if lease.page is not None else str(lease.project)
             log.error("script_unloadable_here", project=name, script=script.hex()[:12], error=error)
-            self.scripts.barred[script] = error
+        self.scripts.bar(script, error, now)
         self._dispatch.drop(lease.serial)
         useless = self._held.where(lambda other: self._is_useless(other, script)) if lease.is_granted else [lease]
         self._owner.on_unloadable(useless, error)

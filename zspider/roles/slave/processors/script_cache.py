@@ -4,6 +4,7 @@ from collections import OrderedDict
 
 TEXT_CHARS_MAX = 64 * 1024 * 1024  # of all texts together; the ones used longest ago go first
 ASK_AGAIN_S = 5.0
+BARRED_S = 1.0  # what was granted before the master heard of it goes back at once; then the master decides when to try
 GIVE_UP_S = 60.0  # a master that does not answer for so long does not have it
 
 
@@ -16,7 +17,9 @@ class ScriptCache:
         self._chars = 0
         self._first_asked: dict[bytes, float] = {}
         self._asked: dict[bytes, float] = {}
-        self.barred: dict[bytes, str] = {}  # cannot be loaded on this machine, and why
+        self._barred: dict[
+            bytes, tuple[str, float]
+        ] = {}  # cannot be loaded here, why, and until when that is taken as so
 
     def get(self, script: bytes) -> str | None:
         """Return the text, if it is here."""
@@ -52,8 +55,22 @@ class ScriptCache:
         self._texts.clear()
         self._first_asked.clear()
         self._asked.clear()
-        self.barred.clear()
+        self._barred.clear()
         self._chars = 0
+
+    def bar(self, script: bytes, error: str, now: float) -> None:
+        """Note that this machine cannot load a script. It is not final: what is missing may come."""
+        self._barred[script] = (error or "it cannot be loaded", now + BARRED_S)
+
+    def why_barred(self, script: bytes, now: float) -> str:
+        """Return why a script was found a moment ago to be none that this machine can load; "" if it was not."""
+        if not self._barred or (known := self._barred.get(script)) is None:
+            return ""
+        error, until = known
+        if now < until:
+            return error
+        del self._barred[script]
+        return ""
 
     def overdue(self, now: float) -> list[bytes]:
         """Return scripts for which no answer came in time; they are not wanted any more."""
