@@ -23,6 +23,7 @@ _EVENTS = (
     | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
     | zmq.EVENT_DISCONNECTED
     | zmq.EVENT_CONNECTED
+    | zmq.EVENT_CONNECT_RETRIED
 )
 # A master that dies in the middle of a handshake looks the same once, and a wrong key every time.
 _HANG_UPS_MAX = 2
@@ -40,6 +41,7 @@ class Channel:
         self.connection = 0  # names the present one, or the last; no two channels have the same
         self.is_connected = False
         self.was_answered = False  # something accepted the TCP connection, ever
+        self.has_failed = False  # a try came to nothing, and no handshake ever succeeded
         # "protocol": another server key, or only one side encrypts; "foreign": it does not speak as a master
         self.refusal: Refusal | None = None
         self.hangs_up = False  # the refusal is that each connection was closed in the middle of its handshake
@@ -72,16 +74,24 @@ class Channel:
         """
         return tcp.unanswered_s(self._fd, port) if self.is_connected else 0.0
 
+    def peer(self, port: int) -> str:
+        """Return the numeric address of the other end, "" when nothing is connected."""
+        return tcp.peer(self._fd, port) if self.is_connected else ""
+
     def _on_event(self, event: int, value: int) -> None:
         match event:
             case zmq.EVENT_CONNECTED:
                 self.was_answered = self._is_shaking = True
                 self._fd = value
                 return
+            case zmq.EVENT_CONNECT_RETRIED:
+                self.has_failed = not self.connections
+                return
             case zmq.EVENT_HANDSHAKE_SUCCEEDED:
                 self.connections += 1
                 self.connection = next(_connections)
                 self.is_connected = True
+                self.has_failed = False
                 self.refusal, self.hangs_up, self._hang_ups = None, False, 0
             case zmq.EVENT_HANDSHAKE_FAILED_AUTH:
                 self.refusal = "auth"

@@ -10,10 +10,11 @@ from zspider.broker.address import Address
 from zspider.broker.channel import Channel
 from zspider.broker.codec import FRAMES_MAX, MESSAGE_BYTES_MAX, decode, encode
 from zspider.broker.greeting import Asking, Verdict
+from zspider.broker.master_addresses import LookUp, MasterAddresses, look_up
 from zspider.broker.messages import AnyMessage, Page, Welcome
 from zspider.broker.pipe import Pipe
 from zspider.broker.receive import Incoming, receive
-from zspider.broker.sockets import BULK, CONTROL, ONE_BY_ONE, Socket, Tuning, new_context, send_now
+from zspider.broker.sockets import BULK, CONTROL, ONE_BY_ONE, Socket, Tuning, endpoint, new_context, send_now
 from zspider.broker.token import Token
 from zspider.errors import ProtocolError, ShortageError, is_shortage
 from zspider.waker import wait_ms
@@ -68,8 +69,8 @@ _KINDS: dict[WayName, tuple[int, Tuning]] = {
 class Link:
     """A slave's connections to its master. ZeroMQ reconnects; `rebuild` helps where it gives up."""
 
-    def __init__(self, address: Address, token: Token | None) -> None:
-        """Begin to connect. token None: for a master with security none.
+    def __init__(self, address: Address, token: Token | None, look_up: LookUp = look_up) -> None:
+        """Begin to connect. token None: for a master with security none. look_up: finds the addresses of a name.
 
         Raises ShortageError when no socket can be had now.
         """
@@ -79,14 +80,14 @@ class Link:
         self._context = new_context()
         self._poller = zmq.Poller()
         self._watched: dict[int, int] = {}  # the caller's descriptors, and for what they are waited for
-        self._is_ipv6 = ":" in address.host
+        self._master = MasterAddresses(address, look_up)
         self._ports: dict[WayName, int] = {}  # of those that are wanted
         self._pages_paused = False
         self._takes_pages = True
         self._bulk: dict[WayName, Channel] = {}
         self._asking: Asking | None = None  # who it is that hangs up
         try:
-            self._control = self._open(zmq.DEALER, address.port, CONTROL)
+            self._control = self._open_control()
         except zmq.ZMQError as exc:
             self._context.destroy(linger=0)
             if is_shortage(exc):
@@ -108,11 +109,16 @@ class Link:
         if not self._control.hangs_up:
             return self._control.refusal
         if self._asking is None:
-            self._asking = Asking(self._address.host, self._address.port)
+            self._asking = Asking(self._master.host, self._address.port)
         verdict = self._asking.verdict
         if verdict == ("null" if self._token is None else "curve"):
             return "protocol" if self._token is None else "key"
         return _VERDICTS[verdict] if verdict is not None else None
+
+    @property
+    def gives_up(self) -> bool:
+        """Whether only `rebuild` may help: we are refused, or nobody is there and the name has another address."""
+        return self.refusal is not None or (self._control.has_failed and self._master.has_other)
 
     @property
     def was_answered(self) -> bool:
@@ -226,14 +232,13 @@ class Link:
     def rebuild(self, token: Token | None) -> None:
         """Close all connections and reopen them: a client that was refused never tries again by itself.
 
-        A host name is tried as IPv4 and IPv6 in turn. Bulk connections wait for the next Welcome. When no socket can
+        The addresses of a name are tried in turn. Bulk connections wait for the next Welcome. When no socket can
         be had, as when no descriptor is left, everything stays as it is.
         """
         self._token = token
-        if self._address.is_name:
-            self._is_ipv6 = not self._is_ipv6
+        self._master.next()
         try:
-            control = self._open(zmq.DEALER, self._address.port, CONTROL)
+            control = self._open_control()
         except zmq.ZMQError as exc:
             log.warning("no_socket", reason=str(exc))
             return
@@ -249,19 +254,24 @@ class Link:
 
     # --- sockets ----------------------------------------------------------------------------------
 
-    def _open(self, kind: int, port: int, tuning: Tuning) -> Channel:
-        endpoint = self._address.endpoint(port)
-        channel = Channel(self._context, kind, endpoint, self._token, tuning, ipv6=self._is_ipv6)
+    def _open_control(self) -> Channel:
+        return self._open(zmq.DEALER, self._master.host, self._address.port, CONTROL, ipv6=self._master.is_ipv6)
+
+    def _open_way(self, name: WayName) -> None:
+        kind, tuning = _KINDS[name]
+        # To where control is: a name may have other addresses.
+        host = (self._control.peer(self._address.port) if self._address.is_name else "") or self._master.host
+        ipv6 = ":" in host or self._master.is_ipv6
+        self._bulk[name] = self._open(kind, host, self._ports[name], tuning, ipv6=ipv6)
+        if name == "pages-out":
+            self.pause_pages(self._pages_paused)
+
+    def _open(self, kind: int, host: str, port: int, tuning: Tuning, *, ipv6: bool) -> Channel:
+        channel = Channel(self._context, kind, endpoint(host, port), self._token, tuning, ipv6=ipv6)
         self._poller.register(channel.monitor, zmq.POLLIN)
         if kind != zmq.PUSH:
             self._poller.register(channel.socket, zmq.POLLIN)
         return channel
-
-    def _open_way(self, name: WayName) -> None:
-        kind, tuning = _KINDS[name]
-        self._bulk[name] = self._open(kind, self._ports[name], tuning)
-        if name == "pages-out":
-            self.pause_pages(self._pages_paused)
 
     def _drop(self, channel: Channel) -> None:
         for socket in (channel.socket, channel.monitor):
