@@ -23,7 +23,6 @@ _EVENTS = (
     | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
     | zmq.EVENT_DISCONNECTED
     | zmq.EVENT_CONNECTED
-    | zmq.EVENT_CONNECT_RETRIED
 )
 # A master that dies in the middle of a handshake looks the same once, and a wrong key every time.
 _HANG_UPS_MAX = 2
@@ -34,9 +33,19 @@ class Channel:
     """A connecting socket with its monitor. ZeroMQ reconnects by itself, but not after `refusal` "auth"."""
 
     def __init__(
-        self, context: Context, kind: int, endpoint: str, token: Token | None, tuning: Tuning, *, ipv6: bool
+        self,
+        context: Context,
+        kind: int,
+        endpoint: str,
+        token: Token | None,
+        tuning: Tuning,
+        *,
+        ipv6: bool,
+        sees_failures: bool = False,
     ) -> None:
-        """Begin to connect. Raises zmq.ZMQError when no socket can be had; nothing of it is left then."""
+        """Begin to connect. sees_failures: look for `has_failed`; each try that fails is an event then.
+
+        Raises zmq.ZMQError when no socket can be had; nothing of it is left then."""
         self.connections = 0  # handshakes that succeeded, ever
         self.connection = 0  # names the present one, or the last; no two channels have the same
         self.is_connected = False
@@ -51,7 +60,8 @@ class Channel:
         self.socket: Socket = context.socket(kind)
         try:
             tune(self.socket, tuning, ipv6=ipv6)
-            self.monitor: Socket = self.socket.get_monitor_socket(_EVENTS, f"inproc://monitor-{next(_numbers)}")
+            events = _EVENTS | zmq.EVENT_CONNECT_RETRIED if sees_failures else _EVENTS
+            self.monitor: Socket = self.socket.get_monitor_socket(events, f"inproc://monitor-{next(_numbers)}")
             self.monitor.linger = 0
             dial(self.socket, endpoint, token)
         except BaseException:

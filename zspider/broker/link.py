@@ -255,22 +255,27 @@ class Link:
     # --- sockets ----------------------------------------------------------------------------------
 
     def _open_control(self) -> Channel:
-        return self._open(zmq.DEALER, self._master.host, self._address.port, CONTROL, ipv6=self._master.is_ipv6)
+        channel = self._open(zmq.DEALER, self._master.host, self._address.port, CONTROL, ipv6=self._master.is_ipv6)
+        self._poller.register(channel.socket, zmq.POLLIN)
+        return channel
 
     def _open_way(self, name: WayName) -> None:
         kind, tuning = _KINDS[name]
         # To where control is: a name may have other addresses.
         host = (self._control.peer(self._address.port) if self._address.is_name else "") or self._master.host
         ipv6 = ":" in host or self._master.is_ipv6
-        self._bulk[name] = self._open(kind, host, self._ports[name], tuning, ipv6=ipv6)
+        self._bulk[name] = channel = self._open(kind, host, self._ports[name], tuning, ipv6=ipv6)
+        if kind != zmq.PUSH:
+            self._poller.register(channel.socket, zmq.POLLIN)
         if name == "pages-out":
             self.pause_pages(self._pages_paused)
 
     def _open(self, kind: int, host: str, port: int, tuning: Tuning, *, ipv6: bool) -> Channel:
-        channel = Channel(self._context, kind, endpoint(host, port), self._token, tuning, ipv6=ipv6)
+        sees_failures = kind == zmq.DEALER and self._address.is_name
+        channel = Channel(
+            self._context, kind, endpoint(host, port), self._token, tuning, ipv6=ipv6, sees_failures=sees_failures
+        )
         self._poller.register(channel.monitor, zmq.POLLIN)
-        if kind != zmq.PUSH:
-            self._poller.register(channel.socket, zmq.POLLIN)
         return channel
 
     def _drop(self, channel: Channel) -> None:
