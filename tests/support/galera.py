@@ -23,7 +23,8 @@ _METHOD = "copy"
 # the donor has brought it; the donor copies while its server writes nothing.
 _SCRIPT = """#!/bin/sh
 while [ $# -gt 0 ]; do
-    case $1 in --role) role=$2 ;; --address) to=$2 ;; --datadir) data=$2 ;; --gtid) gtid=$2 ;; --bypass) bypass=1 ;; esac
+    case $1 in --role) role=$2 ;; --address) to=$2 ;; --datadir) data=$2 ;; esac
+    case $1 in --gtid) gtid=$2 ;; --bypass) bypass=1 ;; esac
     shift
 done
 if [ "$role" = joiner ]; then

@@ -171,8 +171,9 @@ class Rivals:
         if not self._is_cluster:
             return 0
         with storage._db.transaction() as tx:
-            gtid = str(tx.one(_NUMBER)[0])
-        return int(gtid.replace("-", ":").rpartition(":")[2])
+            gtid: bytes | str = tx.one(_NUMBER)[0]
+        text = gtid.decode() if isinstance(gtid, bytes) else gtid
+        return int(text.rpartition(":")[2])
 
     def _count(self, what: str) -> None:
         with self._lock:

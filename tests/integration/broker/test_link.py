@@ -170,9 +170,7 @@ def nobody_at(address: str, port: int, *, answers: bool) -> Iterator[None]:
 
 
 @pytest.mark.parametrize(("answers", "within_s"), [(True, 2.5), (False, 6.5)], ids=["refused", "silent"])
-def test_a_dead_first_address_of_a_name_costs_seconds(
-    wire: Wire, join: Token, answers: bool, within_s: float
-) -> None:
+def test_a_dead_first_address_of_a_name_costs_seconds(wire: Wire, join: Token, answers: bool, within_s: float) -> None:
     """As in a slave, which opens its sockets anew when they give up."""
     port = wire.hub.ports.control
     dead = ["127.0.0.3", "127.0.0.2", "127.0.0.1"]
