@@ -84,6 +84,9 @@ def _options(group: Sequence[int], at: int, base: int, ist: int) -> list[str]:
         f"--wsrep-node-address=127.0.0.1:{base}",
         f"--wsrep-sst-method={_METHOD}",
         "--wsrep-provider-options=" + ";".join(f"{name}={value}" for name, value in provider.items()),
+        "--wsrep-gtid-mode=ON",  # numbers that are the same on all nodes, for WSREP_LAST_WRITTEN_GTID()
+        "--wsrep-gtid-domain-id=7",
+        "--server-id=1",
         "--binlog-format=ROW",
         "--innodb-autoinc-lock-mode=2",
         "--innodb-flush-log-at-trx-commit=0",  # nobody pulls the plug, and a commit of a cluster is certified anyway

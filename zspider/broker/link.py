@@ -117,7 +117,7 @@ class Link:
 
     @property
     def gives_up(self) -> bool:
-        """Whether only `rebuild` may help: we are refused, or nobody is there and the name has another address."""
+        """Whether only `rebuild` helps: we are refused, or nobody is there and the name has another address."""
         return self.refusal is not None or (self._control.has_failed and self._master.has_other)
 
     @property
@@ -137,8 +137,8 @@ class Link:
         ready = dict(self._poller.poll(wait_ms(wait_s)))
         is_control_up = _came_up(self._control, ready)
         outcomes, pages_in, pages_out = map(self._bulk.get, _KINDS)
-        is_bulk_up = _came_up(outcomes, ready) | self._has_room(outcomes, ready)
-        can_push_page = _came_up(pages_in, ready) | self._has_room(pages_in, ready)
+        is_bulk_up = _came_up(outcomes, ready) | _has_room(self._poller, outcomes, ready)
+        can_push_page = _came_up(pages_in, ready) | _has_room(self._poller, pages_in, ready)
         _came_up(pages_out, ready)
         return Polled(
             messages=self._take(self._control, ready, CONTROL_BATCH),
@@ -174,7 +174,7 @@ class Link:
             return
         self._takes_pages = are_wanted
         if not are_wanted and (pages_out := self._bulk.pop("pages-out", None)) is not None:
-            self._drop(pages_out)
+            _drop(self._poller, pages_out)
         elif are_wanted and "pages-out" in self._ports:
             try:
                 self._open_way("pages-out")
@@ -227,7 +227,7 @@ class Link:
             self._bulk[name] = old
             log.warning("no_socket", reason=str(exc))
         else:
-            self._drop(old)
+            _drop(self._poller, old)
 
     def rebuild(self, token: Token | None) -> None:
         """Close all connections and reopen them: a client that was refused never tries again by itself.
@@ -243,19 +243,19 @@ class Link:
             log.warning("no_socket", reason=str(exc))
             return
         self._close_bulk()
-        self._drop(self._control)
+        _drop(self._poller, self._control)
         self._control, self._asking = control, None
 
     def close(self) -> None:
         """Close all connections, without waiting. Safe to repeat."""
         self._close_bulk()
-        self._drop(self._control)
+        _drop(self._poller, self._control)
         self._context.term()
 
     # --- sockets ----------------------------------------------------------------------------------
 
     def _open_control(self) -> Channel:
-        channel = self._open(zmq.DEALER, self._master.host, self._address.port, CONTROL, ipv6=self._master.is_ipv6)
+        channel = self._open(zmq.DEALER, self._master.host, self._address.port, CONTROL)
         self._poller.register(channel.socket, zmq.POLLIN)
         return channel
 
@@ -263,30 +263,22 @@ class Link:
         kind, tuning = _KINDS[name]
         # To where control is: a name may have other addresses.
         host = (self._control.peer(self._address.port) if self._address.is_name else "") or self._master.host
-        ipv6 = ":" in host or self._master.is_ipv6
-        self._bulk[name] = channel = self._open(kind, host, self._ports[name], tuning, ipv6=ipv6)
+        self._bulk[name] = channel = self._open(kind, host, self._ports[name], tuning)
         if kind != zmq.PUSH:
             self._poller.register(channel.socket, zmq.POLLIN)
         if name == "pages-out":
             self.pause_pages(self._pages_paused)
 
-    def _open(self, kind: int, host: str, port: int, tuning: Tuning, *, ipv6: bool) -> Channel:
-        sees_failures = kind == zmq.DEALER and self._address.is_name
-        channel = Channel(
-            self._context, kind, endpoint(host, port), self._token, tuning, ipv6=ipv6, sees_failures=sees_failures
-        )
+    def _open(self, kind: int, host: str, port: int, tuning: Tuning) -> Channel:
+        ipv6 = ":" in host or self._master.is_ipv6
+        to, is_tried = endpoint(host, port), kind == zmq.DEALER and self._address.is_name
+        channel = Channel(self._context, kind, to, self._token, tuning, ipv6=ipv6, sees_failures=is_tried)
         self._poller.register(channel.monitor, zmq.POLLIN)
         return channel
 
-    def _drop(self, channel: Channel) -> None:
-        for socket in (channel.socket, channel.monitor):
-            if socket in self._poller:
-                self._poller.unregister(socket)
-        channel.close()
-
     def _close_bulk(self) -> None:
         for channel in self._bulk.values():
-            self._drop(channel)
+            _drop(self._poller, channel)
         self._bulk, self._ports = {}, {}
 
     def _watch(self, wanted: dict[int, int]) -> None:
@@ -300,13 +292,6 @@ class Link:
         self._watched = wanted
 
     # --- one step ---------------------------------------------------------------------------------
-
-    def _has_room(self, channel: Channel | None, ready: dict[int | Socket, int]) -> bool:
-        """Return whether a channel that was full has room; it is not waited for any longer then."""
-        if channel is None or not ready.get(channel.socket, 0) & WRITABLE:
-            return False
-        self._poller.unregister(channel.socket)
-        return True
 
     def _take(self, channel: Channel | None, ready: dict[int | Socket, int], most: int) -> list[AnyMessage]:
         messages: list[AnyMessage] = []
@@ -330,6 +315,21 @@ class Link:
         if not is_sent:
             self._poller.register(channel.socket, zmq.POLLOUT)
         return is_sent
+
+
+def _drop(poller: zmq.Poller, channel: Channel) -> None:
+    for socket in (channel.socket, channel.monitor):
+        if socket in poller:
+            poller.unregister(socket)
+    channel.close()
+
+
+def _has_room(poller: zmq.Poller, channel: Channel | None, ready: dict[int | Socket, int]) -> bool:
+    """Return whether a channel that was full has room; it is not waited for any longer then."""
+    if channel is None or not ready.get(channel.socket, 0) & WRITABLE:
+        return False
+    poller.unregister(channel.socket)
+    return True
 
 
 def _came_up(channel: Channel | None, ready: dict[int | Socket, int]) -> bool:
