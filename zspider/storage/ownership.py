@@ -25,6 +25,7 @@ TRIES_MAX = 5  # of a take-over, each after a look at what came between
 _READ = sa.select(master.c.cluster, master.c.epoch, master.c.owner, master.c.renew_seq, master.c.last_seq).where(
     master.c.id == _ROW
 )
+_EPOCH = sa.select(master.c.epoch).where(master.c.id == _ROW)
 _MINE = sa.update(master).where(master.c.id == _ROW, master.c.epoch == sa.bindparam("mine"))
 # What the condition of a write says holds until COMMIT on every node of a Galera cluster. A lock does not: another node
 # knows nothing of it, and of a row that was only read a transaction's write set has no key.
@@ -108,9 +109,13 @@ class EpochGuard:
     def enter(self, tx: Transaction) -> None:
         """Check, first in every write, that the database is ours until COMMIT; OwnedElsewhere when it is not.
 
-        The check is a write itself, and so shows other masters that this one lives.
+        The check is a write itself, and so shows other masters that this one lives. Where the database keeps others out
+        by a lock, and nobody but us writes from BEGIN on, reading is enough: a page less to write per commit.
         """
-        self._write(tx, _ENTER, {})
+        if not self._db.engine.locked:
+            self._write(tx, _ENTER, {})
+        elif (row := tx.one(_EPOCH)) is None or row.epoch != self._epoch:
+            raise self._lost()
 
     def renew(self, seq: int) -> None:
         """Show other masters that this one lives."""
@@ -127,7 +132,10 @@ class EpochGuard:
 
     def _write(self, tx: Transaction, statement: sa.Update, values: dict[str, int]) -> None:
         if self._epoch is None or tx.change(statement, {"mine": self._epoch, **values}) != 1:
-            raise OwnedElsewhere(f"another master took the database over; ours was epoch {self._epoch}")
+            raise self._lost()
+
+    def _lost(self) -> OwnedElsewhere:
+        return OwnedElsewhere(f"another master took the database over; ours was epoch {self._epoch}")
 
     def _read_or_make(self) -> Any:
         with self._db.transaction() as tx:

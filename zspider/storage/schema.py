@@ -82,7 +82,7 @@ def name_text() -> TypeEngine[str]:
 
 metadata = MetaData()
 
-# One row, id 1: whose database this is. Each write begins with an UPDATE of it where `epoch` is ours.
+# One row, id 1: whose database this is. Each write begins with a check of `epoch` (EpochGuard).
 master = Table(
     "master",
     metadata,
@@ -90,7 +90,7 @@ master = Table(
     Column("cluster", fixed_bytes(16), nullable=False),
     Column("epoch", BigInteger, nullable=False),
     Column("owner", String(255), nullable=False),  # '' after a clean stop
-    Column("renew_seq", BigInteger, nullable=False),  # moves with each write and renewal of the owner
+    Column("renew_seq", BigInteger, nullable=False),  # moves while the owner lives
     Column("last_seq", BigInteger, nullable=False),  # tasks.seq at the last renewal
     Column("last_project", Integer, nullable=False),  # ids are never used again
     **MYSQL_OPTIONS,
