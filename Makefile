@@ -7,8 +7,8 @@ MINUTES ?= 30
 PIP := $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check --no-input
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check systems fmt fault fault-restart fault-database fault-shortage fault-soak fuzz fuzz-admin \
-	bench bench-graph bench-large bench-neighbours bench-parsing bench-scheduler clean
+.PHONY: help run test check systems fmt fault fault-restart fault-database fault-owners fault-shortage fault-soak fuzz \
+	fuzz-admin bench bench-graph bench-large bench-neighbours bench-parsing bench-scheduler clean
 
 help:  ## list these commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1\t\2/' | expand -t 18
@@ -31,6 +31,10 @@ fault-restart: $(VENV)/.with-test  ## restart and kill the master at full speed:
 fault-database: $(VENV)/.with-test  ## a minute without database at full speed: nothing lost, nothing grows
 	@scripts/install-test-packages
 	@$(BIN)/python -m tests.fault.bench.database $(FAULT)
+
+fault-owners: $(VENV)/.with-test  ## two masters take one database from each other, on MariaDB and Galera: nothing stale
+	@scripts/install-test-packages
+	@$(BIN)/python -m tests.fault.owners $(FAULT)
 
 fault-shortage: $(VENV)/.with-test  ## every call to the system fails, one after the other: nobody ends, nothing is lost
 	@scripts/install-test-packages

@@ -14,8 +14,7 @@ from sqlalchemy.exc import OperationalError
 from tests.support.mariadb import MariaDb
 from tests.support.storage import Crawl, follow, outcome
 from zspider.errors import OwnedElsewhere, StorageUnavailable
-from zspider.storage import Change, Selection
-from zspider.storage import engine as mysql_engine
+from zspider.storage import Change, Selection, mysql_session
 from zspider.storage.database import Database, Transaction
 from zspider.task import Status
 
@@ -205,7 +204,7 @@ def test_without_a_rollback_a_lock_wait_leaves_half_an_outcome(
     mariadb: MariaDb, on_server: Crawl, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """MariaDB's error 1205 undoes one statement only: a COMMIT after it is what the test above would find."""
-    monkeypatch.setattr(mysql_engine, "LOCK_WAIT_S", 1)
+    monkeypatch.setattr(mysql_session, "LOCK_WAIT_S", 1)
     on_server.close()
     on_server.open()
     page = on_server.task("page")

@@ -2,6 +2,7 @@
 
 import os
 import resource
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -207,6 +208,29 @@ def test_a_second_master_on_the_same_database_stays_out(cluster: Cluster, site: 
         other.close()
     assert master.status()["epoch"] == 1
     assert master.stop() == 0
+
+
+def test_a_copy_of_the_data_directory_never_takes_the_database_of_a_master_that_lives(cluster: Cluster) -> None:
+    """A cloned machine, or a backup that somebody starts, with a supervisor that starts it again and again."""
+    with private_server() as server:
+        database = server.address(server.new_database())
+        master = cluster.master(database=database).start()
+        copy = Master(cluster.directory / "copy", database=database)
+        shutil.copytree(master.data_dir, copy.data_dir, dirs_exist_ok=True)
+        try:
+            for _ in range(2):
+                assert copy.spawn().wait(40) == 75
+            assert master.status()["epoch"] == 1
+            master.kill()
+            began = time.monotonic()
+            master.start()  # the same directory: it need not watch anybody
+            assert time.monotonic() - began < 8
+            assert master.status()["epoch"] == 2
+            assert master.stop() == 0
+            copy.start()
+            assert copy.stop() == 0
+        finally:
+            copy.close()
 
 
 def _silent(master: Master) -> float:

@@ -174,6 +174,7 @@ class Link:
     """A slave's sockets: they connect again by themselves."""
 
     refusal = None
+    gives_up = False
     was_answered = False
 
     def __init__(self, network: Network, machine: Machine, told: Callable[[m.AnyMessage], None]) -> None:

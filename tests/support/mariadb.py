@@ -18,6 +18,7 @@ import pymysql
 import pytest
 
 START_S = 30.0
+NODE_NOT_READY = 1047  # it is not in step with its cluster yet
 STOP_S = 300.0  # a large pool is written first
 USER, PASSWORD = "crawler", "s3cret/p@ss"
 _names = count(1)
@@ -32,8 +33,10 @@ def is_installed() -> bool:
 class MariaDb:
     """A server on loopback. Its character set is latin1, as on many old servers; ours must not depend on it."""
 
-    def __init__(self, directory: Path, *options: str) -> None:
+    def __init__(self, directory: Path, *options: str, programs: Path | None = None) -> None:
+        """programs: a directory of programs that the server calls."""
         self._directory = directory
+        self._programs = programs
         self._options = options
         self._process: subprocess.Popen[bytes] | None = None
         with socket.socket() as probe:
@@ -83,18 +86,27 @@ class MariaDb:
                 ],
                 stdout=log,
                 stderr=log,
+                env=os.environ | {"PATH": f"{self._programs or ''}:{os.environ['PATH']}".lstrip(":")},
             ).result()
         end = time.monotonic() + START_S
-        while not self._listens():
+        while not self._answers():
             if time.monotonic() > end or self._process.poll() is not None:
                 raise AssertionError((self._directory / "log").read_text()[-2000:])
             time.sleep(0.05)
         self.query(f"CREATE USER IF NOT EXISTS '{USER}'@'%' IDENTIFIED BY '{PASSWORD}'")
         self.query(f"GRANT ALL ON `crawl%`.* TO '{USER}'@'%'")
 
-    def _listens(self) -> bool:
+    def _answers(self) -> bool:
         with socket.socket(socket.AF_UNIX) as probe:
-            return probe.connect_ex(f"{self._directory}/socket") == 0
+            if probe.connect_ex(f"{self._directory}/socket") != 0:
+                return False
+        try:
+            self.query("SELECT COUNT(*) FROM mysql.user")
+        except pymysql.err.OperationalError as exc:
+            if exc.args[0] != NODE_NOT_READY:
+                raise
+            return False
+        return True
 
     def kill(self) -> None:
         """SIGKILL, as a power failure would."""

@@ -8,6 +8,7 @@ from zspider.broker import messages as m
 from zspider.broker.address import Address
 from zspider.broker.hub import Hub, Received
 from zspider.broker.link import Link, Polled
+from zspider.broker.master_addresses import LookUp, look_up
 from zspider.broker.token import Token
 
 DEADLINE_S = 15.0
@@ -71,9 +72,9 @@ class Wire:
         self.slaves: list[Slave] = []
         self._stack = ExitStack()
 
-    def slave(self, token: Token | None, *, host: str = "127.0.0.1") -> Slave:
+    def slave(self, token: Token | None, *, host: str = "127.0.0.1", look_up: LookUp = look_up) -> Slave:
         """A new slave that begins to connect."""
-        slave = Slave(Link(Address(host, self.hub.ports.control), token))
+        slave = Slave(Link(Address(host, self.hub.ports.control), token, look_up))
         self._stack.callback(slave.link.close)
         self.slaves.append(slave)
         return slave

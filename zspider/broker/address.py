@@ -6,7 +6,7 @@ import socket
 from dataclasses import dataclass
 from typing import Self
 
-from zspider.broker.sockets import bracketed
+from zspider.broker.sockets import bracketed, endpoint
 from zspider.errors import ConfigError
 from zspider.settings import CONTROL_PORT
 
@@ -47,7 +47,7 @@ class Address:
 
     def endpoint(self, port: int | None = None) -> str:
         """Return the address for ZeroMQ; `port` is another port of the same master."""
-        return f"tcp://{bracketed(self.host)}:{port or self.port}"
+        return endpoint(self.host, port or self.port)
 
     def is_ipv6(self) -> bool:
         """Return whether only an IPv6 socket gets there. Looks names up, which may take seconds."""

@@ -33,13 +33,24 @@ class Channel:
     """A connecting socket with its monitor. ZeroMQ reconnects by itself, but not after `refusal` "auth"."""
 
     def __init__(
-        self, context: Context, kind: int, endpoint: str, token: Token | None, tuning: Tuning, *, ipv6: bool
+        self,
+        context: Context,
+        kind: int,
+        endpoint: str,
+        token: Token | None,
+        tuning: Tuning,
+        *,
+        ipv6: bool,
+        sees_failures: bool = False,
     ) -> None:
-        """Begin to connect. Raises zmq.ZMQError when no socket can be had; nothing of it is left then."""
+        """Begin to connect. sees_failures: look for `has_failed`; each try that fails is an event then.
+
+        Raises zmq.ZMQError when no socket can be had; nothing of it is left then."""
         self.connections = 0  # handshakes that succeeded, ever
         self.connection = 0  # names the present one, or the last; no two channels have the same
         self.is_connected = False
         self.was_answered = False  # something accepted the TCP connection, ever
+        self.has_failed = False  # a try came to nothing, and no handshake ever succeeded
         # "protocol": another server key, or only one side encrypts; "foreign": it does not speak as a master
         self.refusal: Refusal | None = None
         self.hangs_up = False  # the refusal is that each connection was closed in the middle of its handshake
@@ -49,7 +60,8 @@ class Channel:
         self.socket: Socket = context.socket(kind)
         try:
             tune(self.socket, tuning, ipv6=ipv6)
-            self.monitor: Socket = self.socket.get_monitor_socket(_EVENTS, f"inproc://monitor-{next(_numbers)}")
+            events = _EVENTS | zmq.EVENT_CONNECT_RETRIED if sees_failures else _EVENTS
+            self.monitor: Socket = self.socket.get_monitor_socket(events, f"inproc://monitor-{next(_numbers)}")
             self.monitor.linger = 0
             dial(self.socket, endpoint, token)
         except BaseException:
@@ -72,16 +84,24 @@ class Channel:
         """
         return tcp.unanswered_s(self._fd, port) if self.is_connected else 0.0
 
+    def peer(self, port: int) -> str:
+        """Return the numeric address of the other end, "" when nothing is connected."""
+        return tcp.peer(self._fd, port) if self.is_connected else ""
+
     def _on_event(self, event: int, value: int) -> None:
         match event:
             case zmq.EVENT_CONNECTED:
                 self.was_answered = self._is_shaking = True
                 self._fd = value
                 return
+            case zmq.EVENT_CONNECT_RETRIED:
+                self.has_failed = not self.connections
+                return
             case zmq.EVENT_HANDSHAKE_SUCCEEDED:
                 self.connections += 1
                 self.connection = next(_connections)
                 self.is_connected = True
+                self.has_failed = False
                 self.refusal, self.hangs_up, self._hang_ups = None, False, 0
             case zmq.EVENT_HANDSHAKE_FAILED_AUTH:
                 self.refusal = "auth"

@@ -10,10 +10,11 @@ from zspider.broker.address import Address
 from zspider.broker.channel import Channel
 from zspider.broker.codec import FRAMES_MAX, MESSAGE_BYTES_MAX, decode, encode
 from zspider.broker.greeting import Asking, Verdict
+from zspider.broker.master_addresses import LookUp, MasterAddresses, look_up
 from zspider.broker.messages import AnyMessage, Page, Welcome
 from zspider.broker.pipe import Pipe
 from zspider.broker.receive import Incoming, receive
-from zspider.broker.sockets import BULK, CONTROL, ONE_BY_ONE, Socket, Tuning, new_context, send_now
+from zspider.broker.sockets import BULK, CONTROL, ONE_BY_ONE, Socket, Tuning, endpoint, new_context, send_now
 from zspider.broker.token import Token
 from zspider.errors import ProtocolError, ShortageError, is_shortage
 from zspider.waker import wait_ms
@@ -68,8 +69,8 @@ _KINDS: dict[WayName, tuple[int, Tuning]] = {
 class Link:
     """A slave's connections to its master. ZeroMQ reconnects; `rebuild` helps where it gives up."""
 
-    def __init__(self, address: Address, token: Token | None) -> None:
-        """Begin to connect. token None: for a master with security none.
+    def __init__(self, address: Address, token: Token | None, look_up: LookUp = look_up) -> None:
+        """Begin to connect. token None: for a master with security none. look_up: finds the addresses of a name.
 
         Raises ShortageError when no socket can be had now.
         """
@@ -79,14 +80,14 @@ class Link:
         self._context = new_context()
         self._poller = zmq.Poller()
         self._watched: dict[int, int] = {}  # the caller's descriptors, and for what they are waited for
-        self._is_ipv6 = ":" in address.host
+        self._master = MasterAddresses(address, look_up)
         self._ports: dict[WayName, int] = {}  # of those that are wanted
         self._pages_paused = False
         self._takes_pages = True
         self._bulk: dict[WayName, Channel] = {}
         self._asking: Asking | None = None  # who it is that hangs up
         try:
-            self._control = self._open(zmq.DEALER, address.port, CONTROL)
+            self._control = self._open_control()
         except zmq.ZMQError as exc:
             self._context.destroy(linger=0)
             if is_shortage(exc):
@@ -108,11 +109,16 @@ class Link:
         if not self._control.hangs_up:
             return self._control.refusal
         if self._asking is None:
-            self._asking = Asking(self._address.host, self._address.port)
+            self._asking = Asking(self._master.host, self._address.port)
         verdict = self._asking.verdict
         if verdict == ("null" if self._token is None else "curve"):
             return "protocol" if self._token is None else "key"
         return _VERDICTS[verdict] if verdict is not None else None
+
+    @property
+    def gives_up(self) -> bool:
+        """Whether only `rebuild` helps: we are refused, or nobody is there and the name has another address."""
+        return self.refusal is not None or (self._control.has_failed and self._master.has_other)
 
     @property
     def was_answered(self) -> bool:
@@ -131,8 +137,8 @@ class Link:
         ready = dict(self._poller.poll(wait_ms(wait_s)))
         is_control_up = _came_up(self._control, ready)
         outcomes, pages_in, pages_out = map(self._bulk.get, _KINDS)
-        is_bulk_up = _came_up(outcomes, ready) | self._has_room(outcomes, ready)
-        can_push_page = _came_up(pages_in, ready) | self._has_room(pages_in, ready)
+        is_bulk_up = _came_up(outcomes, ready) | _has_room(self._poller, outcomes, ready)
+        can_push_page = _came_up(pages_in, ready) | _has_room(self._poller, pages_in, ready)
         _came_up(pages_out, ready)
         return Polled(
             messages=self._take(self._control, ready, CONTROL_BATCH),
@@ -168,7 +174,7 @@ class Link:
             return
         self._takes_pages = are_wanted
         if not are_wanted and (pages_out := self._bulk.pop("pages-out", None)) is not None:
-            self._drop(pages_out)
+            _drop(self._poller, pages_out)
         elif are_wanted and "pages-out" in self._ports:
             try:
                 self._open_way("pages-out")
@@ -221,57 +227,58 @@ class Link:
             self._bulk[name] = old
             log.warning("no_socket", reason=str(exc))
         else:
-            self._drop(old)
+            _drop(self._poller, old)
 
     def rebuild(self, token: Token | None) -> None:
         """Close all connections and reopen them: a client that was refused never tries again by itself.
 
-        A host name is tried as IPv4 and IPv6 in turn. Bulk connections wait for the next Welcome. When no socket can
+        The addresses of a name are tried in turn. Bulk connections wait for the next Welcome. When no socket can
         be had, as when no descriptor is left, everything stays as it is.
         """
         self._token = token
-        if self._address.is_name:
-            self._is_ipv6 = not self._is_ipv6
+        self._master.next()
         try:
-            control = self._open(zmq.DEALER, self._address.port, CONTROL)
+            control = self._open_control()
         except zmq.ZMQError as exc:
             log.warning("no_socket", reason=str(exc))
             return
         self._close_bulk()
-        self._drop(self._control)
+        _drop(self._poller, self._control)
         self._control, self._asking = control, None
 
     def close(self) -> None:
         """Close all connections, without waiting. Safe to repeat."""
         self._close_bulk()
-        self._drop(self._control)
+        _drop(self._poller, self._control)
         self._context.term()
 
     # --- sockets ----------------------------------------------------------------------------------
 
-    def _open(self, kind: int, port: int, tuning: Tuning) -> Channel:
-        endpoint = self._address.endpoint(port)
-        channel = Channel(self._context, kind, endpoint, self._token, tuning, ipv6=self._is_ipv6)
-        self._poller.register(channel.monitor, zmq.POLLIN)
-        if kind != zmq.PUSH:
-            self._poller.register(channel.socket, zmq.POLLIN)
+    def _open_control(self) -> Channel:
+        channel = self._open(zmq.DEALER, self._master.host, self._address.port, CONTROL)
+        self._poller.register(channel.socket, zmq.POLLIN)
         return channel
 
     def _open_way(self, name: WayName) -> None:
         kind, tuning = _KINDS[name]
-        self._bulk[name] = self._open(kind, self._ports[name], tuning)
+        # To where control is: a name may have other addresses.
+        host = (self._control.peer(self._address.port) if self._address.is_name else "") or self._master.host
+        self._bulk[name] = channel = self._open(kind, host, self._ports[name], tuning)
+        if kind != zmq.PUSH:
+            self._poller.register(channel.socket, zmq.POLLIN)
         if name == "pages-out":
             self.pause_pages(self._pages_paused)
 
-    def _drop(self, channel: Channel) -> None:
-        for socket in (channel.socket, channel.monitor):
-            if socket in self._poller:
-                self._poller.unregister(socket)
-        channel.close()
+    def _open(self, kind: int, host: str, port: int, tuning: Tuning) -> Channel:
+        ipv6 = ":" in host or self._master.is_ipv6
+        to, is_tried = endpoint(host, port), kind == zmq.DEALER and self._address.is_name
+        channel = Channel(self._context, kind, to, self._token, tuning, ipv6=ipv6, sees_failures=is_tried)
+        self._poller.register(channel.monitor, zmq.POLLIN)
+        return channel
 
     def _close_bulk(self) -> None:
         for channel in self._bulk.values():
-            self._drop(channel)
+            _drop(self._poller, channel)
         self._bulk, self._ports = {}, {}
 
     def _watch(self, wanted: dict[int, int]) -> None:
@@ -285,13 +292,6 @@ class Link:
         self._watched = wanted
 
     # --- one step ---------------------------------------------------------------------------------
-
-    def _has_room(self, channel: Channel | None, ready: dict[int | Socket, int]) -> bool:
-        """Return whether a channel that was full has room; it is not waited for any longer then."""
-        if channel is None or not ready.get(channel.socket, 0) & WRITABLE:
-            return False
-        self._poller.unregister(channel.socket)
-        return True
 
     def _take(self, channel: Channel | None, ready: dict[int | Socket, int], most: int) -> list[AnyMessage]:
         messages: list[AnyMessage] = []
@@ -315,6 +315,21 @@ class Link:
         if not is_sent:
             self._poller.register(channel.socket, zmq.POLLOUT)
         return is_sent
+
+
+def _drop(poller: zmq.Poller, channel: Channel) -> None:
+    for socket in (channel.socket, channel.monitor):
+        if socket in poller:
+            poller.unregister(socket)
+    channel.close()
+
+
+def _has_room(poller: zmq.Poller, channel: Channel | None, ready: dict[int | Socket, int]) -> bool:
+    """Return whether a channel that was full has room; it is not waited for any longer then."""
+    if channel is None or not ready.get(channel.socket, 0) & WRITABLE:
+        return False
+    poller.unregister(channel.socket)
+    return True
 
 
 def _came_up(channel: Channel | None, ready: dict[int | Socket, int]) -> bool:

@@ -185,6 +185,11 @@ def bracketed(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
+def endpoint(host: str, port: int) -> str:
+    """Return the address of a port for ZeroMQ."""
+    return f"tcp://{bracketed(host)}:{port}"
+
+
 def is_ipv6(bind: str) -> bool:
     """Return whether listening on `bind` needs an IPv6 socket."""
     return ":" in _own_address(bind)

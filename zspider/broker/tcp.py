@@ -2,6 +2,7 @@
 
 import socket
 import struct
+from collections.abc import Sequence
 
 # The beginning of Linux's `struct tcp_info` (tcp(7)): eight bytes, then numbers of 32 bits.
 _HEAD = struct.Struct("=8B24I")
@@ -28,6 +29,21 @@ def unanswered_s(fd: int, port: int) -> float:
     if max(fields[_RETRANSMITS], fields[_PROBES]) < UNANSWERED_MIN:
         return 0.0
     return float(fields[_LAST_ACK_MS]) / 1000
+
+
+def numeric(address: Sequence[object]) -> str:
+    """Return the host of an address as Python's sockets have it, with the scope that IPv6 may need."""
+    return f"{address[0]}%{address[3]}" if len(address) == 4 and address[3] else str(address[0])
+
+
+def peer(fd: int, port: int) -> str:
+    """Return the numeric address of the other end; "" when the descriptor is no connection to this port."""
+    try:
+        with _borrowed(fd) as connection:
+            found = connection.getpeername()
+        return numeric(found) if found[1] == port else ""
+    except (OSError, ValueError, IndexError, TypeError):  # as above
+        return ""
 
 
 class _borrowed:

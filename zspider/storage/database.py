@@ -11,7 +11,11 @@ import sqlalchemy as sa
 from zspider.errors import ConfigError, StorageUnavailable, ZspiderError
 from zspider.storage.engine import Engine, Upsert
 
-IDLE_S = 60.0  # a connection that rested longer is asked whether it lives before it is trusted with a transaction
+# A connection that rested longer is asked whether it lives before it is trusted with a transaction. Less than a server
+# lets it rest: mysql_session.IDLE_CONNECTION_S.
+IDLE_S = 30.0
+NEW_S = 10.0  # for which another node, behind the same address, may not know a database that was just made
+NEW_STEP_S = 0.2
 
 
 class Transaction:
@@ -89,8 +93,25 @@ class Database:
         except self.engine.foreign as exc:
             if not (create and self.engine.is_missing(exc)):
                 raise self._translated(exc) from exc
+            self._make()
+
+    def _make(self) -> None:
+        """Make the database and connect to it. It may be there already, and this node of a cluster not know it yet."""
+        refusal: ConfigError | None = None
+        try:
             self.engine.create()
-            self.connect(create=False)
+        except ConfigError as exc:
+            refusal = exc
+        end = time.monotonic() + NEW_S
+        while True:
+            try:
+                self._connected()
+            except self.engine.foreign as exc:
+                if self.engine.lags and self.engine.is_missing(exc) and time.monotonic() < end:
+                    time.sleep(NEW_STEP_S)
+                    continue
+                raise refusal or self._translated(exc) from exc
+            return
 
     def close(self) -> None:
         """Drop the connection, with whatever is open in it."""

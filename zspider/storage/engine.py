@@ -22,9 +22,9 @@ from sqlalchemy.pool import NullPool
 
 from zspider.data_dir import lock_file_name
 from zspider.errors import ConfigError, OwnedElsewhere, StorageError, StorageUnavailable, ZspiderError
+from zspider.storage.mysql_session import LOCK_WAIT_S, set_up
 
 ADDRESS_HELP = "use sqlite:///PATH or mysql+pymysql://USER:PASSWORD@HOST/NAME"
-LOCK_WAIT_S = 5  # a lock held for longer by somebody else is an error, not a wait
 CONNECT_S = 5
 ANSWER_S = 60  # a statement without an answer for longer: the server hangs or the network is cut
 PACKET_BYTES_MIN = 4 * 1024 * 1024
@@ -50,6 +50,7 @@ class Engine(ABC):
     """One kind of database at one address. Its text form never shows a password."""
 
     locked = False  # True: no other master can have this database open
+    lags = False  # True: what was written on another node of its cluster may be seen here a moment later
     foreign = _FOREIGN  # exceptions that `translated` understands
 
     def __init__(self, url: URL) -> None:
@@ -281,7 +282,7 @@ class Mysql(Engine):
                 "write_timeout": answer_s,
             },
         )
-        event.listen(engine, "connect", self._set_up)
+        event.listen(engine, "connect", lambda connection, _: self._set_up(connection, patient))
         return engine
 
     def create(self) -> None:
@@ -352,15 +353,9 @@ class Mysql(Engine):
     def _user(self) -> str:
         return f"the user {self.url.username!r}"
 
-    def _set_up(self, connection: "pymysql.Connection[Any]", _record: object) -> None:
-        with connection.cursor() as cursor:
-            cursor.execute(
-                "SET SESSION time_zone = '+00:00', wait_timeout = 28800, "
-                f"innodb_lock_wait_timeout = {LOCK_WAIT_S}, "
-                "sql_mode = 'STRICT_ALL_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION'"
-            )
-            cursor.execute("SELECT @@max_allowed_packet")
-            self._packet_bytes = int(cursor.fetchall()[0][0])
+    def _set_up(self, connection: "pymysql.Connection[Any]", patient: bool) -> None:
+        server = set_up(connection, patient=patient)
+        self._packet_bytes, self.lags = server.packet_bytes, server.is_node
         if self._packet_bytes < PACKET_BYTES_MIN:
             raise ConfigError(
                 f"database: max_allowed_packet is {self._packet_bytes}, at least {PACKET_BYTES_MIN} is needed"

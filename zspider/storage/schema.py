@@ -82,7 +82,7 @@ def name_text() -> TypeEngine[str]:
 
 metadata = MetaData()
 
-# One row, id 1: whose database this is. Each commit share-locks it and compares `epoch`.
+# One row, id 1: whose database this is. Each write begins with a check of `epoch` (EpochGuard).
 master = Table(
     "master",
     metadata,

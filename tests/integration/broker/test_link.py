@@ -5,7 +5,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -16,6 +16,7 @@ from zspider.broker.address import Address
 from zspider.broker.keys import Token
 from zspider.broker.link import Link
 from zspider.broker.pipe import Pipe
+from zspider.broker.reconnect import Reconnector
 
 
 @pytest.fixture
@@ -151,6 +152,45 @@ def test_a_host_name_is_tried_with_the_other_protocol_after_a_rebuild(wire: Wire
     slave.link.rebuild(join)
     slave.link.rebuild(join)
     wire.until(lambda: slave.link.is_connected, "IPv4 again")
+
+
+@contextmanager
+def nobody_at(address: str, port: int, *, answers: bool) -> Iterator[None]:
+    """A place where connections are refused, or (its queue is full) where nothing is answered."""
+    if answers:
+        yield
+        return
+    with socket.socket() as deaf, socket.socket() as filler, socket.socket() as second:
+        deaf.bind((address, port))
+        deaf.listen(0)
+        for one in (filler, second):
+            one.setblocking(False)
+            one.connect_ex((address, port))
+        yield
+
+
+@pytest.mark.parametrize(("answers", "within_s"), [(True, 2.5), (False, 6.5)], ids=["refused", "silent"])
+def test_a_dead_first_address_of_a_name_costs_seconds(wire: Wire, join: Token, answers: bool, within_s: float) -> None:
+    """As in a slave, which opens its sockets anew when they give up."""
+    port = wire.hub.ports.control
+    dead = ["127.0.0.3", "127.0.0.2", "127.0.0.1"]
+    with nobody_at("127.0.0.2", port, answers=answers):
+        slave = wire.slave(join, host="master.example", look_up=lambda host, port: dead)  # ZeroMQ knows none
+        reconnector = Reconnector(10.0, time.monotonic())
+        began = time.monotonic()
+
+        def look() -> bool:
+            now = time.monotonic()
+            if now >= reconnector.rebuild_at(is_refused=slave.link.gives_up):
+                slave.link.rebuild(join)
+                reconnector.rebuilt(now)
+            return slave.link.is_connected
+
+        wire.until(look, "connected", deadline_s=within_s + 5)
+        assert time.monotonic() - began < within_s
+        slave.link.open_bulk(wire.welcome())
+        wire.until(lambda: slave.times_bulk_up == 1, "its outcomes connection goes there, too")
+        assert not slave.link.gives_up
 
 
 def test_hundreds_of_rebuilds_leave_no_descriptors_behind(wire: Wire, join: Token) -> None:

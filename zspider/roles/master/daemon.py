@@ -32,7 +32,7 @@ from zspider.roles.master.script_cache import ScriptCache
 from zspider.roles.master.script_retention import LOOK_S as SCRIPTS_LOOK_S
 from zspider.roles.master.script_retention import ScriptRetention
 from zspider.roles.master.slave_messages import SlaveMessages
-from zspider.roles.master.takeover import Boot, owner_id, take_over
+from zspider.roles.master.takeover import Boot, sole_owner, take_over
 from zspider.roles.master.writer_thread import WriterThread
 from zspider.scheduler.core import Core, Timing
 from zspider.scheduler.pause import PauseLimits
@@ -95,16 +95,17 @@ class Master:
         keys = MasterKeys(self._settings.data_dir)
         hub = Hub(master.bind, master.port, keys if master.security == "curve" else None, waker=waker)
         try:
-            return self._serve(hub, keys, signals)
+            with sole_owner(self._settings.data_dir) as owner:
+                return self._serve(hub, keys, signals, owner)
         finally:
             hub.close()
             self._notifier.close()
 
-    def _serve(self, hub: Hub, keys: MasterKeys, signals: Signals) -> ExitCode:
+    def _serve(self, hub: Hub, keys: MasterKeys, signals: Signals, owner: str) -> ExitCode:
         rules = SchedulerRules(has_recrawl=not self._is_oneshot, waiting_max=self._settings.limits.waiting)
         writer = WriterThread(lambda: self._open(rules), self._settings.storage, hub.wake, self.clock)
         writer.start()
-        boot = self._take_over(writer, hub, signals)
+        boot = self._take_over(writer, hub, signals, owner)
         if boot is None:
             return ExitCode.OK
         coordinator = self.coordinator(hub, keys, rules, writer, boot)
@@ -228,10 +229,9 @@ class Master:
     def _open(self, rules: SchedulerRules) -> Storage:
         return open_storage(self._settings.database_url, rules=rules, seen=self._settings.frontier.known)
 
-    def _take_over(self, writer: WriterThread, hub: Hub, signals: Signals) -> Boot | None:
+    def _take_over(self, writer: WriterThread, hub: Hub, signals: Signals, owner: str) -> Boot | None:
         """Make the database ours, waiting for it if it is away. Returns None if we were stopped meanwhile."""
         found: list[Boot] = []
-        owner = owner_id(self._settings.data_dir)
         writer.call(lambda storage: take_over(storage, owner, self.clock.wall_ms()), found.append, reraise)
         while not found:
             if signals.stops:

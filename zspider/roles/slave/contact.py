@@ -58,7 +58,7 @@ class Contact:
             if self._session.is_news(f"refused: {refusal}"):
                 log.error("refused", master=self._address, advice=self.refusal)
         now = self._clock.boottime()
-        match self._session.due(now, is_refused=refusal is not None):
+        match self._session.due(now, is_refused=link.gives_up):
             case Due.HELLO:
                 self._session.said(self._say_hello(link), now)
             case Due.BEAT:

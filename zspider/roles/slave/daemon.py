@@ -186,7 +186,7 @@ class Slave:
 
     def _wait_s(self, link: Link, most: float) -> float:
         now = self._clock.monotonic()
-        session_s = self.master_session.wait_s(self._clock.boottime(), is_refused=link.refusal is not None)
+        session_s = self.master_session.wait_s(self._clock.boottime(), is_refused=link.gives_up)
         dues = [most, self.work.wait_s(now), session_s]
         if (due := self._delivering.wait_s(now)) is not None:
             dues.append(due)

@@ -1,6 +1,7 @@
 """Errors that nobody foresaw: a verb is answered, a slave joins again, and files that hold nothing are replaced."""
 
 import stat
+import subprocess
 
 import msgpack
 import pytest
@@ -8,10 +9,11 @@ from tests.support.coordinator import WaitingWriter, opened, slave_messages
 from zspider.broker import messages as m
 from zspider.broker.codec import unpack
 from zspider.broker.hub import Peer, Ports
-from zspider.errors import ConfigError, ExitCode
+from zspider.errors import ConfigError, ExitCode, OwnedElsewhere
+from zspider.roles.master import takeover
 from zspider.roles.master.admin.request import Request
 from zspider.roles.master.slave_registry import SlaveStats
-from zspider.roles.master.takeover import owner_id
+from zspider.roles.master.takeover import owner_id, sole_owner
 from zspider.scheduler.membership import Greeting
 
 SESSION = bytes(range(16))
@@ -128,3 +130,43 @@ def test_an_owner_id_that_cannot_be_read_is_the_operators_to_mend(tmp_path):
     (tmp_path / "owner.id").mkdir()
     with pytest.raises(ConfigError, match=r"owner\.id: cannot be read or written: Is a directory"):
         owner_id(tmp_path)
+
+
+def named(directory):
+    with sole_owner(directory) as name:
+        return name
+
+
+def test_a_master_has_the_same_name_at_each_start_in_one_directory_and_none_has_it_twice(tmp_path):
+    with sole_owner(tmp_path) as name:
+        assert len(name) <= 255
+        with pytest.raises(OwnedElsewhere, match="another master works in"), sole_owner(tmp_path):
+            pass
+    assert named(tmp_path) == name
+
+
+@pytest.mark.parametrize("copy", [["cp", "-a"], ["cp", "-r"], ["cp", "-a", "--reflink=auto"]])
+def test_a_copy_of_the_directory_has_another_name(tmp_path, copy):
+    (tmp_path / "a").mkdir()
+    first = named(tmp_path / "a")
+    subprocess.run([*copy, tmp_path / "a", tmp_path / "b"], check=True)
+    assert owner_id(tmp_path / "b") == owner_id(tmp_path / "a")
+    assert named(tmp_path / "b") != first
+    (tmp_path / "a").rename(tmp_path / "c")
+    assert named(tmp_path / "c") == first
+
+
+@pytest.mark.parametrize("which", ["BOOT_ID", "MACHINE_ID"])
+def test_after_a_reboot_or_on_another_machine_it_has_another_name(tmp_path, monkeypatch, which):
+    here = tmp_path / "this"
+    here.write_text("1\n")
+    monkeypatch.setattr(takeover, which, here)
+    first = named(tmp_path)
+    assert named(tmp_path) == first
+    here.write_text("2\n")
+    assert named(tmp_path) != first
+
+
+def test_where_the_system_does_not_say_when_it_started_no_name_is_used_twice(tmp_path, monkeypatch):
+    monkeypatch.setattr(takeover, "BOOT_ID", tmp_path / "missing")
+    assert named(tmp_path) != named(tmp_path)
