@@ -193,7 +193,9 @@ class SlaveSettings(Section):
 class StorageSettings(Section):
     """`storage`: how the master writes."""
 
-    commit_rows: int = Field(200, ge=1, le=10_000, description="most outcomes in one transaction")
+    commit_rows: int = Field(
+        2000, ge=1, le=10_000, description="most rows (tasks, results, messages) that one transaction writes, about"
+    )
     commit_ms: int = Field(20, ge=0, le=1000, description="how long a transaction waits for more outcomes")
 
 

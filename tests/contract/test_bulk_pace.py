@@ -3,7 +3,8 @@
 import threading
 
 from tests.support.storage import Crawl, follow, outcome
-from zspider.roles.master.writer_thread import ReceivedOutcome, WriterThread
+from zspider.roles.master.received import ReceivedOutcome
+from zspider.roles.master.writer_thread import WriterThread
 from zspider.settings import StorageSettings
 from zspider.storage import Change, Committed, Cursor, Selection, Step
 from zspider.task import Status, Task

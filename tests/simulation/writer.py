@@ -1,6 +1,5 @@
 """The real writer without its thread: one job after the other, each in a turn of its own, in simulated time."""
 
-from collections import deque
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -9,23 +8,17 @@ from tests.simulation.database import MasterKilled, Server
 from tests.simulation.timeline import Machine
 from zspider.errors import StorageUnavailable
 from zspider.roles.master.consequences import reraise
+from zspider.roles.master.writer_queue import Call, Drop, Group, Job
 from zspider.roles.master.writer_thread import RETRY_S, WriterThread
-from zspider.roles.master.writer_thread import _Call as Call
-from zspider.roles.master.writer_thread import _Group as Group
 
 COMMIT_S = (0.001, 0.03)  # what a job takes
 
 
-class _Jobs(deque):
-    """The queue that `commit` and `call` put into."""
+class _Jobs:
+    """Sorts in what `commit`, `call` and `drop` give, as the thread does."""
 
-    def __init__(self, given: Callable[[], None]) -> None:
-        super().__init__()
-        self._given = given
-
-    def put(self, job: Any) -> None:
-        self.append(job)
-        self._given()
+    def __init__(self, given: Callable[[Job | Drop], None]) -> None:
+        self.put = given
 
 
 class SimulatedWriter(WriterThread):
@@ -36,8 +29,8 @@ class SimulatedWriter(WriterThread):
         self._machine = machine
         self._server = server
         self._killed = killed
-        self._jobs: Any = _Jobs(self._come_soon)
-        self._group: Group | None = None
+        self._jobs: Any = _Jobs(self._given)
+        self._job: Job | None = None  # that is being done
         self._storage: Any = None
         self._is_coming = False
         self._pause_s = RETRY_S[0]
@@ -48,7 +41,7 @@ class SimulatedWriter(WriterThread):
     @property
     def is_idle(self) -> bool:
         """Everything is written and heard of."""
-        return not (self._jobs or self._group or self._posted or self._consequences or self._is_coming)
+        return not (self._queue or self._job or self._posted or self._consequences or self._is_coming)
 
     def turn(self) -> None:
         """Do one job, as the thread would; what it led to is posted when the time has passed."""
@@ -74,8 +67,8 @@ class SimulatedWriter(WriterThread):
             self._post(partial(reraise, exc))
             return
         self._pause_s = RETRY_S[0]
-        if self._jobs or self._group:
-            self._come(0.0)
+        if self._queue:
+            self._come(self._company_s())
 
     def end(self) -> None:
         """The process is gone, and with it what nobody has heard of."""
@@ -87,21 +80,12 @@ class SimulatedWriter(WriterThread):
     def _work_once(self) -> None:
         if self._storage is None:
             self._storage = self._patiently(self._open)
-        self._collect()
-        if self._group:
-            self._commit(self._storage, self._group)
-            self._group = None
-        elif self._jobs:
-            self._run_call(self._storage, self._jobs[0])
-            self._jobs.popleft()
-
-    def _collect(self) -> None:
-        """The next group of outcomes, if it is their turn; one that could not be written stays what it was."""
-        while self._group is None or len(self._group.received) < self._settings.commit_rows:
-            if not self._jobs or isinstance(self._jobs[0], Call) or (self._group is not None and self.is_away):
-                return
-            job = self._jobs.popleft()
-            self._group = job if self._group is None else Group([*self._group.received, *job.received], job.then)
+        self._job = self._job or self._queue.next()
+        if isinstance(self._job, Group):
+            self._commit(self._storage, self._job)
+        elif isinstance(self._job, Call):
+            self._run_call(self._storage, self._job)
+        self._job = None
 
     def _patiently(self, work: Callable[[], Any]) -> Any:
         try:
@@ -117,8 +101,12 @@ class SimulatedWriter(WriterThread):
         self._posted -= 1
         self._consequences.post(consequence)
 
-    def _come_soon(self) -> None:
-        self._come(0.002 if isinstance(self._jobs[-1], Call) else self._settings.commit_ms / 1000)
+    def _given(self, job: Job | Drop) -> None:
+        self._put(job)
+        self._come(self._company_s())
+
+    def _company_s(self) -> float:
+        return self._settings.commit_ms / 1000 if self._queue.wants_company else 0.002
 
     def _come(self, seconds: float) -> None:
         if not self._is_coming and not self._has_ended:

@@ -141,6 +141,14 @@ class Slaves:
             self._refund(lease)
             self._put_back(lease, GIVEN_BACK, error)
 
+    def outcome_dropped(self, ref: Ref, run: int) -> list[Action]:
+        """Note that the outcome of a run which had arrived is not committed after all: its task waits again."""
+        lease = self._leases.get(ref)
+        if lease is None or lease.task.run != run or not lease.has_arrived:
+            return []
+        self._put_back(lease, LEFT)
+        return [Tell("release", lease.session, [lease.number])] if lease.session.id in self.sessions else []
+
     def took(self, session_id: bytes, ref: Ref, run: int) -> list[Action]:
         """Note that a processing slave has a relayed page: its fetcher need not send it again."""
         lease = self._leases.get(ref)

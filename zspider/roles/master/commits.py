@@ -13,10 +13,13 @@ from zspider.delivery import End, Outcome
 from zspider.errors import ProtocolError
 from zspider.roles.machine.clock import SYSTEM_CLOCK, Clock
 from zspider.roles.master.coordinator import Coordinator
+from zspider.roles.master.follow_limit import FollowLimit
 from zspider.roles.master.limited_log import RateLimitedLog
 from zspider.roles.master.outcome_checks import check_outcome
-from zspider.roles.master.writer_thread import ReceivedOutcome, WriterThread
+from zspider.roles.master.received import ReceivedOutcome, received
+from zspider.roles.master.writer_thread import WriterThread
 from zspider.scheduler.internal_tasks import info_run
+from zspider.settings import LimitSettings
 from zspider.storage import Committed
 from zspider.task import CRONJOB, INTERNAL, Ref, ScriptInfo, task_key
 
@@ -27,7 +30,14 @@ class Commits:
     """Has the outcomes of slaves written; nothing is acknowledged before its COMMIT."""
 
     def __init__(
-        self, hub: Hub, keys: MasterKeys, writer: WriterThread, coordinator: Coordinator, clock: Clock = SYSTEM_CLOCK
+        self,
+        hub: Hub,
+        keys: MasterKeys,
+        writer: WriterThread,
+        coordinator: Coordinator,
+        clock: Clock = SYSTEM_CLOCK,
+        *,
+        limits: LimitSettings | None = None,
     ) -> None:
         self._hub = hub
         self._keys = keys
@@ -36,11 +46,14 @@ class Commits:
         self._core = coordinator.core
         self._clock = clock
         self._limited_log = RateLimitedLog(log, clock)
+        self._follow_limit = FollowLimit((limits or LimitSettings()).follows)
+        coordinator.registry.on_revoked(self.drop_revoked)
 
     def receive(self, peer: Peer, message: m.Outcomes, now: float) -> None:
         """Check a batch of outcomes and queue it for the writer. now: monotonic seconds.
 
-        A batch of an unknown session is dropped: the slave sends it again after its Hello.
+        A batch of an unknown session is dropped: the slave sends it again after its Hello. So is what waits for the
+        writer already, and what is over the bounds of its session: the slave sends it again until it is acknowledged.
         """
         coordinator = self._coordinator
         if not coordinator.registry.is_known(peer, message.session):
@@ -48,25 +61,39 @@ class Commits:
         session = self._core.sessions[message.session]
         self._core.slaves.heard(session, now)
         session.outcomes = max(session.outcomes, message.serial)
-        received, refused = [], []
+        taken: list[ReceivedOutcome] = []
+        refused: list[int] = []
+        room = self._writer.waiting.room(message.session)
         for item in message.items:
-            outcome = self._checked(item, peer)
+            if room.is_full:
+                break
+            if item.id in room.items:
+                continue
+            outcome = self._checked(item, peer, message.session)
             if outcome is None:
                 refused.append(item.id)
                 continue
-            received.append(ReceivedOutcome(message.session, item.id, outcome))
-        self._writer.commit(received, self._committed)  # before the core hears of them: what follows cannot lose them
+            one = received(message.session, item.id, outcome, peer.user, len(item.outcome))
+            room.take(one)
+            taken.append(one)
+        self._writer.commit(taken, self._committed)  # before the core hears of them: what follows cannot lose them
         if refused:
             self._hub.send(session.route, m.Ack(coordinator.epoch, refused))
-        for _, _, outcome in received:
+        for one in taken:
+            outcome = one.outcome
             if outcome.end is not End.PART:
                 ref = Ref(outcome.project, task_key(outcome.taskid))
                 self._core.arrived(ref, outcome.run, outcome.answer, outcome.fetch_ms / 1000, now, session)
 
-    def _checked(self, item: m.OutcomeItem, peer: Peer) -> Outcome | None:
-        """Return the outcome, or None for what was never granted or cannot be read.
+    def drop_revoked(self) -> None:
+        """Drop what waits and came with a token that is not valid any longer; its tasks go to others."""
+        self._writer.drop(lambda one: bool(one.user) and self._keys.role_of(one.user) is None, self._dropped)
 
-        The caller acknowledges such an item, too, so that it is not sent for ever.
+    def _checked(self, item: m.OutcomeItem, peer: Peer, session: bytes) -> Outcome | None:
+        """Return the outcome, or None for what was never granted, cannot be read or is over `limits.follows`.
+
+        The first one that is over this limit becomes one by which its run fails. The caller acknowledges such an item,
+        too, so that it is not sent for ever.
         """
         try:
             outcome = decode_outcome(item.outcome)
@@ -78,7 +105,14 @@ class Commits:
                 "outcome_dropped", reason="no valid proof", task=outcome.taskid, peer=peer.address
             )
             return None
-        return self._admitted(outcome, peer)
+        ref = Ref(outcome.project, task_key(outcome.taskid))
+        was_over = self._follow_limit.is_over(ref, outcome.run)
+        if self._follow_limit.admits(ref, outcome, (session, item.id)):
+            return self._admitted(outcome, peer)
+        self._limited_log.warning(
+            "outcome_dropped", reason=self._follow_limit.reason, task=outcome.taskid, peer=peer.address
+        )
+        return None if was_over else failed_by_master(outcome, self._follow_limit.reason)
 
     def _admitted(self, outcome: Outcome, peer: Peer) -> Outcome:
         """Return a proven outcome as it may be stored, and log what it had that may not."""
@@ -92,6 +126,15 @@ class Commits:
             )
         return checked.outcome
 
+    def _dropped(self, dropped: Sequence[ReceivedOutcome]) -> None:
+        """Have the tasks of outcomes that are not committed run again."""
+        log.warning("outcomes_dropped", reason="their token was revoked", number=sum(one.is_last for one in dropped))
+        for one in dropped:
+            ref = Ref(one.outcome.project, task_key(one.outcome.taskid))
+            self._follow_limit.ended(ref, one.outcome.run)
+            if one.outcome.end is not End.PART:
+                self._coordinator.perform(self._core.slaves.outcome_dropped(ref, one.outcome.run))
+
     def _committed(self, received: Sequence[ReceivedOutcome], report: Committed) -> None:
         """Tell the core of a group that is in the database, then acknowledge it."""
         senders = {
@@ -100,6 +143,8 @@ class Commits:
         }
         for end in report.ended:
             by = senders.get((end.ref.project, end.ref.key, end.run), b"")
+            if self._follow_limit.ended(end.ref, end.run):  # its slave does not know that it is over
+                by = b""
             self._coordinator.perform(
                 self._core.ended(end.ref, end.run, by, is_late=end.late, is_success=end.is_success, error=end.error)
             )
@@ -110,12 +155,17 @@ class Commits:
         self._acknowledge(received, set(report.followed))
 
     def _acknowledge(self, received: Sequence[ReceivedOutcome], followed: Container[int]) -> None:
-        """Send an Ack to each session. followed: the outcomes whose follows all have rows now, by their index."""
+        """Send an Ack to each session. followed: the outcomes whose follows all have rows now, by their index.
+
+        A large outcome is acknowledged with its last piece; that all its follows have rows is not said.
+        """
         ids: dict[bytes, tuple[list[int], list[int]]] = {}
         for index, one in enumerate(received):
+            if not one.is_last:
+                continue
             done, known = ids.setdefault(one.session, ([], []))
             done.append(one.id)
-            if index in followed:
+            if index in followed and not one.was_cut:
                 known.append(one.id)
         for session_id, (done, known) in ids.items():
             if (session := self._core.sessions.get(session_id)) is not None:
@@ -147,3 +197,10 @@ class Commits:
             self._coordinator.script_failed(state.project, session, info)
         else:
             self._coordinator.script_told(state.project, session, info)
+
+
+def failed_by_master(outcome: Outcome, reason: str) -> Outcome:
+    """Return the outcome with which a run ends that may not go on."""
+    return Outcome(
+        outcome.project, outcome.taskid, outcome.run, outcome.attempt, outcome.proof, End.FATAL, reason=reason
+    )

@@ -30,7 +30,6 @@ from zspider.storage import Committed
 from zspider.task import Project, ScriptInfo
 
 log = structlog.get_logger(__name__)
-BACKLOG_MAX = 2000  # outcomes waiting for the database; above it the outcomes socket is not read
 NAMES_SHOWN = 5  # in one line of the log
 _REFUSED = "dropped:" + Accept.FULL  # a counter
 _RESERVED = "dropped:" + Accept.RESERVED
@@ -81,7 +80,7 @@ class Coordinator:
     @property
     def is_full(self) -> bool:
         """Whether the database is behind: no more outcomes are read then, and nothing is granted."""
-        return self._writer.backlog > BACKLOG_MAX
+        return self._writer.waiting.is_full
 
     def wait_s(self, now: float) -> float:
         """Return the seconds until `step` has something to do if nothing comes in; a commit comes in, too."""

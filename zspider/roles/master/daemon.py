@@ -145,7 +145,7 @@ class Master:
         signals: Signals,
     ) -> Loop:
         """Return the loop, made of the parts that serve from now on."""
-        commits = Commits(hub, keys, writer, coordinator, self.clock)
+        commits = Commits(hub, keys, writer, coordinator, self.clock, limits=self._settings.limits)
         messages = SlaveMessages(hub, keys, coordinator, commits, ScriptCache(writer, self.clock), self.clock)
         removals = ProjectRemovals(coordinator, writer, self._settings.scheduler.delete_s, self.clock.wall_ms)
         admin = Admin(hub, coordinator, writer, threads, removals, self._settings, self.clock)

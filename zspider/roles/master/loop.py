@@ -137,8 +137,7 @@ class Loop:
                 self.step(may_grant=False)
         # The last messages are sent: slaves keep what is not acknowledged, and wait for the next master.
         log.info("slaves_left_waiting", slaves=len(self._coordinator.core.sessions))
-        self._writer.call(lambda storage: storage.release())
-        is_flushed = self._writer.stop(FLUSH_S)
+        is_flushed = self._writer.stop(FLUSH_S, lambda storage: storage.release())
         self._writer.finished()
         log.info("master_stopped", flushed=is_flushed)
         return ExitCode.OK if is_flushed else ExitCode.FAILED

@@ -67,6 +67,7 @@ class SlaveRegistry:
         self._arrivals_log = RateLimitedLog(log, clock, ARRIVALS_LOGGED)
         self._claims: dict[bytes, tuple[bytes, SlaveStats]] = {}  # route and figures of who claims a session that lives
         self._revocations = keys.revocations
+        self._on_revoked: Callable[[], None] = lambda: None
         self._arriving: Counter[bytes] = Counter()  # Hellos that the writer has
 
     def is_known(self, peer: Peer, session: bytes) -> bool:
@@ -103,6 +104,10 @@ class SlaveRegistry:
         stats.outbox = len(beat.outbox)
         stats.fetched, stats.processed = beat.fetched, beat.processed
 
+    def on_revoked(self, then: Callable[[], None]) -> None:
+        """Have `then` called when slaves were expelled because a token is not valid any longer."""
+        self._on_revoked = then
+
     def expel_revoked(self) -> bool:
         """End the sessions of slaves whose token was revoked since they joined: what they hold goes to others.
 
@@ -116,6 +121,7 @@ class SlaveRegistry:
             if stats is not None and stats.user and self._keys.role_of(stats.user) is None:
                 self._hub.send(session.route, m.Refused("token", NOT_VALID))
                 self._perform(self._core.slaves.leave(session.id))
+        self._on_revoked()
         return True
 
     def welcome(self, session: Session) -> None:

@@ -1,6 +1,8 @@
 """The core's requests to the database: more tasks, to charge lost deliveries, to submit on_finished."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
 
 import structlog
 
@@ -18,7 +20,11 @@ SCAN_ROWS = 500  # they lie scattered
 
 
 class StorageRequests:
-    """Hands the core's requests to the writer: reads and writes. The answer goes to the core in a later step."""
+    """Hands the core's requests to the writer: reads and writes. The answer goes to the core in a later step.
+
+    Each comes after the outcomes of its project that were received before: one that has arrived is not charged as lost,
+    and what it submits keeps its project from being finished.
+    """
 
     def __init__(
         self, core: Core, writer: WriterThread, clock: Clock, *, window: int, committed: Callable[[Committed], None]
@@ -38,7 +44,9 @@ class StorageRequests:
             self._core.refilled(project, kind, after, tasks, len(tasks) < limit)
 
         self._writer.call(
-            lambda storage: (storage.ready if kind == "ready" else storage.delayed)(project, after, limit), done
+            lambda storage: (storage.ready if kind == "ready" else storage.delayed)(project, after, limit),
+            done,
+            project=project,
         )
 
     def scan_hosts(self, project: int, part: Range) -> None:
@@ -50,12 +58,17 @@ class StorageRequests:
                 project, kind, after, until, hosts, is_others=is_others, limit=limit
             ),
             lambda scanned: self._core.scanned(project, part, scanned.tasks, scanned.reached),
+            project=project,
         )
 
     def charge(self, lost: Sequence[tuple[Ref, int, int]]) -> None:
         """Write down deliveries that came to nothing."""
         log.warning("leases_expired", tasks=len(lost))
-        self._writer.call(lambda storage: storage.charge(lost, self._clock.wall_ms()), self._committed)
+        by_project: dict[int, list[tuple[Ref, int, int]]] = {}
+        for one in lost:
+            by_project.setdefault(one[0].project, []).append(one)
+        for project, its in by_project.items():
+            self._writer.call(partial(self._charge, its), self._committed, project=project)
 
     def finish(self, project: int) -> None:
         """Submit on_finished, if no task is left."""
@@ -67,4 +80,7 @@ class StorageRequests:
                 log.info("project_finished", project=state.project.name)
 
         follow = entry_follow(ON_FINISHED)
-        self._writer.call(lambda storage: storage.finish(project, follow, self._clock.wall_ms()), done)
+        self._writer.call(lambda storage: storage.finish(project, follow, self._clock.wall_ms()), done, project=project)
+
+    def _charge(self, lost: Sequence[tuple[Ref, int, int]], storage: Any) -> Committed:
+        return storage.charge(lost, self._clock.wall_ms())  # type: ignore[no-any-return]

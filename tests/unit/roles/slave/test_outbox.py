@@ -10,6 +10,7 @@ from zspider.roles.slave.outbox import (
     FLUSH_ITEMS,
     FLUSH_S,
     ITEM_BYTES,
+    PARTS_WINDOW_BYTES,
     RESEND_S,
     Outbox,
 )
@@ -242,3 +243,16 @@ class OutboxModel(RuleBasedStateMachine):
 
 OutboxModel.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
 TestOutboxModel = OutboxModel.TestCase
+
+
+def test_parts_that_are_not_acknowledged_hold_back_more_parts_and_no_ends(outbox):
+    packed = bytes(100_000)
+    for owner in range(40):
+        outbox.add(owner, owner, packed, 0.0, is_final=False)
+    sent = send(outbox, 1.0)
+    assert PARTS_WINDOW_BYTES <= sum(100_000 + ITEM_BYTES for _ in sent) < PARTS_WINDOW_BYTES + 2 * len(packed)
+    assert outbox.wait_s(1.0) == RESEND_S[0]
+    end = outbox.add(99, 99, b"end", 1.0, is_final=True)
+    assert send(outbox, 2.0) == [end]
+    outbox.acknowledge(sent[:3], 2.0)
+    assert send(outbox, 2.0) == [sent[-1] + 1, sent[-1] + 2, sent[-1] + 3]
