@@ -105,7 +105,7 @@ RULES = {
     Kind.FULL_TEMP: Rule(SLAVES, (0.5, 4.0)),
     Kind.CLOCK_JUMP: Rule(MASTER, (0.0, 0.0), (-7200.0, 86400.0 * 365)),  # seconds; one of the two
     Kind.FEW_DESCRIPTORS_MASTER: Rule(MASTER, (0.5, 4.0)),
-    Kind.FEW_DESCRIPTORS_SLAVE: Rule(SLAVES, (0.5, 4.0)),
+    Kind.FEW_DESCRIPTORS_SLAVE: Rule(SLAVES, (0.5, 4.0), may_refetch=True),  # it gives back what it cannot process
     Kind.TINY_CHUNKS: Rule(("site",), (2.0, 6.0)),
 }
 EITHER = (Kind.CLOCK_JUMP,)  # their amount is one end of the range, not between

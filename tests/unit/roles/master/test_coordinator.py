@@ -10,7 +10,6 @@ from tests.support.scheduler_world import make_project
 from zspider.activity import ACTIVITY, WINDOWS, WindowSlot, activity_of
 from zspider.broker.hub import Peer
 from zspider.broker.messages import PROTOCOL, Hello
-from zspider.roles.master.coordinator import BACKLOG_MAX
 from zspider.roles.master.slave_registry import HELLOS_MAX, SlaveStats
 from zspider.scheduler.leases import Session
 from zspider.storage import Committed
@@ -135,7 +134,7 @@ def test_what_is_told_by_nobody_known_or_by_a_token_that_is_not_valid_is_asked_a
             coordinator.remove_project(1)
     coordinator._writer = Writer(SimpleNamespace(save_info=lambda script, info: saved.append(info)))
     saved = []
-    coordinator._writer.backlog = BACKLOG_MAX + 1  # nothing is granted
+    coordinator._writer.waiting = SimpleNamespace(is_full=True)  # nothing is granted
     coordinator.step(0.0)
     assert coordinator.core.projects[1].project.info is not None
     coordinator._keys.revoke(token.id)

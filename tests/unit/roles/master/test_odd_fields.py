@@ -15,6 +15,7 @@ from zspider.broker.keys import proof
 from zspider.delivery import Answer, End, Follow, Message, NewSchedule, Outcome
 from zspider.errors import ProtocolError, StorageError
 from zspider.json_text import json_fault
+from zspider.roles.master.backlog import Backlog
 from zspider.scheduler.internal_tasks import info_run
 from zspider.task import GET_INFO, ScriptInfo, is_message, is_reserved
 
@@ -56,13 +57,12 @@ class Hub:
 class CommittingWriter(Writer):
     """Commits at once, too."""
 
-    backlog = 0
-
     def __init__(self, crawl):
         super().__init__(crawl.storage)
+        self.waiting = Backlog()
         self.crawl = crawl
 
-    def call(self, work, then=lambda _: None, failed=None):
+    def call(self, work, then=lambda _: None, failed=None, project=None):
         """Do it at once, and say what went wrong as the thread does."""
         try:
             done = work(self.storage)
@@ -182,7 +182,8 @@ def test_no_field_of_what_a_script_declares_ends_or_confuses_the_master(master, 
             info = msgpack.packb({name: odd})
             packed = encode_outcome(Outcome(1, GET_INFO, run, 1, mac, End.SUCCESS, info=info))
             messages.handle(PEER, m.Outcomes(SESSION, 1, [m.OutcomeItem(number, 0, packed)], number))
-            assert master.core.projects[1].project.info is not None
+            state = master.core.projects[1]
+            assert state.project.info is not None or state.load_failure.error
             master.step(float(number))
             master.core.assert_invariants()
     assert [log for log in logs if log["event"] == "internal_error"] == []
