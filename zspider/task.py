@@ -177,6 +177,11 @@ class Task(Struct):
     due_ms: int = 0  # 0: ready now
     lastcrawl_ms: int = 0
     track: bytes | None = None
+    open_runs: int = 0  # earlier runs that were replaced and have not ended
+
+    def is_open(self, run: int) -> bool:
+        """Return whether this earlier run may still be under way: its outcome counts, and this one waits for it."""
+        return self.run - self.open_runs <= run < self.run
 
 
 class Project(Struct):

@@ -34,7 +34,7 @@ def test_a_submitted_url_is_accepted_as_the_decision_table_says(crawl: Crawl, st
             assert [(task.run, task.retried) for task in got.entered] == [(1 if state == "waiting" else 2, 0)]
             assert crawl.row(ask).status is Status.ACTIVE
             assert crawl.row(ask).run == got.entered[0].run
-            assert got.gone == ([before.ref] if state in ("waiting", "retrying") else [])
+            assert got.replaced == ([before.ref] if state in ("waiting", "retrying") else [])
         else:
             assert got.entered == []
             assert sum(got.dropped.values()) == 1
@@ -65,15 +65,14 @@ def test_a_restart_brings_new_options_and_keeps_what_was_learnt(crawl: Crawl) ->
     assert crawl.storage.ready(crawl.project.id, None, 10) == [task]
 
 
-def test_a_cancelled_task_is_bad_and_its_lease_is_void(crawl: Crawl) -> None:
+def test_a_cancelled_task_is_bad_and_waits_no_more(crawl: Crawl) -> None:
     task = crawl.task("page")
     got = crawl.submit(follow("page", cancel=True, force_update=True))
-    assert got.gone == [task.ref]
+    assert (got.gone, got.replaced) == ([], [task.ref])
     assert got.entered == []
     row = crawl.row("page")
     assert (row.status, row.run) == (Status.BAD, 1)
-    assert crawl.commit(outcome(task)).ended[0].late
-    assert crawl.counts() == {"new": 1, "cancelled": 1, "late": 1}
+    assert crawl.counts() == {"new": 1, "cancelled": 1}
 
 
 def test_a_task_that_is_restarted_and_cancelled_in_one_batch_is_cancelled(crawl: Crawl) -> None:

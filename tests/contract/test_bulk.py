@@ -68,7 +68,7 @@ def test_failed_tasks_wait_again_with_all_their_tries(crawl: Crawl) -> None:
     assert [step.changed for step in found] == [3, 3, 3, 1]
     entered = [task for step in found for task in step.report.entered]
     assert names(entered) == [f"failed{n}" for n in range(10)]
-    assert all(step.report.gone == [] for step in found)
+    assert all(step.report.gone == step.report.replaced == [] for step in found)
     row = crawl.row("failed3")
     assert (row.status, row.run, row.retried, row.due_ms, row.reason) == (ACTIVE, before.run + 1, 0, 0, "")
     assert (row.url, row.body, row.itag, row.retries) == (before.url, before.body, before.itag, 1)
@@ -216,7 +216,7 @@ def test_one_task_runs_again_now_unless_it_is_to_run_anyway(crawl: Crawl) -> Non
         assert report.entered[0].due_ms == 0
         with pytest.raises(StorageError, match="is to run already"):
             crawl.storage.restart_task(crawl.project.id, name, crawl.now_ms)
-    assert report.gone == [tasks["later1"].ref]
+    assert (report.gone, report.replaced) == ([], [tasks["later1"].ref])
     with pytest.raises(StorageError, match="no task 'nobody'"):
         crawl.storage.restart_task(crawl.project.id, "nobody", crawl.now_ms)
     assert crawl.gauges() == crawl.recounted()
@@ -284,7 +284,7 @@ def test_counters_and_what_the_master_is_told_stay_true_whatever_is_done(crawl: 
     granted: dict[str, Task] = {}  # the newest run of each that a slave may ever have had
 
     def note(report: Committed) -> None:
-        for ref in (*(end.ref for end in report.ended if not end.late), *report.gone):
+        for ref in (*(end.ref for end in report.ended if not end.late), *report.gone, *report.replaced):
             held.pop(ref, None)
         held.update((task.ref, task) for task in report.entered)
         granted.update((task.taskid, task) for task in report.entered)

@@ -48,12 +48,13 @@ def test_the_first_outcome_of_a_run_wins_and_another_in_the_same_batch_is_late(c
     assert not crawl.knows("late")
 
 
-def test_an_outcome_of_an_older_run_is_late(crawl: Crawl) -> None:
+def test_an_outcome_of_an_older_run_is_late_unless_that_run_was_replaced_before_its_end(crawl: Crawl) -> None:
     old = crawl.task("page")
     (restarted,) = crawl.submit(follow("page", force_update=True)).entered
     assert restarted.run == 1
-    assert crawl.commit(outcome(old, results=[b"1"])).ended[0].late
-    assert crawl.results() == {}
+    assert not crawl.commit(outcome(old, results=[b"1"])).ended[0].late
+    assert crawl.results() == {"page": ["1"]}
+    assert crawl.commit(outcome(old, results=[b"0"])).ended[0].late
     assert not crawl.commit(outcome(restarted, results=[b"2"])).ended[0].late
     assert crawl.results() == {"page": ["2"]}
 

@@ -11,12 +11,15 @@ from zspider.roles.processor.repeats import Repeats
 from zspider.roles.slave.delivering import Delivering
 from zspider.scheduler.leases import LeaseTable
 from zspider.scheduler.membership import Membership
+from zspider.scheduler.slaves import Slaves
 from zspider.script.known import Known
 from zspider.storage.batch import Batch, refs_of
 from zspider.storage.commit import Committer
 from zspider.storage.ownership import EpochGuard
 from zspider.storage.report import Committed
-from zspider.task import Ref, Status, task_key
+from zspider.storage.rows import TaskRow
+from zspider.storage.runs import Runs
+from zspider.task import Ref, Status, Task, task_key
 
 Plant = Callable[[pytest.MonkeyPatch], None]
 
@@ -88,14 +91,14 @@ def no_epoch_check(patch: pytest.MonkeyPatch) -> None:
 
 def run_not_grown_on_retry(patch: pytest.MonkeyPatch) -> None:
     """A run that failed and the next one have the same number."""
-    real = Batch._finish
+    real = Runs.finish
 
-    def finish(self: Batch, row: object, end: End, *rest: object) -> None:
+    def finish(self: Runs, row: object, end: End, *rest: object) -> None:
         real(self, row, end, *rest)  # type: ignore[arg-type]
         if row.stored.status is Status.ACTIVE and end is End.FAILURE:  # type: ignore[attr-defined]
             row.stored.run -= 1  # type: ignore[attr-defined]
 
-    patch.setattr(Batch, "_finish", finish)
+    patch.setattr(Runs, "finish", finish)
 
 
 def grants_lost_by_an_early_beat(patch: pytest.MonkeyPatch) -> None:
@@ -119,6 +122,33 @@ def learned_too_early(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Repeats, "ran", ran)
 
 
+def replaced_runs_are_void(patch: pytest.MonkeyPatch) -> None:
+    """What a run leads to does not count when its task was submitted again meanwhile."""
+    real = Runs.replace
+
+    def replace(self: Runs, row: TaskRow, status: Status) -> None:
+        real(self, row, status)
+        row.open_runs = 0
+
+    patch.setattr(Runs, "replace", replace)
+
+
+def newest_run_goes_out_at_once(patch: pytest.MonkeyPatch) -> None:
+    """It does not wait for the end of the one under way."""
+
+    def is_leased(self: LeaseTable, task: Task) -> bool:
+        lease = self.get(task.ref)
+        return lease is not None and lease.task.run == task.run
+
+    patch.setattr(LeaseTable, "is_leased", is_leased)
+    patch.setattr(LeaseTable, "hold_back", is_leased)
+
+
+def lost_lease_forgets_the_newest_run(patch: pytest.MonkeyPatch) -> None:
+    """When a slave is gone, nobody remembers that its task was submitted again."""
+    patch.setattr(Slaves, "let_wait", lambda self, task: None)
+
+
 BUGS: dict[str, Plant] = {
     plant.__name__.replace("_", " "): plant
     for plant in (
@@ -131,5 +161,8 @@ BUGS: dict[str, Plant] = {
         run_not_grown_on_retry,
         grants_lost_by_an_early_beat,
         learned_too_early,
+        replaced_runs_are_void,
+        newest_run_goes_out_at_once,
+        lost_lease_forgets_the_newest_run,
     )
 }

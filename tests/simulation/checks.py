@@ -3,13 +3,14 @@
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from tests.simulation.site import FIRST, RETRIES, Page
+import msgspec
+from tests.simulation.site import FIRST, RETRIES, Page, mark_url, page_url, read_mark
 from zspider.activity import SINCE_FINISHED
 from zspider.broker import messages as m
 from zspider.broker.codec import decode_outcome
 from zspider.delivery import End, Follow, Outcome
 from zspider.roles.slave.leases import Stage
-from zspider.task import INTERNAL, ON_FINISHED, ON_START, Status, is_message, task_key
+from zspider.task import INTERNAL, ON_FINISHED, ON_START, Status, is_message, task_key, usual_taskid
 
 if TYPE_CHECKING:
     from tests.simulation.machines import MasterMachine, SlaveMachine
@@ -78,9 +79,26 @@ class Checks:
         rows = self._world.server.rows("SELECT run FROM tasks WHERE key = ?", task_key(outcome.taskid))
         if not rows:
             return is_message(outcome.taskid)  # heard
+        if (hub := self._world.site.hub_of(outcome.taskid)) is not None:
+            return self._has_counted(hub, outcome)
         if outcome.end is End.PART:
             return rows[0][0] > outcome.run or all(self._is_known(follow.taskid) for follow in outcome.follows)
         return bool(rows[0][0] > outcome.run)
+
+    def _has_counted(self, hub: int, outcome: Outcome) -> bool:
+        """What a run of a hub led to is there, however often the hub was submitted meanwhile, or a later run ended."""
+        if all(self._is_known(follow.taskid) for follow in outcome.follows):
+            return True
+        ended = self._marks().get(hub, {-1})
+        return max(ended) > outcome.run or (outcome.end is End.PART and outcome.run in ended)
+
+    def _marks(self) -> dict[int, set[int]]:
+        """The runs of each hub that ended, by what they led to."""
+        found: dict[int, set[int]] = {}
+        for (url,) in self._world.server.rows("SELECT url FROM tasks"):
+            if (mark := read_mark(url.decode())) is not None:
+                found.setdefault(mark[0], set()).add(mark[1])
+        return found
 
     def _is_known(self, taskid: str) -> bool:
         return bool(self._world.server.rows("SELECT 1 FROM tasks WHERE key = ?", task_key(taskid)))
@@ -91,6 +109,7 @@ class Checks:
         """All of it."""
         self._rows()
         self._results()
+        self._hubs()
         self._counters()
         self._memory()
         self._fetches()
@@ -99,6 +118,8 @@ class Checks:
         """Rows are the closure of the first page under the site's links; each has ended as its page does."""
         site, found = self._world.site, self._tasks()
         wanted: dict[str, Page] = {ON_START: Page([])} | site.taskids()
+        marks = [mark_url(hub, run) for hub, runs in self._marks().items() for run in runs]
+        wanted |= {usual_taskid(url): Page([]) for url in marks}
         if site.has_on_finished:
             wanted[ON_FINISHED] = Page([])
         if missing := wanted.keys() - found.keys():
@@ -114,12 +135,22 @@ class Checks:
         rows = self._world.server.rows("SELECT taskid, result FROM results")
         found = {taskid.decode(): result for taskid, result in rows}
         visits = {taskid: itag or FIRST for taskid, (_, _, itag, _) in self._tasks().items()}
-        wanted = self._world.site.results(visits)
+        wanted = self._world.site.results(visits, self._marks())
         if len(found) != len(rows):
             raise Violation("a result is there twice")
         if found != wanted:
             wrong = sorted(key for key in {*found, *wanted} if found.get(key) != wanted.get(key))
             raise Violation(f"wrong results: {[(key, found.get(key), wanted.get(key)) for key in wrong[:3]]}")
+
+    def _hubs(self) -> None:
+        """Each hub ran, and saved what its last run saved."""
+        marks, saved = self._marks(), dict(self._world.server.rows("SELECT taskid, track FROM tasks"))
+        if marks.keys() != set(self._world.site.hubs):
+            raise Violation(f"hubs {self._world.site.hubs}, but runs of {sorted(marks)} ended")
+        for hub, runs in marks.items():
+            found = msgspec.msgpack.decode(saved[usual_taskid(page_url(hub)).encode()] or b"\xc0")
+            if found != {"save": max(runs)}:
+                raise Violation(f"hub {hub} saved {found}, its last run was {max(runs)}")
 
     def _counters(self) -> None:
         server = self._world.server
@@ -130,7 +161,7 @@ class Checks:
             "results": server.rows("SELECT count(*) FROM results")[0][0],
             "new": sum(statuses.values()) + counters["messages"],
         }
-        if not self._world.site.forced():
+        if not self._world.site.hubs:
             told |= self._ends(counters, statuses)
         for name, value in told.items():
             if counters[name] != value:
@@ -139,7 +170,7 @@ class Checks:
             raise Violation(f"on_finished was not submitted after {counters[SINCE_FINISHED]} runs")
 
     def _ends(self, counters: Counter[str], statuses: Counter[int]) -> dict[str, int]:
-        """How many runs should have ended, and how, where no page restarts another one."""
+        """How many runs should have ended, and how, where no page has another one crawled again."""
         site, asked = self._world.site, self._world.asked
         runs = {taskid: run for taskid, (_, run, *_) in self._tasks().items()}
         finished = runs.get(ON_FINISHED, 0)  # made and restarted: of two changes of its run, one is an end
@@ -192,20 +223,19 @@ class Checks:
 
     def _fetches(self) -> None:
         """Once for each run, and once more for each fault that touched a session which held it."""
-        world = self._world
+        world, marks = self._world, self._marks()
         for taskid, (_, runs, *_) in self._tasks().items():
             fetched, allowed = world.fetches[taskid], world.touched[taskid] + world.touched_all
-            least, most = self._runs(taskid, runs)
+            hub = world.site.hub_of(taskid)
+            least, most = self._runs(taskid, runs) if hub is None else (len(marks[hub]), len(marks[hub]))
             if not least <= fetched <= most + allowed:
                 text = f"{least} runs" if least == most else f"{least} to {most} runs"
                 raise Violation(f"{taskid} was fetched {fetched} times in {text}, {allowed} faults touched it")
             world.refetches += max(0, fetched - most)
 
     def _runs(self, taskid: str, runs: int) -> tuple[int, int]:
-        """How many runs of a task came to an end; one that was replaced before may not have been fetched."""
+        """How many runs of a task came to an end: least and most."""
         page = self._world.site.taskids().get(taskid, Page([]))
-        if taskid in self._world.site.forced():
-            return 1, runs
         if taskid == ON_FINISHED:
             return (runs + 1) // 2, (runs + 1) // 2
         ended = (min(page.fails, RETRIES) + 1) * (1 + self._world.asked[taskid])

@@ -223,7 +223,7 @@ class Processors:
             self.scripts.want(lease.script, now)
             self._waiting.append(lease.serial)
         else:
-            self._running[lease.serial] = now + self._machine.world.process_s()
+            self._running[lease.serial] = now + self._machine.world.process_s(lease.taskid)
 
     def drop(self, lease: Lease) -> None:
         self._running.pop(lease.serial, None)
@@ -232,16 +232,20 @@ class Processors:
 
     def die(self) -> None:
         """All processes are killed; others begin their pages anew."""
-        now = self._machine.clock.monotonic()
         self._repeats = Repeats()
         for serial in self._running:
-            self._running[serial] = now + self._machine.world.process_s()
+            self._begin(serial)
 
     def script_came(self, script: bytes, text: str) -> None:
         self.scripts.put(script, text)
         waiting, self._waiting = self._waiting, []
         for serial in waiting:
-            self._running[serial] = self._machine.clock.monotonic() + self._machine.world.process_s()
+            self._begin(serial)
+
+    def _begin(self, serial: int) -> None:
+        lease = self._held.get(serial)
+        assert lease is not None
+        self._running[serial] = self._machine.clock.monotonic() + self._machine.world.process_s(lease.taskid)
 
     def read(self, ready_fds: set[int], ready_pipes: Iterable[Any], now: float) -> None:
         """Nothing comes but by `step`."""

@@ -2,7 +2,6 @@
 
 import json
 import random
-from collections import Counter
 from typing import NamedTuple
 
 import msgspec
@@ -15,18 +14,25 @@ PROJECT = "site"
 SCRIPT = "class Handler: pass"  # nobody runs it: `Site` knows what it would do
 RETRIES = 2
 HOSTS = 3
+HUBS = (0, 0, 1, 2, 2)  # of a site, as likely each
+FORCES = 0.15  # of the other pages: they want a hub crawled again
+MARK = "/mark/"
 FIRST, SECOND = "first", "second"  # visits; the second is a recrawl that somebody asks for
 _pack = msgspec.msgpack.encode
 
 
 class Page(NamedTuple):
-    """One page. What it leads to is the same each time, once it does not fail any more."""
+    """One page. What it leads to is the same each time, once it does not fail any more.
+
+    A hub leads to one page more in each run, saves the run's number and has it as its result.
+    """
 
     links: list[int]
     fails: int = 0  # runs that fail before one succeeds
     parts: bool = False  # some links are sent ahead
     message: bool = False  # it sends one
-    forces: int | None = None  # a page that it wants crawled again
+    forces: int | None = None  # a hub that it wants crawled again
+    is_hub: bool = False
 
 
 class Site:
@@ -43,6 +49,7 @@ class Site:
         for page in self.pages:
             if page.fails <= RETRIES:
                 page.links.extend(chance.choices(range(len(self.pages)), k=chance.randint(0, 4)))
+        self.hubs = self._choose_hubs(chance)
         self._taskids = {usual_taskid(page_url(number)): page for number, page in enumerate(self.pages)}
         self._delays = {"0": chance.uniform(0.2, 2.0), "": chance.uniform(0.2, 4.0)}
 
@@ -54,8 +61,18 @@ class Site:
             fails,
             parts=not is_dead and chance.random() < 0.1,
             message=not is_dead and chance.random() < 0.1,
-            forces=chance.randrange(number) if number and not is_dead and chance.random() < 0.03 else None,
         )
+
+    def _choose_hubs(self, chance: random.Random) -> list[int]:
+        """Pages that others want crawled again, by their numbers."""
+        fitting = [number for number, page in enumerate(self.pages) if number and not (page.fails or page.message)]
+        hubs = chance.sample(fitting, chance.choice(HUBS))
+        for number, page in enumerate(self.pages):
+            if number in hubs:
+                self.pages[number] = page._replace(is_hub=True, parts=chance.random() < 0.4)
+            elif hubs and page.fails <= RETRIES and chance.random() < FORCES:
+                self.pages[number] = page._replace(forces=chance.choice(hubs))
+        return hubs
 
     # --- what is true at the end
 
@@ -63,21 +80,27 @@ class Site:
         """All tasks that have a row at the end, but for on_start and on_finished."""
         return self._taskids
 
-    def forced(self) -> Counter[str]:
-        """How often each of these tasks is restarted by a page, if it was known then."""
-        return Counter(usual_taskid(page_url(page.forces)) for page in self.pages if page.forces is not None)
+    def hub_of(self, taskid: str) -> int | None:
+        """The number of this task's page, if it is a hub."""
+        return next((number for number in self.hubs if usual_taskid(page_url(number)) == taskid), None)
 
     def messages(self) -> int:
         """How many are sent."""
         return sum(page.message for page in self.pages)
 
-    def results(self, visits: dict[str, str]) -> dict[str, str]:
-        """Every result, by the task id that it is stored under. visits: those that are not the first, by task id."""
+    def results(self, visits: dict[str, str], marks: dict[int, set[int]]) -> dict[str, str]:
+        """Every result, by the task id that it is stored under. visits: those that are not the first, by task id.
+
+        marks: the runs of each hub that ended.
+        """
         found = {
             taskid: _result(page_url(number), visits.get(taskid, FIRST))
             for number, (taskid, page) in enumerate(self.taskids().items())
             if page.fails <= RETRIES
         }
+        for number, runs in marks.items():
+            found[usual_taskid(page_url(number))] = _result(page_url(number), max(runs))
+            found |= {usual_taskid(url): _result(url, FIRST) for url in (mark_url(number, run) for run in runs)}
         for number, page in enumerate(self.pages):
             if page.message:
                 found[usual_taskid(_message_url(number))] = _result(_message_url(number), FIRST)
@@ -96,7 +119,7 @@ class Site:
             return [encode_outcome(replace(outcome, follows=[follow(0)]))]
         url = page.fetch["url"]
         visit = page.task["fetch"].get("save") or FIRST
-        if is_message(page.taskid):
+        if is_message(page.taskid) or MARK in url:
             return [encode_outcome(replace(outcome, results=[_result(url, FIRST).encode()]))]
         if page.taskid == ON_FINISHED:
             return [encode_outcome(outcome)]
@@ -106,6 +129,8 @@ class Site:
         page, replace = self.pages[number], msgspec.structs.replace
         if retried < page.fails:
             return [encode_outcome(replace(outcome, end=End.FAILURE, reason="not yet"))]
+        if page.is_hub:
+            return self._run_hub(outcome, number, url)
         follows = [follow(link) for link in page.links]
         if page.forces is not None:
             follows.append(follow(page.forces, force_update=True))
@@ -118,9 +143,34 @@ class Site:
         packed.append(encode_outcome(replace(outcome, follows=follows, results=results, messages=messages)))
         return packed
 
+    def _run_hub(self, outcome: Outcome, number: int, url: str) -> list[bytes]:
+        """As `_run_page`; what shows that this very run counted is in the last outcome."""
+        page, packed = self.pages[number], []
+        follows = [follow(link) for link in page.links]
+        if page.parts:
+            packed.append(encode_outcome(msgspec.structs.replace(outcome, end=End.PART, follows=follows[::2])))
+            follows = follows[1::2]
+        mark = mark_url(number, outcome.run)
+        follows.append(Follow(usual_taskid(mark), mark, _pack({}), retries=RETRIES))
+        results, track = [_result(url, outcome.run).encode()], _pack({"save": outcome.run})
+        packed.append(encode_outcome(msgspec.structs.replace(outcome, follows=follows, results=results, track=track)))
+        return packed
+
 
 def page_url(number: int) -> str:
     return f"http://site{number % HOSTS}.example/{number}"
+
+
+def mark_url(number: int, run: int) -> str:
+    """The page that this run of a hub has led to."""
+    return f"http://site{run % HOSTS}.example{MARK}{number}-{run}"
+
+
+def read_mark(url: str) -> tuple[int, int] | None:
+    """The hub's number and its run; None for another page."""
+    _, slash, rest = url.partition(MARK)
+    number, _, run = rest.partition("-")
+    return (int(number), int(run)) if slash else None
 
 
 def follow(number: int, visit: str = "", **changes: object) -> Follow:
@@ -140,5 +190,5 @@ def _message(number: int) -> Message:
     return Message(PROJECT, _message_url(number), _pack(message_options(PROJECT, number)))
 
 
-def _result(url: str, visit: str) -> str:
+def _result(url: str, visit: str | int) -> str:
     return json.dumps([url, visit])

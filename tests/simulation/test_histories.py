@@ -16,7 +16,12 @@ from zspider.scheduler.leases import LeaseTable
 EACH = 20  # histories of each mode; `python -m tests.simulation` runs as many as one likes
 BUG_HISTORIES = 60  # in which each bug must be found
 COSTS_NOTHING = ("master", "hung master", "database", "master and database", "connections", "outcomes forgotten")
-WHERE = {"no adopt wait": "master", "split commit": "database", "no epoch check": "takeover"}  # they need these faults
+WHERE = {  # they need these faults
+    "no adopt wait": "master",
+    "split commit": "database",
+    "no epoch check": "takeover",
+    "lost lease forgets the newest run": "slaves",
+}
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -15,6 +15,7 @@ from tests.simulation.timeline import Timeline
 from zspider.activity import SINCE_FINISHED
 from zspider.broker import messages as m
 from zspider.delivery import Follow
+from zspider.storage import Committed
 from zspider.task import Status
 
 FAULTS_S = (10.0, 45.0)  # how long things go wrong
@@ -53,6 +54,7 @@ class World:
         self.refetches = 0
         self.faults: Counter[str] = Counter()
         self.asked: Counter[str] = Counter()  # tasks that somebody wants crawled once more
+        self._storms = 0  # not over: somebody submits a hub again and again
         self.is_healed = False
         self._say = say
         self._mean_fetch_s = self.chance.choice([0.3, 1.0, 2.5])
@@ -89,6 +91,9 @@ class World:
             self.timeline.at(self.chance.uniform(0.0, 2.0), self.start_slave)
         if self.chance.random() < 0.3:
             self.timeline.at(self.chance.uniform(3.0, 20.0), self._ask_again)
+        for _ in range(self.chance.randint(0, 4) if self.site.hubs else 0):
+            self._storms += 1
+            self.timeline.at(self.chance.uniform(1.0, 35.0), self._storm)
 
     def _plan_faults(self) -> float:
         """Have faults happen at random times; returns when the last one is over."""
@@ -134,6 +139,8 @@ class World:
             return f"{waiting} tasks wait"
         if not all(map(self._has_heard, self.asked)):
             return "somebody has not been heard yet who wants a page again"
+        if self._storms:
+            return "a hub is to be submitted again"
         if not master.writer.is_idle:
             return "the writer has something to do"
         if busy := [slave.name for slave in self.slaves if slave.is_up and not slave.is_idle]:
@@ -200,9 +207,10 @@ class World:
         """How long a page takes."""
         return self.chance.expovariate(1 / self._mean_fetch_s)
 
-    def process_s(self) -> float:
-        """How long its script takes."""
-        return self.chance.choice([0.01, 0.01, 0.3])
+    def process_s(self, taskid: str) -> float:
+        """How long its script takes; that of a hub may take long."""
+        is_hub = self.site.hub_of(taskid) is not None
+        return self.chance.choice([0.01, 1.0, 5.0] if is_hub else [0.01, 0.01, 0.3])
 
     def fetched(self, machine: SlaveMachine, serial: int, url: str) -> None:
         """The site is asked for a page."""
@@ -256,16 +264,46 @@ class World:
     def _ask_again(self) -> None:
         """Somebody wants a page that is done to be crawled again."""
         done = {row[0].decode() for row in self.server.rows("SELECT taskid FROM tasks WHERE status = 2")}
-        forced = self.site.forced()
         pages = [
             number
             for number, (taskid, page) in enumerate(self.site.taskids().items())
-            if taskid in done and taskid not in forced and not page.message and page.forces is None
+            if taskid in done and not (page.is_hub or page.message) and page.forces is None
         ]
         if pages:
             wanted = follow(self.chance.choice(pages), visit=SECOND)
             self.asked[wanted.taskid] = 1
             self._submit(wanted)
+
+    def _storm(self) -> None:
+        """Somebody submits a hub again and again, or cancels it; in the end it is to be crawled once more."""
+        hub, seconds = self.chance.choice(self.site.hubs), 0.0
+        for _ in range(self.chance.randint(1, 6)):
+            wanted = follow(hub, force_update=True, cancel=self.chance.random() < 0.3)
+            self.timeline.after(seconds, lambda wanted=wanted: self._call(wanted, lambda: None))
+            seconds += self.chance.choice([0.0, 0.05, 1.0])
+        self.timeline.after(seconds, lambda: self._insist(hub, []))
+
+    def _insist(self, hub: int, heard: list[bool]) -> None:
+        """Submit a hub until a master says that it is in the database."""
+        if heard:
+            self._storms -= 1
+            return
+        self._call(follow(hub, force_update=True), lambda: heard.append(True))
+        self.timeline.after(ASK_AGAIN_S, lambda: self._insist(hub, heard))
+
+    def _call(self, wanted: Follow, then: Callable[[], None]) -> None:
+        """Have a master submit this, if there is one."""
+        master = self.serving()
+        if master is None or master.loop is None:
+            return
+        self.say(f"somebody {'cancels' if wanted.cancel else 'forces'} {wanted.url}")
+        (project,), coordinator, clock = master.coordinator.core.projects, master.coordinator, master.clock
+
+        def written(report: Committed) -> None:
+            coordinator.apply(report)
+            then()
+
+        master.writer.call(lambda storage: storage.submit(project, [wanted], clock.wall_ms()), written)
 
     def _submit(self, wanted: Follow) -> None:
         """Again and again, until it is in the database."""

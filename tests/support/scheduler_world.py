@@ -59,6 +59,18 @@ class Row(Struct):
     retried: int = 0
     due_ms: int = 0
     status: Status = Status.ACTIVE
+    open_runs: int = 0
+
+    def is_open(self, run: int) -> bool:
+        """It was replaced and has not ended."""
+        return self.run - self.open_runs <= run < self.run
+
+    def replace(self, status: Status) -> bool:
+        """A new run takes the place of one that may be under way; whether there may be one."""
+        if self.open_runs or self.status is Status.ACTIVE:
+            self.open_runs += 1
+        self.run, self.status, self.attempt = self.run + 1, status, 0
+        return bool(self.open_runs)
 
     def task(self) -> Task:
         """What a read gives."""
@@ -73,6 +85,7 @@ class Row(Struct):
             priority=self.priority,
             seq=self.seq,
             due_ms=self.due_ms,
+            open_runs=self.open_runs,
         )
 
     @property
@@ -219,6 +232,8 @@ class Slave:
                 self.told.append((what, said[0]))
                 for number in said[0]:
                     self.held.pop(number, None)
+                    if (made := self.outbox.pop(number, None)) is not None:
+                        self.world.assert_over(made)
             case "recall":
                 self.told.append((what, said[0]))
                 self.give_back(said[0])
@@ -256,6 +271,7 @@ class World:
         self.granted: list[tuple[float, bytes, Delivery]] = []
         self.starts: dict[int, list[tuple[float, bytes, int]]] = {}  # by project: when, and whose grant
         self.late = 0
+        self.counted: list[tuple[str, int]] = []  # taskid and run of outcomes that were not late
         self.finish_asked: list[int] = []  # projects
         self.pauses: list[tuple[float, Phase, str]] = []
         self._names = count(1)
@@ -300,6 +316,11 @@ class World:
     def cancel(self, name: str, project: int = 1) -> None:
         """Nobody need work on this task any more."""
         self.writer.append(lambda: self._cancel(Ref(project, task_key(name))))
+
+    def force(self, *names: str, project: int = 1) -> None:
+        """Tasks that somebody wants crawled once more, whatever they do now."""
+        forces = tuple((project, name) for name in names)
+        self.writer.append(lambda: self._committed([], self._accept((), forces)))
 
     def advance(self, seconds: float) -> None:
         """Time passes, nothing else."""
@@ -520,7 +541,7 @@ class World:
             if row is not None and row.status is Status.ACTIVE and row.run == run:
                 row.attempt = max(row.attempt, attempt)
                 if attempt >= ATTEMPTS_MAX:
-                    row.status, row.run, row.attempt = Status.FAILED, run + 1, 0
+                    row.status, row.run, row.attempt, row.open_runs = Status.FAILED, run + 1, 0, 0
                     ended.append((ref, run, b"", False, None))
                 else:
                     again.append(row)
@@ -529,20 +550,25 @@ class World:
     def _commit(self, sender: bytes, outcome: Delivery) -> Callable[[], None]:
         row = self.rows.get(outcome.ref)
         entered: list[Row] = []
-        gone: list[Ref] = []
+        replaced: list[Ref] = []
         is_late = False
         if outcome.taskid not in INTERNAL:
-            is_late = row is None or row.status is not Status.ACTIVE or row.run != outcome.run
+            is_late = row is None or not row.is_open(outcome.run)
+            is_late = is_late and (row is None or row.status is not Status.ACTIVE or row.run != outcome.run)
             if row is not None and not is_late:
-                self._end(row, outcome.is_success)
+                if row.is_open(outcome.run):
+                    row.open_runs = row.run - 1 - outcome.run
+                else:
+                    self._end(row, outcome.is_success)
                 entered += [row] if row.status is Status.ACTIVE else []
         if not is_late:
-            more, gone = self._accept(outcome.follows, outcome.forces)
+            self.counted.append((outcome.taskid, outcome.run))
+            more, replaced = self._accept(outcome.follows, outcome.forces)
             entered = [*[row for row in entered if row not in more], *more]
         self.late += is_late
         is_page = not (outcome.taskid in INTERNAL or is_message(outcome.taskid))
         is_success = outcome.is_success if is_page else None
-        consequence = self._committed([(outcome.ref, outcome.run, sender, is_late, is_success)], (entered, gone))
+        consequence = self._committed([(outcome.ref, outcome.run, sender, is_late, is_success)], (entered, replaced))
 
         def acknowledge() -> None:
             consequence()
@@ -557,12 +583,12 @@ class World:
         row = self.rows.get(ref)
         if row is None or row.status is not Status.ACTIVE:
             return lambda: None
-        row.run, row.status = row.run + 1, Status.BAD
+        row.replace(Status.BAD)
         return self._committed([], ([], [ref]))
 
     def _end(self, row: Row, is_success: bool) -> None:
         row.run += 1
-        row.attempt = 0
+        row.attempt = row.open_runs = 0
         if is_success:
             row.status = Status.SUCCESS
         elif row.retried >= RETRIES:
@@ -572,7 +598,7 @@ class World:
             row.seq, row.due_ms = next(self._seq), self.now_ms + RETRY_MS
 
     def _accept(self, follows: Any, forces: Any, due_ms: int = 0) -> tuple[list[Row], list[Ref]]:
-        entered, gone = [], []
+        entered, replaced = [], []
         for project, taskid, priority in follows:
             ref = Ref(project, task_key(taskid))
             if ref not in self.rows:
@@ -581,21 +607,20 @@ class World:
         for project, taskid in forces:
             row = self.rows.get(Ref(project, task_key(taskid)))
             if row is not None:
-                gone += [row.ref] if row.status is Status.ACTIVE else []
-                row.run += 1
-                row.seq, row.status, row.attempt, row.due_ms = next(self._seq), Status.ACTIVE, 0, 0
+                replaced += [row.ref] if row.replace(Status.ACTIVE) else []
+                row.seq, row.due_ms, row.retried = next(self._seq), 0, 0
                 entered = [*[x for x in entered if x is not row], row]
-        return entered, gone
+        return entered, replaced
 
     def _committed(self, ended: Any, accepted: tuple[list[Row], list[Ref]]) -> Callable[[], None]:
         tasks = [row.task() for row in accepted[0]]  # as they are now: the loop hears of it later
-        gone = accepted[1]
+        replaced = accepted[1]
 
         def tell() -> None:
             for ref, run, by, is_late, is_success in ended:
                 error = "" if is_success else "HTTP 503"
                 self.perform(self.core.ended(ref, run, by, is_late=is_late, is_success=is_success, error=error))
-            self.perform(self.core.void(gone))
+            self.core.replaced(replaced)
             self.core.entered(tasks)
 
         return tell
@@ -616,6 +641,12 @@ class World:
             assert task is None or lease.task.run < task.run
         if not self.writer and not self.finished:
             self._assert_nothing_is_forgotten()
+
+    def assert_over(self, made: Delivery) -> None:
+        """A slave drops an outcome only if it would change nothing, had it arrived."""
+        row = self.rows.get(made.ref)
+        assert row is None or row.run > made.run, (row, made)
+        assert row is None or not row.is_open(made.run), (row, made)
 
     def assert_rates(self) -> None:
         """No window of time, however long, has more starts than rate * t + burst."""
@@ -660,6 +691,9 @@ class World:
             if lease is not None and lease.task.run == row.run:
                 continue
             task = state.frontier.get(row.ref)
+            if lease is not None and lease.newest is not None:
+                assert task is None
+                task = lease.newest
             if task is not None:
                 assert task.run == row.run
                 assert task.attempt <= row.attempt  # a read may have been under way while the row was charged

@@ -21,7 +21,7 @@ from zspider.scheduler.project_queue import ProjectQueue
 from zspider.scheduler.projects import CronRun, ProjectState, storage_requests
 from zspider.scheduler.script_loads import ScriptLoads
 from zspider.scheduler.slaves import Slaves
-from zspider.scheduler.story import END_OF, LATE, VOID, WAITS, Story
+from zspider.scheduler.story import END_OF, LATE, REPLACED, VOID, WAITS, Story
 from zspider.scheduler.task_choice import AHEAD_S, RATE_LOOK_S, takes_token
 from zspider.settings import PolitenessSettings
 from zspider.task import Kind, Position, Project, ProjectStatus, Ref, Task
@@ -137,13 +137,15 @@ class Core:
         self._queue.touch(ref.project)
         self.story.note(LATE if is_late else END_OF[is_success], ref, by, 0, error)
         if not is_late and (state := self.projects.get(ref.project)) is not None:
-            state.frontier.take(ref)
+            state.frontier.end(ref, run)
             if is_success is not None:
                 state.pause.ended(is_success, error)
         lease = self.leases.get(ref)
         if lease is None or lease.task.run > run:
             return []
         self.leases.end(lease)
+        if is_late and lease.newest is not None and lease.newest.run > run:  # else it enters, with what this run saved
+            self.slaves.let_wait(lease.newest)
         return [] if lease.session.id == by else [Tell("release", lease.session, [lease.number])]
 
     def cron_ended(self, project: int, tick_s: int, error: str, now_ms: int) -> None:
@@ -155,7 +157,7 @@ class Core:
             state.last_cron = CronRun(tick_s, now_ms, error)
 
     def void(self, refs: Iterable[Ref]) -> list[Action]:
-        """End the leases of runs that were cancelled or replaced, and take them out of the frontier."""
+        """End the leases of tasks that were deleted, and take them out of the frontier."""
         actions: list[Action] = []
         for ref in refs:
             self._queue.touch(ref.project)
@@ -166,11 +168,22 @@ class Core:
             self.story.note(VOID, ref)
         return actions
 
+    def replaced(self, refs: Iterable[Ref]) -> None:
+        """Note that tasks were restarted or cancelled, which may be leased: such a run goes on, ends and counts.
+
+        Those that wait again enter then, and are granted after that end.
+        """
+        for ref in refs:
+            self._queue.touch(ref.project)
+            if (state := self.projects.get(ref.project)) is not None:
+                state.frontier.take(ref)
+            self.story.note(REPLACED if self.leases.replace(ref) else VOID, ref)
+
     def entered(self, tasks: Iterable[Task]) -> None:
         """Take in committed tasks that wait now: new, restarted, to be tried again, or charged."""
         for task in tasks:
             state = self.projects.get(task.ref.project)
-            if state is not None and not self.leases.is_leased(task):
+            if state is not None and not self.leases.hold_back(task):
                 state.frontier.offer(task)
                 self.story.note(WAITS, task.ref)
                 self._queue.touch(task.ref.project)
@@ -185,13 +198,13 @@ class Core:
     ) -> None:
         """Take in the answer to a Refill."""
         if (state := self.projects.get(project)) is not None:
-            state.frontier.refill(kind, after, tasks, is_last, self.leases.is_leased)
+            state.frontier.refill(kind, after, tasks, is_last, self.leases.hold_back)
             self._queue.touch(project)
 
     def scanned(self, project: int, part: Range, tasks: Sequence[Task], reached: Position) -> None:
         """Take in the answer to a ScanHosts. reached: the position up to which everything was looked at."""
         if (state := self.projects.get(project)) is not None:
-            state.frontier.scanned(part, tasks, reached, self.leases.is_leased)
+            state.frontier.scanned(part, tasks, reached, self.leases.hold_back)
             self._queue.touch(project)
 
     def finish_answered(self, project: int) -> None:
@@ -202,6 +215,7 @@ class Core:
 
     def reload(self) -> None:
         """Forget all waiting tasks, because memory may be wrong: the database is asked again."""
+        self.leases.forget_newest()
         for state in self.projects.values():
             state.frontier.reset()
             self._queue.touch(state.project.id)
@@ -214,12 +228,12 @@ class Core:
         actions = self.slaves.step(now)
         if self.is_adopting(now):
             return actions
-        self._open_hosts(now)
+        self._granting.open_hosts(now)
         self.scripts.step(now)
         self._queue.wake(self.projects, now)
         actions += self._pauses(now)
         actions += self._granting.step(now, now_ms)
-        actions += storage_requests(map(self.projects.get, self._queue.end_step()))
+        actions += storage_requests(map(self.projects.get, self._queue.end_step()), self.leases)
         return actions
 
     def is_adopting(self, now: float) -> bool:
@@ -259,15 +273,6 @@ class Core:
     def _recall_pages(self, project: int) -> list[Action]:
         """Recall pages that no slave has begun, to wait here. Tasks that go on while a project is paused stay."""
         return tell_holders("recall", [one for one in self.leases.of_project(project) if takes_token(one.task)])
-
-    def _open_hosts(self, now: float) -> None:
-        """Put the deferred tasks of hosts that may be asked again into their frontiers' order."""
-        for name in self.hosts.now_allowed(now, AHEAD_S):
-            host = host_hash(name)
-            for state in self.projects.values():
-                if state.frontier.has_deferred:
-                    state.frontier.open(host)
-                    self._queue.touch(state.project.id)
 
     def _hear_host(self, lease: Lease, answer: Answer | None, fetch_s: float, now: float, by: Session) -> None:
         name = lease.host or host_of(lease.task.url)

@@ -125,6 +125,11 @@ class Frontier:
             or self.deferred.discard(ref)
         )
 
+    def end(self, ref: Ref, run: int) -> None:
+        """Take out a task whose run ended, unless a later run of it waits."""
+        if (waiting := self.take(ref)) is not None and waiting.run > run:
+            self.offer(waiting)
+
     def refill(
         self,
         kind: Kind,

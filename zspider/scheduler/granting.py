@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from math import inf
 
+from zspider.hosts import host_hash
 from zspider.scheduler.actions import Action, Give
 from zspider.scheduler.hosts import HostLimits
 from zspider.scheduler.leases import Lease, LeaseTable, Session
@@ -10,7 +11,7 @@ from zspider.scheduler.project_queue import ProjectQueue
 from zspider.scheduler.projects import ProjectState
 from zspider.scheduler.slaves import Slaves
 from zspider.scheduler.story import GRANTED, Story
-from zspider.scheduler.task_choice import TaskChoice
+from zspider.scheduler.task_choice import AHEAD_S, TaskChoice
 from zspider.scheduler.turns import Turns
 
 GRANTS_PER_STEP = 500  # then the sockets are looked at again
@@ -35,9 +36,19 @@ class Granting:
         self._projects = projects
         self._slaves = slaves
         self._leases = leases
+        self._hosts = hosts
         self._queue = queue
         self._story = story
         self._grants = 0  # counts; the order in which projects had their turns
+
+    def open_hosts(self, now: float) -> None:
+        """Put the deferred tasks of hosts that may be asked again into their frontiers' order."""
+        for name in self._hosts.now_allowed(now, AHEAD_S):
+            host = host_hash(name)
+            for state in self._projects.values():
+                if state.frontier.has_deferred:
+                    state.frontier.open(host)
+                    self._queue.touch(state.project.id)
 
     def step(self, now: float, now_ms: int) -> list[Action]:
         """Grant tasks, one of each project after the other, to the slave that has the least to do."""

@@ -6,7 +6,7 @@ from itertools import chain
 from msgspec import Struct
 
 from zspider.scheduler.hosts import HostLimits
-from zspider.task import Ref, Task
+from zspider.task import INTERNAL, Ref, Task
 
 
 class Lease(Struct, eq=False):
@@ -24,6 +24,8 @@ class Lease(Struct, eq=False):
     processed_by: bytes | None = None  # session of the processing slave that has its relayed page
     host: str = ""  # in whose limit it counts; "": in none
     start: float = 0.0  # when it may start, in monotonic seconds; where `host` is set
+    is_replaced: bool = False  # the task was restarted or cancelled: this run ends and counts, and is not granted again
+    newest: Task | None = None  # the run in its place, if it is known here: it waits for the end of the lease
 
 
 class Session(Struct, eq=False):
@@ -85,10 +87,25 @@ class LeaseTable:
         """Return how many tasks of this project are leased."""
         return len(self._by_project.get(project, ()))
 
+    def has_rows(self, project: int) -> bool:
+        """Return whether tasks of this project that have rows are leased: they wait, or were cancelled meanwhile."""
+        return any(lease.task.taskid not in INTERNAL for lease in self._by_project.get(project, {}).values())
+
     def is_leased(self, task: Task) -> bool:
-        """Return whether this run of the task is leased."""
+        """Return whether this run of the task is leased, or an earlier one that has to end first."""
         lease = self.get(task.ref)
-        return lease is not None and lease.task.run == task.run
+        return lease is not None and (lease.task.run == task.run or task.is_open(lease.task.run))
+
+    def hold_back(self, task: Task) -> bool:
+        """Return what `is_leased` does of a waiting task; the lease on an earlier run keeps it until it ends."""
+        lease = self.get(task.ref)
+        if lease is None or lease.task.run > task.run:
+            return False
+        if lease.task.run == task.run:
+            return True
+        is_open = task.is_open(lease.task.run)
+        lease.is_replaced, lease.newest = True, task if is_open else None
+        return is_open
 
     def add(self, task: Task, session: Session, now: float, host: str = "", start: float = 0.0) -> Lease:
         """Lend a task that is not leased to a session, under its next number.
@@ -110,14 +127,34 @@ class LeaseTable:
         attempt: int,
         now: float,
         *,
-        has_full_task: bool = False,
         host: str = "",
+        newest: Task | None = None,
     ) -> None:
-        """Accept a lease that a former master granted, on a task that is not leased."""
-        lease = Lease(task, session, number, attempt, now, has_full_task=has_full_task)
+        """Accept a lease that a former master granted; one on an earlier run of the task ends.
+
+        task: as far as the slave can tell. newest: its newest run that is known here, whole; a later one is held back.
+        """
+        if (older := self.get(task.ref)) is not None:
+            self.end(older)
+        is_newest = newest is not None and newest.run == task.run
+        lease = Lease(newest if newest and is_newest else task, session, number, attempt, now, has_full_task=is_newest)
         self._put(lease)
         if host:
             self._count(lease, host, now)
+        if newest is not None:
+            self.hold_back(newest)
+
+    def replace(self, ref: Ref) -> bool:
+        """Note that a task was restarted or cancelled; returns whether it is leased: that run ends first."""
+        lease = self.get(ref)
+        if lease is not None:
+            lease.is_replaced, lease.newest = True, None
+        return lease is not None
+
+    def forget_newest(self) -> None:
+        """Forget the runs that are held back: the database is asked again."""
+        for lease in self:
+            lease.newest = None
 
     def end(self, lease: Lease) -> None:
         """End a lease; safe to repeat."""
@@ -177,6 +214,10 @@ class LeaseTable:
         for lease in self:
             text = f"lease {lease.number} of session {lease.session.id.hex()[:8]} on {lease.task.taskid!r}"
             assert self.get(lease.task.ref) is lease, f"{text}: another one is known for its task"
+            if lease.newest is not None:
+                assert lease.newest.ref == lease.task.ref, f"{text}: it keeps back another task"
+                assert lease.newest.is_open(lease.task.run), f"{text}: it keeps back what need not wait for it"
+                assert lease.is_replaced, f"{text}: it keeps back a newer run and is not replaced"
             assert lease.session.leases.get(lease.number) is lease, f"{text}: its session does not have it"
             is_in = sessions.get(lease.session.id) is lease.session
             assert is_in or lease.has_arrived, f"{text}: its session is gone, and no outcome is here"
@@ -209,3 +250,8 @@ class LeaseTable:
         leases.discard(lease)
         if not leases:
             del self._taken[session_id]
+
+
+def is_over(run: int, *later: Task | None) -> bool:
+    """Return whether a run of a task has ended for certain, by what is known of later runs."""
+    return any(task is not None and run < task.run and not task.is_open(run) for task in later)

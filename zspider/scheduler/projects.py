@@ -152,18 +152,18 @@ class ProjectState:
         return max(CRON_MIN_TICK_S, info.min_tick)
 
 
-def storage_requests(states: Iterable[ProjectState | None]) -> list[Action]:
+def storage_requests(states: Iterable[ProjectState | None], leases: LeaseTable) -> list[Action]:
     """Return the requests to the database for these projects: to submit on_finished, or for more waiting tasks.
 
-    states: the projects to look at; None stands for one that is gone. Each question is asked once, until its answer
-    comes.
+    states: the projects to look at; None stands for one that is gone. leases: a task that was cancelled while it is
+    leased is work left. Each question is asked once, until its answer comes.
     """
     actions: list[Action] = []
     for state in states:
         if state is None or not state.is_active:
             continue
         project, frontier = state.project.id, state.frontier
-        if state.is_finishing and not state.is_finish_asked:
+        if state.is_finishing and not state.is_finish_asked and not leases.has_rows(project):
             state.is_finish_asked = True
             actions.append(Finish(project))
         if not state.has_script:

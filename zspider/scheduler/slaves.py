@@ -17,11 +17,11 @@ from zspider.scheduler.actions import (
     tell_holders,
 )
 from zspider.scheduler.hosts import HostLimits
-from zspider.scheduler.leases import Lease, LeaseTable, Session
+from zspider.scheduler.leases import Lease, LeaseTable, Session, is_over
 from zspider.scheduler.membership import HEALTHY, Arrival, Condition, Greeting, HeldLease, Membership, Timing
 from zspider.scheduler.project_queue import ProjectQueue
 from zspider.scheduler.projects import ProjectState
-from zspider.scheduler.story import ADOPTED, EXPIRED, GIVEN_BACK, LEFT, MISSED, TAKEN, Story
+from zspider.scheduler.story import ADOPTED, EXPIRED, GIVEN_BACK, LEFT, MISSED, TAKEN, WAITS, Story
 from zspider.scheduler.task_choice import has_row
 from zspider.task import Ref, Task, task_key
 
@@ -138,7 +138,8 @@ class Slaves:
             if bar and (state := self._projects.get(project)) is not None:
                 session.barred.add((project, state.project.script))
                 state.load_failure.note(error, session.host)
-            self._refund(lease)
+            if lease.host:  # its token is spent: given back late, more tasks would start than may
+                self._hosts.refund(lease.host, lease.start)
             self._put_back(lease, GIVEN_BACK, error)
 
     def outcome_dropped(self, ref: Ref, run: int) -> list[Action]:
@@ -159,10 +160,16 @@ class Slaves:
         return [Tell("taken", lease.session, [lease.number])]
 
     def release(self, leases: Sequence[Lease]) -> list[Action]:
-        """End leases whose runs are over, cancelled or replaced, and tell their holders to stop."""
+        """End leases whose runs are over, or whose tasks are gone, and tell their holders to stop."""
         for lease in leases:
             self._leases.end(lease)
         return tell_holders("release", leases)
+
+    def let_wait(self, task: Task) -> None:
+        """Let the newest run of a task wait, which a lease that has ended kept back."""
+        if (state := self._projects.get(task.ref.project)) is not None:
+            state.frontier.offer(task)
+            self._story.note(WAITS, task.ref)
 
     # --- time
 
@@ -197,23 +204,25 @@ class Slaves:
         return [Welcome(session), *(action for one in held for action in self._adopt(session, one, now))]
 
     def _adopt(self, session: Session, held: HeldLease, now: float) -> list[Action]:
-        """Take up a lease that the slave says it has, unless its run is over or a slave has it already."""
+        """Take up a lease that the slave says it has, unless its run is over or a slave has the task already.
+
+        A run that may be open is not released where it cannot be leased: its outcome may be made, and would count.
+        """
         if held.number in session.leases or session.stuck_since is not None:
             return []
         ref, state = Ref(held.project, task_key(held.taskid)), self._projects.get(held.project)
-        waiting, lease = None if state is None else state.frontier.get(ref), self._leases.get(ref)
-        newest = max(0 if waiting is None else waiting.run, 0 if lease is None else lease.task.run)
-        if state is None or held.run < newest:
+        lease = self._leases.get(ref)
+        waiting = None if state is None else state.frontier.get(ref)
+        waiting = waiting or (None if lease is None else lease.newest)
+        leased = lease.task if lease is not None and lease.has_full_task else None
+        if state is None or is_over(held.run, waiting, leased):
             return [Tell("release", session, [held.number])]
-        if lease is not None and lease.task.run == held.run:
-            return []
-        actions = [] if lease is None else self.release([lease])
-        state.frontier.take(ref)
-        task = waiting or Task(ref, held.taskid, url="", body=b"", run=held.run, attempt=held.attempt - 1)
-        has_full_task = waiting is not None
-        self._leases.adopt(task, session, held.number, held.attempt, now, has_full_task=has_full_task, host=held.host)
-        self._story.note(ADOPTED, ref, session.id, held.attempt)
-        return actions
+        if lease is None or lease.task.run < held.run:
+            state.frontier.take(ref)
+            task = Task(ref, held.taskid, url="", body=b"", run=held.run, attempt=held.attempt - 1)
+            self._leases.adopt(task, session, held.number, held.attempt, now, host=held.host, newest=waiting)
+            self._story.note(ADOPTED, ref, session.id, held.attempt)
+        return []
 
     def _expire(self, now: float) -> list[Action]:
         """Mark silent slaves, which are granted nothing; after lease_s expire their leases."""
@@ -252,7 +261,10 @@ class Slaves:
             self._put_back(lease, MISSED)
 
     def _put_back(self, lease: Lease, event: str, detail: str = "", *, is_charged: bool = False) -> None:
-        """End a lease whose task waits again: now, or, if it is charged, once that is written and it enters."""
+        """End a lease whose task waits again: now, or, if it is charged, once that is written and it enters.
+
+        Of a task that was replaced the newest run waits now, if there is one.
+        """
         self._leases.end(lease)
         self._story.note(event, lease.task.ref, lease.session.id, lease.attempt, detail)
         self._queue.touch(lease.task.ref.project)
@@ -261,18 +273,13 @@ class Slaves:
             return
         if not has_row(task):
             state.put_back(task, lease.session.host, is_charged=is_charged)
+        elif lease.is_replaced:
+            if lease.newest is not None:
+                self.let_wait(lease.newest)
         elif lease.has_full_task and not is_charged:
             state.frontier.offer(task)
         elif not is_charged:
             state.frontier.reset()  # only the database knows where it belongs
-
-    def _refund(self, lease: Lease) -> None:
-        """Give back a lease's place at its host, which was not used.
-
-        (Its token is spent: given back late, more tasks would start than may.)
-        """
-        if lease.host:
-            self._hosts.refund(lease.host, lease.start)
 
     def _resend_taken(self, session_id: bytes) -> list[Action]:
         """Ask the fetching slaves to send the pages again that a vanished slave was processing."""

@@ -21,7 +21,8 @@ SUCCEEDED = "succeeded"
 FAILED = "failed"  # this run; what waits again has tries left
 ENDED = "ended"  # what is no page: a message, or a task of zspider's own
 LATE = "late"  # an outcome of a run that was over
-VOID = "void"  # cancelled, restarted or deleted while it waited or was leased
+VOID = "void"  # cancelled, restarted or deleted while it waited, or deleted while it was leased
+REPLACED = "replaced"  # cancelled or restarted while it was leased: that run ends first, and counts
 
 
 END_OF = {True: SUCCEEDED, False: FAILED, None: ENDED}  # by whether a page succeeded; None: it was no page

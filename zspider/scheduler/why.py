@@ -54,8 +54,10 @@ def why_task(core: Core, state: ProjectState, task: TaskToExplain, now: float, n
     lease = core.leases.get(task.ref)
     if lease is not None:
         where = "its outcome is being committed" if lease.has_arrived else f"a slave on {lease.session.host} has it"
-        leased = Wait("leased", f"{where}, since {now - lease.granted:.1f} s")
-        return [leased, *(() if lease.has_arrived else _complaints(core, [lease]))]
+        leased = [Wait("leased", f"{where}, since {now - lease.granted:.1f} s")]
+        if lease.is_replaced:
+            leased.append(Wait("again", "it was submitted again meanwhile: it runs once more when that run has ended"))
+        return [*leased, *(() if lease.has_arrived else _complaints(core, [lease]))]
     if task.due_ms > now_ms:
         if task.retried:
             return [Wait("retry", f"it failed and is tried again, for the {_nth(task.retried)} time", task.due_ms)]
@@ -71,9 +73,12 @@ def why_task(core: Core, state: ProjectState, task: TaskToExplain, now: float, n
     return waits or [Wait("turn", "it is granted next, or soon")]
 
 
-def why_finished(status: Status, reason: str) -> list[Wait]:
-    """Return the answer for a task that is not to be done."""
-    return [Wait("nothing", f"already {status.word}" + (f": {reason}" if reason else ""))]
+def why_finished(status: Status, reason: str, lease: Lease | None = None) -> list[Wait]:
+    """Return the answer for a task that is not to be done. lease: on a run of it, if there is one: it was cancelled."""
+    nothing = Wait("nothing", f"already {status.word}" + (f": {reason}" if reason else ""))
+    if lease is None:
+        return [nothing]
+    return [nothing, Wait("leased", f"a slave on {lease.session.host} still has it: that run ends, and counts")]
 
 
 # --- what stops all pages ---------------------------------------------------------------------------

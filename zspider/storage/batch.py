@@ -6,15 +6,14 @@ at the end the rows to write and the report for the master.
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from msgspec.structs import replace
-
 from zspider.activity import SINCE_FINISHED
-from zspider.decisions import Accept, Finish, Rules
-from zspider.delivery import ATTEMPTS_MAX, REASON_CHARS_MAX, End, Follow, NewSchedule, Outcome
+from zspider.decisions import Accept, Rules
+from zspider.delivery import ATTEMPTS_MAX, End, Follow, Outcome
 from zspider.storage.costs import Costs
-from zspider.storage.counter_names import CRON_FAILED, CRON_RUNS, CRON_TICK, DROPPED, ENDS, GAUGES, LATE, MESSAGES, NEW
+from zspider.storage.counter_names import CRON_FAILED, CRON_RUNS, CRON_TICK, DROPPED, GAUGES, LATE, NEW
 from zspider.storage.report import Committed, Ended
 from zspider.storage.rows import ResultRow, TaskRow, result_rows
+from zspider.storage.runs import Runs
 from zspider.storage.seen import SeenKeys, packed
 from zspider.storage.sent_messages import SentMessages
 from zspider.task import CRONJOB, INTERNAL, ON_FINISHED, Ref, Status, Stored, is_reserved, task_key
@@ -51,15 +50,15 @@ class Batch:
         self.rows: dict[Ref, TaskRow] = {}
         self.waited: dict[int, int] = {}  # how many waited before, of the projects submitted to; for a limit only
         self.cron_ticks: dict[int, int] = {}  # CRON_TICK as it is, of the projects of `cron_projects`
-        self.rescheduled: list[TaskRow] = []  # their `schedule` is to be written, before they are `placed`
         self.report = Committed(now_ms)
+        self._runs = Runs(rules, self.report)
         self.costs = Costs(self.report)
         self.messages = SentMessages(self.report)
 
     # --- outcomes
 
     def end(self, outcome: Outcome, is_project: bool) -> bool:
-        """Apply how a delivery ended, and remember its follows; an outcome of an old run changes nothing.
+        """Apply how a delivery ended, and remember its follows; an outcome of a run that is over changes nothing.
 
         Returns whether there were follows and they are remembered.
         """
@@ -68,7 +67,7 @@ class Batch:
             self._end_internal(ref, outcome)
             return bool(outcome.follows)
         row = self.rows.get(ref) if is_project else None
-        if row is None or row.stored.status is not Status.ACTIVE or row.stored.run != outcome.run:
+        if row is None or not (row.is_current(outcome.run) or row.is_open(outcome.run)):
             status = Status.BAD if row is None else row.stored.status
             self.report.ended.append(Ended(ref, outcome.run, status, late=True))
             if is_project:
@@ -78,7 +77,10 @@ class Batch:
             if outcome.results:
                 results = result_rows(row, outcome.results, self._now_ms)
                 self._results[results[0].ref] = results  # of two messages with one URL in a batch, the later one wins
-            self._finish(row, outcome.end, outcome.reason, outcome.schedule)
+            if row.is_open(outcome.run):
+                self._runs.end_open(row, outcome)
+            else:
+                self._runs.finish(row, outcome.end, outcome.reason, outcome.schedule)
             self.costs.note(row, outcome)
             row.track = outcome.track
             self.messages.add(outcome)
@@ -86,12 +88,15 @@ class Batch:
         return bool(outcome.follows)
 
     def charge(self, ref: Ref, run: int, attempt: int) -> TaskRow | None:
-        """Count a delivery that came to nothing; returns the row if it waits again."""
+        """Count a delivery that came to nothing; returns the row if it waits again.
+
+        A run that was replaced is not counted: the one that took its place goes out anyway.
+        """
         row = self.rows.get(ref)
-        if row is None or row.stored.status is not Status.ACTIVE or row.stored.run != run:
+        if row is None or not row.is_current(run):
             return None
         if attempt >= ATTEMPTS_MAX:
-            self._finish(row, End.FATAL, f"gave up: {ATTEMPTS_MAX} deliveries came to nothing")
+            self._runs.finish(row, End.FATAL, f"gave up: {ATTEMPTS_MAX} deliveries came to nothing")
             return None
         row.attempt = max(row.attempt, attempt)
         return row
@@ -115,48 +120,6 @@ class Batch:
             counts[CRON_RUNS] += 1
             counts[CRON_FAILED] += outcome.end is not End.SUCCESS
             self.messages.add(outcome)
-
-    def _finish(self, row: TaskRow, end: End, reason: str, schedule: NewSchedule | None = None) -> None:
-        stored = row.stored if schedule is None else _rescheduled(row.stored, schedule)
-        finish = self._rules.finish(row.ref.project, stored, end, self._now_ms)
-        if schedule is not None:
-            self._reschedule(row, finish, stored, schedule)
-            stored = row.stored
-        counts = self.report.counts[row.ref.project]
-        if row.is_message and finish.status is Status.SUCCESS:
-            counts[MESSAGES] += 1
-            counts[GAUGES[Status.SUCCESS]] -= 1  # `_move` adds it: a message that was heard is nothing
-            row.is_to_delete = True
-        else:
-            counts[ENDS[finish.counter]] += 1
-        if not row.is_message and row.taskid != _ON_FINISHED:
-            counts[SINCE_FINISHED] += 1
-        self._move(row, finish.status)
-        stored.due_ms = finish.due_ms if finish.status is Status.ACTIVE else 0
-        stored.retried = finish.retried
-        stored.lastcrawl_ms = self._now_ms
-        row.reason = "" if end is End.SUCCESS else storable(reason)
-        is_success = None if row.is_message else end is End.SUCCESS
-        self.report.ended.append(Ended(row.ref, stored.run - 1, finish.status, False, is_success, row.reason))
-
-    def _reschedule(self, row: TaskRow, finish: Finish, stored: Stored, schedule: NewSchedule) -> None:
-        """Keep a schedule that the callback changed, and by which the end was decided, unless the task is done.
-
-        Source: docs/pyspider-behaviour.md 3.5.
-        """
-        if finish.status is not Status.SUCCESS:
-            row.stored, row.priority, row.schedule = stored, schedule.priority, schedule
-            self.rescheduled.append(row)
-
-    def _move(self, row: TaskRow, status: Status) -> None:
-        """Give the task a new status in a new run."""
-        counts = self.report.counts[row.ref.project]
-        counts[GAUGES[row.stored.status]] -= 1
-        counts[GAUGES[status]] += 1
-        row.stored.status = status
-        row.stored.run += 1
-        row.attempt = 0
-        row.is_settled = True
 
     # --- follows
 
@@ -220,14 +183,12 @@ class Batch:
         counts[GAUGES[Status.ACTIVE]] += 1
 
     def _replace(self, row: TaskRow, follow: Follow, verdict: Accept) -> None:
-        """Cancel or restart: a lease of the run before is void."""
-        if row.stored.status is Status.ACTIVE:
-            self.report.gone.append(row.ref)
+        """Cancel or restart; a run that is under way ends first."""
         if verdict is Accept.RESTART:
-            self._move(row, Status.ACTIVE)
+            self._runs.replace(row, Status.ACTIVE)
             row.place(follow, self._seq.next(self._now_ms), self._now_ms)
         else:
-            self._move(row, Status.BAD)
+            self._runs.replace(row, Status.BAD)
             row.stored.due_ms = 0
             row.reason = ""
 
@@ -238,16 +199,14 @@ class Batch:
     # --- what the operator wants
 
     def restart(self, row: TaskRow) -> None:
-        """Let a task of `rows` run anew, with all its tries, behind what is ready already.
+        """Let a task of `rows` run anew, with all its tries, behind what is ready already; a run under way ends first.
 
         on_finished runs when no task is left, as always.
         """
         if row.taskid == _ON_FINISHED:
             self.report.counts[row.ref.project][SINCE_FINISHED] += 1
             return
-        if row.stored.status is Status.ACTIVE:
-            self.report.gone.append(row.ref)
-        self._move(row, Status.ACTIVE)
+        self._runs.replace(row, Status.ACTIVE)
         row.stored.due_ms = row.stored.retried = 0
         row.seq = self._seq.next(self._now_ms)
         row.reason = ""
@@ -255,11 +214,16 @@ class Batch:
     def remove(self, row: TaskRow) -> None:
         """Take a task of `rows` out of the table; a lease of it is void."""
         self.report.counts[row.ref.project][GAUGES[row.stored.status]] -= 1
-        if row.stored.status is Status.ACTIVE:
+        if row.stored.status is Status.ACTIVE or row.open_runs:
             self.report.gone.append(row.ref)
         row.is_to_delete = True
 
     # --- what is to be written
+
+    @property
+    def rescheduled(self) -> list[TaskRow]:
+        """Tasks whose `schedule` is to be written, before those that are `placed`."""
+        return self._runs.rescheduled
 
     def settled(self) -> list[TaskRow]:
         """Return tasks with an ended, replaced or cancelled run; to be written after those that are `placed`."""
@@ -303,20 +267,3 @@ def allowed_follows(outcome: Outcome) -> list[Follow]:
 def refs_of(outcomes: Sequence[Outcome]) -> Iterator[Ref]:
     """Return the tasks of outcomes that have a row."""
     return (Ref(outcome.project, task_key(outcome.taskid)) for outcome in outcomes if outcome.taskid not in INTERNAL)
-
-
-def storable(text: str) -> str:
-    """Return a reason cut to the column's length, without what UTF-8 cannot say."""
-    return text[:REASON_CHARS_MAX].encode("utf-8", "replace").decode()
-
-
-def _rescheduled(stored: Stored, schedule: NewSchedule) -> Stored:
-    """Return the task as the rules see it when its callback changed its schedule."""
-    return replace(
-        stored,
-        retries=schedule.retries,
-        retried=schedule.retried,
-        age_ms=schedule.age_ms,
-        itag=schedule.itag,
-        auto_recrawl=schedule.auto_recrawl,
-    )

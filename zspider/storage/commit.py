@@ -7,7 +7,7 @@ import structlog
 
 from zspider.decisions import Accept, Rules
 from zspider.delivery import End, Follow, Outcome
-from zspider.storage.batch import ArrivalNumbers, Batch, cron_projects, refs_of, storable
+from zspider.storage.batch import ArrivalNumbers, Batch, cron_projects, refs_of
 from zspider.storage.counter_names import CRON_TICK, GAUGES, RESULTS
 from zspider.storage.counters import CounterTable
 from zspider.storage.database import Database, Transaction
@@ -17,7 +17,7 @@ from zspider.storage.projects import ProjectTable
 from zspider.storage.report import Committed
 from zspider.storage.results import ResultTable
 from zspider.storage.row_cache import RowCache
-from zspider.storage.rows import TaskRow
+from zspider.storage.rows import TaskRow, storable
 from zspider.storage.seen import SeenKeys
 from zspider.storage.tasks import TaskTable
 from zspider.storage.windows import WindowTable

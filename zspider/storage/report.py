@@ -33,7 +33,8 @@ class Committed:
     at_ms: int = 0  # wall-clock time of the call: of which slots of the windows `counts` are
     ended: list[Ended] = field(default_factory=list)
     entered: list[Task] = field(default_factory=list)  # wait now: new, restarted or to be retried
-    gone: list[Ref] = field(default_factory=list)  # cancelled or restarted while ACTIVE: leases of older runs are void
+    gone: list[Ref] = field(default_factory=list)  # removed while they may have been leased: leases are void
+    replaced: list[Ref] = field(default_factory=list)  # restarted or cancelled so: leases of earlier runs go on
     dropped: Counter[str] = field(default_factory=Counter)  # follows not accepted, by reason
     undelivered: Counter[str] = field(default_factory=Counter)  # messages to projects that are not there, by name
     counts: defaultdict[int, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))  # deltas, by project
@@ -47,6 +48,7 @@ class Committed:
         self.ended += other.ended
         self.entered += other.entered
         self.gone += other.gone
+        self.replaced += other.replaced
         self.bad += other.bad
         self.followed += other.followed
         _sum(self.dropped, other.dropped)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from msgspec import MsgspecError, Raw, Struct
 from msgspec.msgpack import Decoder, Encoder
 
-from zspider.delivery import Follow, NewSchedule
+from zspider.delivery import REASON_CHARS_MAX, Follow, NewSchedule
 from zspider.hosts import host_hash, host_of
 from zspider.task import MESSAGE_PREFIX, Ref, Status, Stored, Task, task_key, usual_taskid
 
@@ -25,6 +25,7 @@ class TaskRow(Struct):
     attempt: int = 0
     priority: int = 0
     seq: int = 0
+    open_runs: int = 0  # so many runs before this one were replaced while they may have been under way
     body: bytes | None = None  # of a follow accepted now; not read from the database
     track: bytes | None = None  # of an outcome now; not read from the database
     host: int = 0  # of a follow accepted now; not read from the database
@@ -43,6 +44,14 @@ class TaskRow(Struct):
     def is_ready(self) -> bool:
         """Whether it waits and is due."""
         return self.stored.status is Status.ACTIVE and self.stored.due_ms == 0
+
+    def is_current(self, run: int) -> bool:
+        """Return whether this is the run that waits, or is under way."""
+        return self.stored.status is Status.ACTIVE and self.stored.run == run
+
+    def is_open(self, run: int) -> bool:
+        """Return whether a run was replaced and has not ended: what it leads to counts, but for the task's state."""
+        return self.stored.run - self.open_runs <= run < self.stored.run
 
     def place(self, follow: Follow, seq: int, now_ms: int) -> None:
         """Take over what a follow says: waiting from its time on, with all its tries."""
@@ -80,6 +89,7 @@ class TaskRow(Struct):
             due_ms=stored.due_ms,
             lastcrawl_ms=stored.lastcrawl_ms,
             track=track,
+            open_runs=self.open_runs,
         )
 
 
@@ -117,6 +127,11 @@ def result_rows(row: TaskRow, results: Sequence[bytes], now_ms: int) -> list[Res
     return [
         ResultRow(*ref, item, taskid.encode(), row.url, result.decode(), now_ms) for item, result in enumerate(results)
     ]
+
+
+def storable(text: str) -> str:
+    """Return a reason cut to the column's length, without what UTF-8 cannot say."""
+    return text[:REASON_CHARS_MAX].encode("utf-8", "replace").decode()
 
 
 def with_schedule(body: bytes, schedule: bytes) -> bytes:

@@ -149,6 +149,7 @@ tasks = Table(
     Column("body", long_bytes()),
     Column("track", long_bytes()),
     Column("host", Integer, nullable=False, server_default="0"),  # task.host_hash; 0: a message, or nobody's page
+    Column("open_runs", Integer, nullable=False, server_default="0"),  # replaced, not ended: from run - open_runs on
     # MySQL holds a VARBINARY to its length by itself, SQLite only when told.
     CheckConstraint(f"length(url) <= {URL_BYTES_MAX}", name="url_length").ddl_if(dialect="sqlite"),
     Index("frontier", "project_id", "status", "due_ms", "rank", "seq", "key", "host"),

@@ -66,6 +66,7 @@ class TaskTable:
         tasks.c.attempt,
         tasks.c.priority,
         tasks.c.seq,
+        tasks.c.open_runs,
     ).where(_PROJECT, _KEYS)
     _CONTENT = sa.select(tasks.c.key, tasks.c.body, tasks.c.track).where(_PROJECT, _KEYS)
     _RESCHEDULE = (
@@ -92,6 +93,7 @@ class TaskTable:
         tasks.c.age_ms,
         tasks.c.itag,
         tasks.c.auto_recrawl,
+        tasks.c.open_runs,
     ).limit(_LIMIT)
     _OF_FRONTIER = _FRONTIER.where(_PROJECT, _KEYS)
     # Two queries for a page: (a, b) > (x, y) in one does not use the index on every database.
@@ -141,11 +143,23 @@ class TaskTable:
             {**dict.fromkeys((*placed, "updated_ms", "body"), "{new}")}
             | {"status": str(int(Status.ACTIVE)), "attempt": "0", "retried": "0", "reason": "''"},
         )
-        settled = ("status", "run", "retried", "rank", "seq", "due_ms", "lastcrawl_ms", "updated_ms", "reason")
+        settled = (
+            "status",
+            "run",
+            "attempt",
+            "open_runs",
+            "retried",
+            "rank",
+            "seq",
+            "due_ms",
+            "lastcrawl_ms",
+            "updated_ms",
+            "reason",
+        )
         self._settle = engine.upsert(
             tasks,
             ("project_id", "key", "taskid", "url", *settled, "track"),
-            {**dict.fromkeys(settled, "{new}"), "attempt": "0", "track": "coalesce({new}, {old})"},
+            {**dict.fromkeys(settled, "{new}"), "track": "coalesce({new}, {old})"},
         )
         self._charge = engine.upsert(
             tasks,
@@ -305,6 +319,8 @@ def _settled(row: TaskRow, now_ms: int) -> tuple[Any, ...]:
         b"",
         int(stored.status),
         stored.run,
+        row.attempt,
+        row.open_runs,
         stored.retried,
         _rank(row),
         row.seq if stored.status is Status.ACTIVE else 0,
@@ -333,9 +349,9 @@ def _page(
 
 def _waiting(row: Any) -> RowAndTask:
     (project, key, taskid, url, body, run, attempt, retried, priority, seq, due_ms, crawled, track, *more) = row
-    retries, age_ms, itag, recrawl = more
+    retries, age_ms, itag, recrawl, open_runs = more
     stored = Stored(Status.ACTIVE, run, retried, due_ms, retries, age_ms, itag, bool(recrawl), crawled)
-    task_row = TaskRow(Ref(project, key), taskid, url, stored, attempt, priority, seq)
+    task_row = TaskRow(Ref(project, key), taskid, url, stored, attempt, priority, seq, open_runs)
     return RowAndTask(task_row, task_row.as_task(body or b"", track))
 
 

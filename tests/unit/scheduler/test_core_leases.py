@@ -180,24 +180,13 @@ def test_a_master_that_did_not_listen_for_long_does_not_blame_its_slaves(world):
     assert len(world.granted) == 1
 
 
-def test_a_task_forced_to_restart_while_it_is_leased_is_taken_from_its_holder(world):
-    world.submit("forced", "other")
-    a, b = world.slave(1), world.slave(1)
-    world.settle(a, b)
-    holder, other = (a, b) if names(a) == ["forced"] else (b, a)
-    other.finish(only(other.held), forces=((1, "forced"),))
-    world.settle(a, b)
-    assert holder.told == [("release", [1])]
-    again = only([*a.held.values(), *b.held.values()])
-    assert (again.taskid, again.run, again.attempt) == ("forced", 1, 1)
-
-
-def test_a_cancelled_task_is_taken_from_its_holder(world):
+def test_a_removed_task_is_taken_from_its_holder(world):
     world.submit("a")
     slave = world.slave(1)
     world.settle(slave)
-    world.rows[slave.held[1].ref].status = Status.BAD
-    world.perform(world.core.void([slave.held[1].ref]))
+    ref = slave.held[1].ref
+    del world.rows[ref]
+    world.perform(world.core.void([ref]))
     assert not len(world.core.leases)
     world.settle(slave)
     assert not slave.held

@@ -212,6 +212,11 @@ class Crawl(RuleBasedStateMachine):
     def a_task_is_cancelled(self, number):
         self.world.cancel(self.names[number])
 
+    @rule(numbers=st.lists(st.integers(0, 29), max_size=8, unique=True), again=st.integers(1, 3))
+    def tasks_are_submitted_again_by_force(self, numbers, again):
+        for _ in range(again):
+            self.world.force(*(self.names[n] for n in numbers))
+
     @rule(
         id=st.integers(1, 3),
         status=st.sampled_from(["STOP", "RUNNING", "RUNNING", "PAUSED"]),

@@ -83,18 +83,30 @@ def test_a_relayed_page_that_another_slave_has_was_taken(world):
     assert told(world, "page")[-1] == ("taken", processor.session, 1)
 
 
-def test_a_cancelled_task_is_void_and_its_outcome_comes_late(world):
+def test_a_task_that_is_cancelled_or_restarted_while_it_is_leased_is_replaced_and_its_run_ends(world):
     world.submit("page")
     slave = world.slave(1)
     world.settle(slave)
     held = only(slave.held.values())
-    world.cancel("page")
-    world.write()
-    world.hear_writer()
-    slave.held[held.number] = held
+    world.force("page")
+    world.settle(slave)
     slave.finish_all()
     world.settle(slave)
-    assert events(world, "page") == ["waits", "granted", "void", "late"]
+    assert events(world, "page") == ["waits", "granted", "replaced", "succeeded", "waits", "granted"]
+    world.cancel("page")
+    world.settle(slave)
+    slave.finish_all()
+    world.outcomes.append((slave.session, held))  # once more
+    world.settle(slave)
+    assert events(world, "page")[6:] == ["replaced", "succeeded", "late"]
+
+
+def test_a_task_that_is_cancelled_while_it_waits_is_void(world):
+    world.submit("page")
+    world.settle()
+    world.cancel("page")
+    world.settle()
+    assert events(world, "page") == ["waits", "void"]
 
 
 def test_a_restarted_master_remembers_what_it_adopted(world):

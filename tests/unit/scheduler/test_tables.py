@@ -201,7 +201,7 @@ DECISIONS = [  # stored state, how it is stored, the answers in the order of ASK
         RESTARTED_BY_ALL_BUT_PLAIN,
         dict.fromkeys(list(ASKS)[1:4], "it restarts at once"),
     ),
-    (PROCESSING, stored(), DROPPED_BUT_BY_FORCE, {"force_update": "not postponed: the lease is void"}),
+    (PROCESSING, stored(), DROPPED_BUT_BY_FORCE, {}),
     (f"{PROCESSING}, a retry that is due", stored(due_ms=NOW, retried=1), DROPPED_BUT_BY_FORCE, {}),
 ]
 VERDICTS = {
@@ -226,18 +226,17 @@ def test_4_6_decision_table_for_a_resubmitted_url(row, ask, answer):
     assert SchedulerRules().accept(row, follow(**ASKS[ask]), NOW) in VERDICTS[answer]
 
 
-def test_4_6_force_update_of_a_task_in_processing_is_not_postponed__differs_the_first_outcome_of_the_new_run_wins(
-    world,
-):
+def test_4_6_force_update_of_a_task_in_processing_is_postponed_until_it_leaves_processing(world):
     world.submit("a")
     slave = world.slave(2)
     world.settle(slave)
-    old = slave.held[1]
-    world.outcomes.append((slave.session, replace(old, is_success=False)))  # what it did meanwhile comes too late
-    world.writer.append(lambda: world._committed([], world._accept((), ((1, "a"),))))
+    world.force("a")
+    wait(world, 3, slave)
+    assert [held.run for held in slave.held.values()] == [0]
+    slave.finish(1)
     world.settle(slave)
-    assert [held.run for held in slave.held.values()] == [old.run + 1]
-    assert world.late == 1
+    assert [held.run for held in slave.held.values()] == [1]
+    assert (world.counted, world.late) == ([("a", 0)], 0)
 
 
 @pytest.mark.parametrize("field", ["taskid", "url"])
@@ -316,7 +315,7 @@ def test_4_6_accept(waited, row, asked, verdict):
     (task,) = batch.rows.values()
     assert task.stored.status is (Status.BAD if verdict is Accept.CANCEL else Status.ACTIVE)
     assert bool(batch.placed()) is (verdict is not Accept.CANCEL)
-    assert bool(batch.report.gone) is (row == WAITING)
+    assert bool(batch.report.replaced) is (row == WAITING)
 
 
 def test_4_6_accept_the_row_is_overwritten_retried_resets_track_and_lastcrawltime_stay():

@@ -172,6 +172,19 @@ def test_nothing_to_do():
     assert done.text == "already failed: HTTP 404"
 
 
+def test_a_task_that_was_submitted_again_or_cancelled_waits_for_the_run_under_way():
+    world, slave = crawl("a")
+    world.force("a")
+    world.settle(slave)
+    leased, again = task_waits(world, "a")
+    assert (leased.what, again.what) == ("leased", "again")
+    assert "once more when that run has ended" in again.text
+    world.cancel("a")
+    world.settle(slave)
+    (lease,) = world.core.leases
+    assert words(why_finished(Status.BAD, "", lease)) == ["nothing", "leased"]
+
+
 def test_a_task_behind_others_waits_its_turn():
     world, _ = crawl(*(f"t{n:03}" for n in range(400)), window=5)
     assert words(task_waits(world, "t399")) == ["slaves busy", "turn"]

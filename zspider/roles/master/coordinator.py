@@ -220,6 +220,7 @@ class Coordinator:
     def apply(self, report: Committed) -> None:
         """Bring the core up to date with a transaction."""
         self.perform(self.core.void(report.gone))
+        self.core.replaced(report.replaced)
         self.core.entered(report.entered)
         for project, deltas in report.counts.items():
             if (state := self.core.projects.get(project)) is not None:

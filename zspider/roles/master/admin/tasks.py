@@ -129,10 +129,11 @@ class TaskVerbs:
         request.answer({"waits": self._wait_rows(waits, state.project), "dropped": dropped})
 
     def _why_task(self, request: Request, state: ProjectState, task: TaskDetail) -> None:
+        ref = Ref(state.project.id, task.key)
         if task.status is not Status.ACTIVE:
-            waits = rows.wait_rows(why_finished(task.status, task.reason))
+            waits = rows.wait_rows(why_finished(task.status, task.reason, self._core.leases.get(ref)))
         else:
-            waiting = TaskToExplain(Ref(state.project.id, task.key), task.url, task.retried, task.due_ms)
+            waiting = TaskToExplain(ref, task.url, task.retried, task.due_ms)
             now, now_ms = self._clock.monotonic(), self._clock.wall_ms()
             waits = self._wait_rows(why_task(self._core, state, waiting, now, now_ms), state.project)
         request.answer({"waits": waits, "dropped": {}})
