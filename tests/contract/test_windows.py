@@ -68,7 +68,9 @@ def test_a_run_that_nobody_timed_is_in_no_mean(crawl: Crawl) -> None:
 def test_tasks_without_a_row_are_not_counted_but_what_they_submit_is(crawl: Crawl) -> None:
     for taskid in (CRONJOB, GET_INFO):
         crawl.commit(
-            Outcome(crawl.project.id, taskid, 0, 1, b"", End.SUCCESS, follows=[follow(taskid)], process_ms=9),
+            Outcome(
+                crawl.project.id, taskid, 0, 1, b"", End.SUCCESS, follows=[follow(f"made by {taskid}")], process_ms=9
+            ),
         )
     assert crawl.lately() == everywhere(new=2)
 

@@ -109,7 +109,7 @@ class Slaves:
             self._leases.changed.add(session)
         session.seen = max(session.seen, min(seen, session.next_number - 1))
         self._miss(self._leases.lost(session, session.seen, named, now - self._lease_s))
-        return [*actions, *self._release_expired(session, unfinished)]
+        return [*actions, *_release_expired(session, unfinished)]
 
     def heard(self, session: Session, now: float) -> None:
         """Note that a slave lives: any message of it shows that."""
@@ -125,7 +125,7 @@ class Slaves:
         for lease in list(session.leases.values()):
             if not lease.has_arrived:
                 self._put_back(lease, LEFT)
-        return [Gone(session), *self._resend_taken(session_id)]
+        return [Gone(session), *_resend(self._leases.forget_processor(session_id))]
 
     def give_back(self, session_id: bytes, numbers: Iterable[int], *, bar: bool, error: str = "") -> None:
         """Take back what a slave did not start. bar: it cannot load the script, and `error` says why."""
@@ -241,18 +241,7 @@ class Slaves:
         for lease in lost:
             self._put_back(lease, EXPIRED, is_charged=True)
         session.expired_while_stuck |= bool(lost)
-        return [*([Charge(charged)] if charged else []), *self._resend_taken(session.id)]
-
-    def _release_expired(self, session: Session, unfinished: Sequence[int]) -> list[Action]:
-        """Tell a slave to forget tasks that it holds without a lease.
-
-        (Outcomes that are made may still come, and count.)
-        """
-        if not session.expired_while_stuck:
-            return []
-        without = [number for number in unfinished if number not in session.leases]
-        session.expired_while_stuck = bool(without) or session.stuck_since is not None
-        return [Tell("release", session, without)] if without else []
+        return [*([Charge(charged)] if charged else []), *_resend(self._leases.forget_processor(session.id))]
 
     def _miss(self, leases: Iterable[Lease]) -> None:
         """Put back the tasks of grants that did not reach their slave."""
@@ -281,6 +270,19 @@ class Slaves:
         elif not is_charged:
             state.frontier.reset()  # only the database knows where it belongs
 
-    def _resend_taken(self, session_id: bytes) -> list[Action]:
-        """Ask the fetching slaves to send the pages again that a vanished slave was processing."""
-        return tell_holders("resend", self._leases.forget_processor(session_id))
+
+def _release_expired(session: Session, unfinished: Sequence[int]) -> list[Action]:
+    """Tell a slave to forget tasks that it holds without a lease.
+
+    (Outcomes that are made may still come, and count.)
+    """
+    if not session.expired_while_stuck:
+        return []
+    without = [number for number in unfinished if number not in session.leases]
+    session.expired_while_stuck = bool(without) or session.stuck_since is not None
+    return [Tell("release", session, without)] if without else []
+
+
+def _resend(leases: Sequence[Lease]) -> list[Action]:
+    """Ask the fetching slaves to send the pages again that a vanished slave was processing."""
+    return tell_holders("resend", leases)

@@ -70,6 +70,7 @@ def _live(stage: Stage, done: list[Done]) -> Iterator[str]:
     yield from invariants.of_the_end(stage)
     yield from invariants.of_the_rows(stage)
     yield from invariants.of_the_fetches(stage, done)
+    yield from invariants.of_the_storm(stage, done)
     yield from invariants.of_the_logs(stage)
 
 

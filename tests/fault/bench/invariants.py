@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from tests.fault.bench.plan import Fault
 from tests.fault.bench.site import Fetch
 from tests.fault.bench.stage import PROJECT, Stage
+from tests.fault.bench.world import HUB, MARK
 from zspider.task import Status
 
 BOOKKEEPING = "data:,on_start"
@@ -44,13 +45,14 @@ def of_the_rows(stage: Stage) -> Iterator[str]:
     world, site = stage.world, stage.site_url
     rows = stage.database.rows("SELECT url, status FROM tasks")
     urls = Counter(bytes(url).decode() for url, _ in rows)
-    wanted = Counter([BOOKKEEPING, *(site + page.path for page in world.pages)])
+    wanted = Counter([BOOKKEEPING, *(site + page.path for page in world.pages), *_of_the_hub(stage)])
     if urls != wanted:
         yield f"tasks missing: {sorted(wanted - urls)}, too many: {sorted(urls - wanted)}"
     found = {
         bytes(url).decode(): json.loads(text) for url, text in stage.database.rows("SELECT url, result FROM results")
     }
-    if found != (expected := world.results(site)):
+    expected = world.results(site) | _of_the_hub(stage)
+    if found != expected:
         differ = {url: (found.get(url), expected.get(url)) for url in found.keys() | expected.keys()}
         yield f"results differ: { {url: pair for url, pair in differ.items() if pair[0] != pair[1]} }"
     gone = sum(page.is_gone for page in world.pages)
@@ -64,11 +66,48 @@ def _of_the_counters(stage: Stage, statuses: Counter[Status], gone: int) -> Iter
     counters: dict[str, int] = dict(stage.database.rows("SELECT name, value FROM counters"))
     messages = len(stage.world.heard)
     expected: dict[str, int] = {status.word: statuses[status] for status in Status}
-    expected |= {"results": len(stage.world.results("")), "messages": messages}
-    expected |= {"success": statuses[Status.SUCCESS], "failed_total": gone}
+    hub = _of_the_hub(stage)
+    expected |= {"results": len(stage.world.results("")) + len(hub), "messages": messages}
+    again = max(0, len(hub) - 2)  # the hub's row is there once, and so is what each of its runs led to
+    expected |= {"success": statuses[Status.SUCCESS] + again, "failed_total": gone}
     wrong = {name: (counters.get(name, 0), value) for name, value in expected.items() if counters.get(name, 0) != value}
     if wrong:
         yield f"counters (found, wanted): {wrong}"
+
+
+def _marks(stage: Stage) -> list[tuple[int, str]]:
+    """The runs of the hub that counted, by their numbers, and what each led to."""
+    found = [bytes(url).decode() for (url,) in stage.database.rows("SELECT url FROM tasks")]
+    paths = [url.removeprefix(stage.site_url) for url in found if url.startswith(stage.site_url + MARK)]
+    return sorted((int(path.removeprefix(MARK).partition("-")[0]), path) for path in paths)
+
+
+def _of_the_hub(stage: Stage) -> dict[str, Any]:
+    """URL -> result of the hub, and of what its runs led to; empty in a world without storms."""
+    if not stage.world.is_stormy:
+        return {}
+    marks, site = _marks(stage), stage.site_url
+    newest = max((number for number, _ in marks), default=0)
+    return {site + HUB: {"runs": newest}} | {site + path: {"marked": site + path} for _, path in marks}
+
+
+def of_the_storm(stage: Stage, done: list[Done]) -> Iterator[str]:
+    """What each run of the hub led to is stored, however often the hub was submitted meanwhile.
+
+    A run whose slave was struck may have come to nothing, and then its number is used again.
+    """
+    if not stage.world.is_stormy:
+        return
+    made = [fetch for fetch in stage.fetches() if fetch.path == HUB]
+    marks = _marks(stage)
+    allowed = sum(_may_have_cost(one, made, stage) for one in done)
+    if not len(marks) <= len(made) <= len(marks) + allowed:
+        yield f"the hub was fetched {len(made)} times, {len(marks)} runs counted, {allowed} may have come to nothing"
+    numbers = [number for number, _ in marks]
+    if set(numbers) != set(range(1, max(numbers, default=0) + 1)) or len(set(numbers)) < len(numbers) - allowed:
+        yield f"what the hub saved was lost: {numbers}"
+    if len(numbers) < 3:
+        yield f"no storm: the hub ran {len(numbers)} times"
 
 
 def of_the_fetches(stage: Stage, done: list[Done]) -> Iterator[str]:
@@ -85,6 +124,10 @@ def of_the_fetches(stage: Stage, done: list[Done]) -> Iterator[str]:
             yield f"{page.path} was fetched {len(made)} times, {extra - allowed} too many: {when}"
         if not made:
             yield f"{page.path} was never fetched"
+    if stage.world.is_stormy:
+        fetches.pop(HUB, None)
+        for _, path in _marks(stage):
+            fetches.pop(path, None)
     if fetches:
         yield f"fetched what is linked nowhere: {sorted(fetches)}"
 

@@ -13,8 +13,13 @@ FAILURES_MAX = 2  # of a flaky page, before it answers
 GONE_RETRIES = 1
 EXTRA_LINKS = 2
 SPEAKS_EVERY = 7
+FORCES_EVERY = 5  # so many pages want the hub crawled again, in a stormy world
+HUB, MARK = "/hub", "/mark/"
 
 SCRIPT = """\
+import time
+import uuid
+
 from pyspider.libs.base_handler import *
 
 
@@ -24,6 +29,8 @@ class Handler(BaseHandler):
 
     def on_start(self):
         self.crawl("{site}/page/0", callback=self.page, save={{"mark": "mark 0"}})
+        if {is_stormy}:
+            self.crawl("{site}/hub", callback=self.hub)
 
     def page(self, response):
         number = int(response.url.rpartition("/")[2])
@@ -32,7 +39,18 @@ class Handler(BaseHandler):
             self.crawl(link.attr.href, callback=self.page, save={{"mark": link.text()}}, **options)
         if number % {speaks_every} == 0:
             self.send_message(self.project_name, number, url="data:,said-%d" % number)
+        if {is_stormy} and number % {forces_every} == 0:
+            self.crawl("{site}/hub", callback=self.hub, force_update=True)
         return {{"number": number, "title": response.doc("title").text(), "mark": response.save["mark"]}}
+
+    def hub(self, response):
+        runs = self.save["runs"] = self.save.get("runs", 0) + 1
+        time.sleep(0.2)
+        self.crawl("{site}/mark/%d-%s" % (runs, uuid.uuid4().hex), callback=self.mark)
+        return {{"runs": runs}}
+
+    def mark(self, response):
+        return {{"marked": response.url}}
 
     def on_message(self, project, number):
         return {{"heard": number}}
@@ -60,6 +78,7 @@ class World:
     def __init__(self, seed: int) -> None:
         chance = random.Random(f"world {seed}")
         self.pages = list(_pages(chance))
+        self.is_stormy = seed % 4 >= 2  # its hub is submitted again and again while it runs
 
     def html(self, number: int) -> bytes:
         """The body of a page."""
@@ -73,7 +92,13 @@ class World:
 
     def script(self, site: str) -> str:
         """The script that crawls it."""
-        return SCRIPT.format(site=site, gone_retries=GONE_RETRIES, speaks_every=SPEAKS_EVERY)
+        return SCRIPT.format(
+            site=site,
+            gone_retries=GONE_RETRIES,
+            speaks_every=SPEAKS_EVERY,
+            forces_every=FORCES_EVERY,
+            is_stormy=self.is_stormy,
+        )
 
     @cached_property
     def heard(self) -> list[int]:
@@ -81,7 +106,7 @@ class World:
         return [page.number for page in self.pages if not page.is_gone and page.number % SPEAKS_EVERY == 0]
 
     def results(self, site: str) -> dict[str, Any]:
-        """URL -> result, of a whole crawl."""
+        """URL -> result, of a whole crawl, but for the hub and what its runs led to."""
         of_pages = {
             site + page.path: {
                 "number": page.number,
