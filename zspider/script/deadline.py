@@ -24,7 +24,7 @@ class Deadline:
     """`with Deadline(30): ...` raises TimeoutError inside the block when the time is over.
 
     May be nested: an outer one goes on after it. Without effect outside the main thread and without a limit.
-    The process's handler of SIGALRM is ours from the first one on: to set it each time would cost more than the timer.
+    The process's handler of SIGALRM is ours as soon as one is made: to set it each time would cost more than the timer.
     """
 
     def __init__(
@@ -37,11 +37,12 @@ class Deadline:
         self._armed = False
         self._is_over = False  # the time ended while this was not armed
         self._outer = (0.0, 0.0)  # seconds that one had left, and when
+        if seconds is not None and threading.get_ident() == _MAIN:
+            _handle_alarms()
 
     def __enter__(self) -> "Deadline":
         if self._seconds is None or threading.get_ident() != _MAIN:
             return self
-        _handle_alarms()
         has_outer = bool(_running)
         self._armed = True
         _running.append(self)

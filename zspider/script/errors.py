@@ -1,16 +1,21 @@
 """Errors of user code as text: one line for lists, and a traceback that begins in the user's code."""
 
 import traceback
+from collections import deque
 from pathlib import Path
 from types import TracebackType
 
 from zspider.errors import ScriptError, is_shortage
+from zspider.script.plain import said
 
 REASON_CHARS = 2000
 _LIBRARIES = frozenset({"lxml", "zlib", "_lzma", "sqlite3"})  # in C: without memory, their errors may say anything
 _OF_MEMORY = ("memory", "alloc", "cannot map", "failed to map")  # in what C libraries say
 FRAMES_MAX = 100  # of a traceback, the last ones: endless recursion has a million
 _OURS = (str(Path(__file__).parent.parent) + "/", "<frozen importlib")
+# What these are is not for the error's class, or its metaclass, to say.
+_class_name = type.__dict__["__name__"].__get__
+traceback_of = BaseException.__dict__["__traceback__"].__get__
 _ASYNCIO = str(Path(traceback.__file__).parent / "asyncio") + "/"
 
 
@@ -36,50 +41,80 @@ class ProjectImportError(ImportError):
         self.project = project
 
 
+def is_a(error: BaseException, *kinds: type[BaseException]) -> bool:
+    """Return whether an error is of one of these kinds. Unlike `isinstance` it asks nothing of the error itself."""
+    return issubclass(type(error), kinds)
+
+
 def reason_of(error: BaseException) -> str:
-    """Return type and text of an error in one line, with a syntax error's line number."""
-    if isinstance(error, ScriptError):
-        text = str(error)
-    elif isinstance(error, ProjectImportError):  # the name that it could be caught by
-        text = f"ImportError: {error}"
-    elif isinstance(error, SyntaxError) and error.lineno is not None:
-        text = f"{type(error).__name__}: {error.msg} (line {error.lineno})"
-    else:
-        try:
-            said = str(error)
-        except Exception:  # a user's class may do anything
-            said = "(its text cannot be made)"
-        text = f"{type(error).__name__}: {said}" if said else type(error).__name__
-    return " ".join(text.split())[:REASON_CHARS].encode("utf-8", "replace").decode()
+    """Return type and text of an error in one line, with a syntax error's line number. Never raises."""
+    try:
+        reason = _reason_of(error)
+    except BaseException:  # a user's class may do anything
+        reason = f"{_name_of(error)}: (its text cannot be made)"
+    return " ".join(reason.split())[:REASON_CHARS].encode("utf-8", "replace").decode()
+
+
+def _reason_of(error: BaseException) -> str:
+    if is_a(error, ScriptError):
+        return said(error)
+    if is_a(error, ProjectImportError):  # the name that it could be caught by
+        return f"ImportError: {said(error)}"
+    if is_a(error, SyntaxError) and type(line := error.lineno) is int:  # type: ignore[attr-defined]
+        return f"{_name_of(error)}: {said(error.msg)} (line {line})"  # type: ignore[attr-defined]
+    text = said(error)
+    return f"{_name_of(error)}: {text}" if text else _name_of(error)
+
+
+def _name_of(error: BaseException) -> str:
+    """Return the name of an error's class, whatever its metaclass says."""
+    return str.__str__(_class_name(type(error)))
 
 
 def is_of_memory(error: BaseException) -> bool:
     """Return whether an error may mean that memory ran out: C libraries and Python do not always say MemoryError."""
-    if isinstance(error, MemoryError | SystemError) or is_shortage(error):
-        return True
-    if type(error).__module__.partition(".")[0] in _LIBRARIES:
-        return True
     try:
-        said = str(error).lower()
-    except Exception:  # a user's class may do anything
+        if is_a(error, MemoryError, SystemError) or is_shortage(error):
+            return True
+        if str(type(error).__module__).partition(".")[0] in _LIBRARIES:
+            return True
+        text = said(error).lower()
+    except BaseException:  # a user's class may do anything
         return False
-    return any(word in said for word in _OF_MEMORY)
+    return any(word in text for word in _OF_MEMORY)
 
 
 def user_traceback(error: BaseException) -> str:
-    """Return the traceback of an error, of its causes and of its parts, without the frames of zspider."""
-    told = traceback.TracebackException(type(error), error, _skip_ours(error.__traceback__), limit=-FRAMES_MAX)
+    """Return the traceback of an error, of its causes and of its parts, without the frames of zspider. Never raises."""
+    try:
+        return _user_traceback(error)
+    except BaseException:  # what the error says of itself cannot be had
+        return _bare_traceback(error)
+
+
+def _user_traceback(error: BaseException) -> str:
+    frames = _skip_ours(traceback_of(error))
+    told = traceback.TracebackException(type(error), error, frames, limit=-FRAMES_MAX)
     chain: list[traceback.TracebackException | None] = [told]
     while chain:
         one = chain.pop()
         if one is not None:
-            frames = [frame for frame in one.stack if not frame.filename.startswith(_OURS)]
-            one.stack = traceback.StackSummary.from_list(frames)
+            of_others = [frame for frame in one.stack if not frame.filename.startswith(_OURS)]
+            one.stack = traceback.StackSummary.from_list(of_others)
             chain += [one.__cause__, one.__context__, *(one.exceptions or ())]
-    try:
-        return "".join(told.format()).rstrip()
-    except Exception:  # the error's own text cannot be made
-        return reason_of(error)
+    return "".join(told.format()).rstrip()
+
+
+def _bare_traceback(error: BaseException) -> str:
+    """Return where an error was raised, and its reason: nothing that the error or its module is asked for."""
+    lines = deque[str](maxlen=FRAMES_MAX)
+    step = _skip_ours(traceback_of(error))
+    while step is not None:
+        code = step.tb_frame.f_code
+        if not code.co_filename.startswith(_OURS):
+            lines.append(f'  File "{code.co_filename}", line {step.tb_lineno}, in {code.co_name}\n')
+        step = step.tb_next
+    return "".join(["Traceback (most recent call last):\n", *lines, reason_of(error)])
 
 
 def _skip_ours(tb: TracebackType | None) -> TracebackType | None:

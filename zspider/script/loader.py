@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from zspider.script.errors import LoadError, ProjectImportError, reason_of, user_traceback
+from zspider.script.errors import LoadError, ProjectImportError, is_a, reason_of, user_traceback
 from zspider.script.handler import BaseHandler
 from zspider.script.logs import LoggingProxy, project_logger
 from zspider.script.plain import plain
@@ -17,6 +17,7 @@ from zspider.task import ScriptInfo
 
 # Of pyspider's `self.project`, beside name and status: what nobody says is None; `comments` is always so.
 _MAY_BE_TOLD = ("group", "comments", "rate", "burst", "updatetime")
+_ENV = {"enable_stdout_capture": True, "result_queue": None}  # of pyspider's `__env__`
 INFO_BYTES_MAX = 192 * 1024  # of a packed crawl_config; a whole ScriptInfo may have 256 KiB
 
 
@@ -55,9 +56,14 @@ class ProjectFacts(NamedTuple):
 class LoadedScript:
     """A script version in this process: its module and the one instance of its handler."""
 
-    def __init__(self, module: ModuleType, handler: Any, lines: list[str]) -> None:
+    def __init__(
+        self, module: ModuleType, handler: Any, lines: list[str], project: dict[str, Any], env: dict[str, Any]
+    ) -> None:
+        """project, env: what the handler has as `project` and `__env__`, unless the script puts others there."""
         self.module = module
         self.handler = handler
+        self.env = env
+        self._project = project
         self._lines = lines
         self._told: ProjectFacts | None = None
 
@@ -65,8 +71,8 @@ class LoadedScript:
         """Update the project's facts in the script; they may change while its text stays."""
         if facts != self._told:
             self._told = facts
-            self.handler.project.update(facts.as_project())
-            self.handler.__env__["debug"] = facts.status == "DEBUG"
+            self._project.update(facts.as_project())
+            self.env["debug"] = facts.status == "DEBUG"
 
     def info(self) -> ScriptInfo:
         """Return what the master must know of this version. Raises ValueError or TypeError when it cannot be packed."""
@@ -107,14 +113,15 @@ def load(project: dict[str, Any], text: str) -> LoadedScript:
     try:
         lines = execute(module, project, text, Source(name, text))
         handler = _handler_class(module)()
-        _equip(handler, vars(module)["__project__"], vars(module)["logger"])
-    except LoadError:
-        raise
+        told, env = vars(module)["__project__"], {"debug": project["status"] == "DEBUG", **_ENV}
+        _equip(handler, told, env, vars(module)["logger"])
     except BaseException as error:  # SystemExit as well: a script does not end a processor
-        missing = isinstance(error, ModuleNotFoundError)
-        lacks = error.project if isinstance(error, ProjectImportError) else ""
+        if type(error) is LoadError:
+            raise
+        missing = is_a(error, ModuleNotFoundError)
+        lacks = getattr(error, "project", "") if type(error) is ProjectImportError else ""
         raise LoadError(reason_of(error), user_traceback(error), missing, lacks) from error
-    return LoadedScript(module, handler, lines)
+    return LoadedScript(module, handler, lines, told, env)
 
 
 def execute(module: ModuleType, project: dict[str, Any], text: str, loader: Source) -> list[str]:
@@ -157,8 +164,8 @@ def _handler_class(module: ModuleType) -> type:
     raise LoadError("need BaseHandler in project module")
 
 
-def _equip(handler: Any, project: dict[str, Any], logger: logging.Logger) -> None:
+def _equip(handler: Any, project: dict[str, Any], env: dict[str, Any], logger: logging.Logger) -> None:
     handler.project_name = project["name"]
     handler.project = project
     handler.logger = logger
-    handler.__env__ = {"debug": project["status"] == "DEBUG", "enable_stdout_capture": True, "result_queue": None}
+    handler.__env__ = env

@@ -6,10 +6,10 @@ Source: docs/pyspider-behaviour.md 6.4.
 import io
 import logging
 import sys
-import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from time import localtime, strftime  # by themselves: a script may replace what `time` holds
 from typing import Any
 
 LOG_CHARS = 1000  # what pyspider keeps
@@ -27,7 +27,9 @@ class Tail(io.TextIOBase):
         self._chars = 0
 
     def write(self, text: str) -> int:
-        """Keep the text's end."""
+        """Keep the text's end. Raises TypeError for what is no text."""
+        if type(text) is not str:
+            text = str.__str__(text)  # a subclass may answer anything to what is asked below
         kept = text[-self._chars_max :]
         self._parts.append(kept)
         self._chars += len(kept)
@@ -49,7 +51,7 @@ class _Formatter(logging.Formatter):
     """`[I 240131 12:00:00 module:line] message`, and tracebacks without our frames."""
 
     def format(self, record: logging.LogRecord) -> str:
-        moment = time.strftime("%y%m%d %H:%M:%S", time.localtime(record.created))
+        moment = strftime("%y%m%d %H:%M:%S", localtime(record.created))
         text = f"[{record.levelname[0]} {moment} {record.module}:{record.lineno}] {record.getMessage()}"
         if record.exc_info and record.exc_info[1] is not None:
             from zspider.script.errors import user_traceback  # not before something failed
@@ -75,6 +77,7 @@ class TailHandler(logging.Handler):
 
 
 _current: Tail | None = None
+_root = logging.getLogger()
 _handler = TailHandler()
 
 
@@ -84,15 +87,14 @@ def captured(chars_max: int = LOG_CHARS) -> Iterator[Tail]:
     global _current
     tail = _current = Tail(chars_max)
     before = sys.stdout, sys.stderr, warnings.showwarning
-    root = logging.getLogger()
-    root.addHandler(_handler)
+    _root.addHandler(_handler)
     sys.stdout = sys.stderr = tail
     warnings.showwarning = _show_warning
     try:
         yield tail
     finally:
         sys.stdout, sys.stderr, warnings.showwarning = before
-        root.removeHandler(_handler)
+        _root.removeHandler(_handler)
         _current = None
 
 

@@ -3,7 +3,7 @@
 str, int, float, bool, None and bytes are kept, tuples become lists, keys become text, anything else `str(x)`.
 """
 
-import json
+from json import dumps  # by itself: a script may replace what `json` holds
 from typing import Any
 
 DEPTH_MAX = 200
@@ -11,8 +11,12 @@ DEPTH_MAX = 200
 _AS_THEY_ARE = frozenset({bool, float, bytes, type(None)})
 
 
+class NestedTooDeep(ValueError):
+    """The value is nested too deep, or in itself."""
+
+
 def plain(value: Any, depth: int = 0) -> Any:
-    """Copy a value in JSON-like form. Raises ValueError when it is nested too deep, or in itself."""
+    """Copy a value in JSON-like form. Raises NestedTooDeep, and whatever the value's own methods raise."""
     kind = type(value)
     if kind is str:
         return value if value.isascii() else text(value)
@@ -21,7 +25,7 @@ def plain(value: Any, depth: int = 0) -> Any:
     if kind is int:
         return value if -(2**63) <= value < 2**64 else str(value)
     if depth >= DEPTH_MAX:
-        raise ValueError(f"a value is nested more than {DEPTH_MAX} deep")
+        raise NestedTooDeep(f"a value is nested more than {DEPTH_MAX} deep")
     if isinstance(value, dict):
         return {_key(key): plain(item, depth + 1) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -35,12 +39,12 @@ def _other(value: Any) -> Any:
         case str():
             return text(str.__str__(value))
         case int():
-            return plain(int(value))
+            return plain(int.__int__(value))
         case float():
-            return float(value)
+            return float.__float__(value)
         case bytes() | bytearray() | memoryview():
             return bytes(value)
-    return text(str(value))
+    return said(value)
 
 
 def _key(key: Any) -> str:
@@ -48,10 +52,15 @@ def _key(key: Any) -> str:
     if isinstance(key, str):
         return text(str.__str__(key))
     if isinstance(key, bytes):
-        return key.decode("utf-8", "replace")
+        return bytes.decode(key, "utf-8", "replace")
     if key is None or isinstance(key, bool | int | float):
-        return json.dumps(key)
-    return text(str(key))
+        return dumps(key)
+    return said(key)
+
+
+def said(value: Any) -> str:
+    """Return `str(value)` as text that is no subclass of str. Raises whatever the value's own methods raise."""
+    return text(str.__str__(str(value)))
 
 
 def text(value: str) -> str:

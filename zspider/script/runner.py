@@ -2,34 +2,31 @@
 
 from collections.abc import Callable, Mapping
 from contextlib import closing
+from contextvars import copy_context
 from dataclasses import dataclass
 from time import perf_counter  # by itself: a script may replace what `time` holds
 from types import GeneratorType
 from typing import Any
 
-import msgspec
-
-from zspider.delivery import TRACK_BYTES_MAX, End, Follow, Message, NewSchedule
+from zspider.delivery import End, Follow, Message, NewSchedule
 from zspider.script.arity import OF_A_RESULT, call
 from zspider.script.collector import Collector
 from zspider.script.crawl.follow import new_schedule
 from zspider.script.deadline import Deadline, standing_still, time_limit_of
-from zspider.script.errors import reason_of, user_traceback
-from zspider.script.interpreter import kept
+from zspider.script.errors import is_a, reason_of, traceback_of, user_traceback
+from zspider.script.guard import attempt
+from zspider.script.interpreter import Kept
 from zspider.script.known import Known
 from zspider.script.limits import USUAL_LIMITS, ProcessorLimits
 from zspider.script.loader import LoadedScript
 from zspider.script.logs import LOG_CHARS, Tail, captured
 from zspider.script.page.response import Response
-from zspider.script.plain import plain, text
+from zspider.script.plain import NestedTooDeep, plain, text
+from zspider.script.track import TrackTooLarge, beginning, fetch_part, packed
 from zspider.task import GUARDED
 
-FAILED_CONTENT_CHARS = 500  # of a failed page, kept in its track
-RESULT_CHARS = 10  # of what the callback returned, kept in the track
-VALIDATORS = ("etag", "last-modified")  # what a conditional request needs of the last success
-
-_pack = msgspec.msgpack.Encoder().encode
 _MAX_INT = 2**31 - 1
+_NOT_READ: Any = object()
 
 
 @dataclass(slots=True)
@@ -39,6 +36,7 @@ class RunResult:
     follows: the follows that were not handed to `on_follows`. repeats: how many follows were left out.
     results: JSON texts. track: packed track dict of docs/pyspider-behaviour.md 3.5; None when the callback is marked
     @not_send_status. reason: why it failed; "" for a success. schedule: the task's new one, if the callback changed it.
+    save: JSON-like. is_damaged: the script has changed what we need ourselves; this process should run nothing more.
     """
 
     end: End
@@ -54,6 +52,7 @@ class RunResult:
     fetch_ms: int
     process_ms: int
     schedule: NewSchedule | None = None
+    is_damaged: bool = False
 
 
 def run(
@@ -79,61 +78,189 @@ def run(
         it makes room and returns what to say, else "".
     on_slow: called during the run, with time standing still, once it has taken longer than deadline.SLOW_S.
     """
-    handler = loaded.handler
-    response = Response(fetch_result, content)
+    response, headers = Response(fetch_result, content), fetch_result.get("headers") or {}
     deadline = Deadline(time_limit_of(task, limits.process_time_limit_s), on_slow=on_slow)
     collector = Collector(_pausing(on_follows), limits, bool(task.get(GUARDED)), known)
-    track = task.get("track") or {}
-    schedule = dict(task.get("schedule") or {})  # its values are scalars
-    handler.task, handler.response, handler._run = task, response, collector
-    response._crawl = handler.crawl
-    handler.save = track.get("save", {})
-    handler.__env__["process_time_limit"] = limits.process_time_limit_s
-    value, error = None, None
-    started = perf_counter()
-    with captured(log_chars) as tail:
+    loaded.env["process_time_limit"] = limits.process_time_limit_s
+    try:
+        with captured(log_chars) as tail, Kept():
+            one = _Run(loaded.handler, task, headers, response, collector, tail)
+            return one.run(deadline, on_memory_error)
+    except BaseException as exc:
+        deadline.stop()
+        return RunResult(End.FAILURE, [], 0, [], [], 0, None, reason_of(exc), "", None, 0, 0, None, is_damaged=True)
+
+
+class _Run:
+    """One run. All that may enter user code is within the time limit, or in an `attempt`."""
+
+    __slots__ = (
+        "_before",
+        "_can_read",
+        "_collector",
+        "_fetch",
+        "_fetch_ms",
+        "_handler",
+        "_headers",
+        "_name",
+        "_process_s",
+        "_response",
+        "_returned",
+        "_save",
+        "_schedule",
+        "_schedule_before",
+        "_sends_status",
+        "_tail",
+        "_task",
+        "_what_failed",
+    )
+
+    def __init__(
+        self,
+        handler: Any,
+        task: dict[str, Any],
+        headers: Mapping[str, str],
+        response: Response,
+        collector: Collector,
+        tail: Tail,
+    ) -> None:
+        self._handler = handler
+        self._task = task
+        self._response = response
+        self._collector = collector
+        self._tail = tail
+        # All that is needed of task and page is read now: the callback may put anything there.
+        self._name = (task.get("process") or {}).get("callback") or "__call__"
+        self._before = (task.get("track") or {}).get("save", {})
+        self._schedule_before = dict(task.get("schedule") or {})  # its values are scalars
+        self._headers = headers
+        self._fetch_ms = max(0, min(round(response.time * 1000), _MAX_INT))
+        self._process_s = 0.0
+        self._sends_status = True
+        self._what_failed = ""  # before the reason
+        self._returned: str | None = None
+        self._can_read = False  # the handler's `save` and `task` are this run's
+        self._save = _NOT_READ
+        self._schedule: NewSchedule | None = None
+        self._fetch: dict[str, Any] = {}
+
+    def run(self, deadline: Deadline, on_memory_error: Callable[[BaseException], str] | None) -> RunResult:
+        error: BaseException | None = None
         try:
-            with kept(), deadline:
-                value = _call(handler, task, response)
+            with deadline:
+                self._go()
         except BaseException as exc:  # SystemExit as well: a script does not end a processor
             error = exc
         deadline.stop()
-        process_s = perf_counter() - started
-        if error is not None and on_memory_error is not None and (said := on_memory_error(error)):
-            error = MemoryError(said).with_traceback(error.__traceback__)
-        if error is not None:
-            _log(handler, tail, error)
-        edited = _edited(handler, tail, task, schedule)
-        save = handler.save
+        if error is None:
+            return self._result(End.SUCCESS, "")
+        if on_memory_error is not None and (said := _said_of_memory(error, on_memory_error)):
+            error = MemoryError(said).with_traceback(traceback_of(error))
+        what_failed, raised = self._what_failed, error
+        self._fail(error)
+        return self._result(End.FAILURE, what_failed + attempt(lambda: reason_of(raised), "an error without a text"))
+
+    def _go(self) -> None:
+        """Call the callback, and read what it has left behind."""
+        handler, response = self._handler, self._response
+        handler.task, handler.response, handler._run = self._task, response, self._collector
+        response._crawl = handler.crawl
+        handler.save = self._before
+        self._can_read = True
+        callback = getattr(handler, self._name, None)
+        if not callable(callback):
+            raise NotImplementedError(f"self.{self._name}() not implemented!")
+        self._sends_status = not getattr(callback, "_not_send_status", False)
+        started = perf_counter()
+        try:
+            value = copy_context().run(_call, handler, callback, self._task, response)
+        finally:
+            self._process_s = perf_counter() - started
+        self._returned = beginning(value)
+        self._read_schedule()
+        self._fetch = fetch_part(response, self._headers, not self._collector.fatal)
+        self._read_save()
+        self._let_go()
+
+    def _fail(self, error: BaseException) -> None:
+        """Log an error, and read what the callback has left behind as far as that can be had."""
+        attempt(lambda: _log(self._handler, self._tail, error), None)
+        if self._can_read and self._save is _NOT_READ:
+            attempt(self._read_schedule, None)
+            attempt(self._read_save, None)
+        if self._save is _NOT_READ:
+            self._save = self._before
+        if not self._fetch or self._fetch["content"] is None:
+            self._fetch = attempt(lambda: fetch_part(self._response, self._headers, False), {})
+        attempt(self._let_go, None)
+
+    def _let_go(self) -> None:
+        handler = self._handler
         handler.task = handler.response = handler.save = handler._run = None
+
+    def _read_save(self) -> None:
+        """Read `self.save`. Raises what its values raise; one that is nested too deep fails the run for good."""
+        self._what_failed = "self.save cannot be kept: "
+        try:
+            self._save = plain(self._handler.save)
+        except NestedTooDeep as exc:
+            self._collector.fail(f"{self._what_failed}{exc}")
+            raise
+        self._what_failed = ""
+
+    def _read_schedule(self) -> None:
+        """Read `task['schedule']` as the callback left it; if it cannot be kept it is logged, and the old one stays."""
+        try:
+            schedule = self._task.get("schedule") or {}
+            self._schedule = None if schedule == self._schedule_before else new_schedule(schedule)
+        except BaseException as exc:  # whatever the script put there
+            _log(self._handler, self._tail, exc)
+
+    def _result(self, end: End, reason: str) -> RunResult:
+        collector = self._collector
+        if collector.fatal:
+            end, reason = End.FATAL, collector.fatal
         ran = RunResult(
-            end=_end(error, collector),
+            end=end,
             follows=collector.follows,
             follows_count=collector.count,
             results=collector.results,
             messages=collector.messages,
             repeats=collector.repeats,
             track=None,
-            reason=collector.fatal or (reason_of(error) if error else ""),
-            logs=text(tail.tail()),
-            save=save,
-            fetch_ms=min(round(response.time * 1000), _MAX_INT),
-            process_ms=min(round(process_s * 1000), _MAX_INT),
-            schedule=edited,
+            reason=reason,
+            logs=text(Tail.tail(self._tail)),
+            save=self._save,
+            fetch_ms=self._fetch_ms,
+            process_ms=min(round(self._process_s * 1000), _MAX_INT),
+            schedule=self._schedule,
         )
-        if getattr(_callback(handler, task), "_not_send_status", False):
-            ran.end, ran.reason, ran.schedule = End.SUCCESS, "", None
+        if self._sends_status:
+            self._add_track(ran)
         else:
-            headers = _kept_headers(fetch_result.get("headers") or {}, ran.end is End.SUCCESS)
-            ran.track = _pack_track(ran, response, headers, value, process_s, track)
-    return ran
+            ran.end, ran.reason, ran.schedule = End.SUCCESS, "", None
+        return ran
+
+    def _add_track(self, ran: RunResult) -> None:
+        """Add the packed track. A `save` that is too large fails the run for good; the old one stays."""
+        process = {
+            "ok": ran.end is End.SUCCESS,
+            "time": self._process_s,
+            "follows": ran.follows_count,
+            "result": self._returned,
+            "logs": ran.logs[-LOG_CHARS:],
+            "exception": ran.reason or None,
+        }
+        try:
+            ran.track = packed(self._fetch, process, ran.save)
+        except TrackTooLarge as exc:
+            ran.end, ran.reason, ran.save = End.FATAL, str(exc), self._before
+            process.update(ok=False, exception=ran.reason)
+            ran.track = packed({**self._fetch, "headers": {}}, process, ran.save)
 
 
-def _call(handler: Any, task: dict[str, Any], response: Response) -> Any:
+def _call(handler: Any, callback: Callable[..., Any], task: dict[str, Any], response: Response) -> Any:
     """Apply the status rules, call the callback, and pass what it returns to on_result."""
-    callback = _callback(handler, task)
-    if callback is None:
-        raise NotImplementedError(f"self.{_callback_name(task)}() not implemented!")
     if not getattr(callback, "_catch_status_code_error", False):
         if response.status_code == 304:  # as it was: there is nothing to parse
             return None
@@ -149,29 +276,17 @@ def _call(handler: Any, task: dict[str, Any], response: Response) -> Any:
 
 
 def _log(handler: Any, tail: Tail, error: BaseException) -> None:
+    told = user_traceback(error)
     try:
-        handler.logger.error("%s", user_traceback(error))
-    except Exception:  # the script has replaced its logger, or what loggers need
-        tail.write(user_traceback(error))
+        handler.logger.error("%s", told)
+    except BaseException:  # the script has replaced its logger, or what loggers need
+        tail.write(told)
 
 
-def _edited(handler: Any, tail: Tail, task: Mapping[str, Any], before: dict[str, Any]) -> NewSchedule | None:
-    """Return `task['schedule']` as the callback left it; if it cannot be kept it is logged, and the old one stays."""
-    try:
-        schedule = task.get("schedule") or {}
-        return None if schedule == before else new_schedule(schedule)
-    except Exception as exc:  # whatever the script put there
-        _log(handler, tail, exc)
-        return None
-
-
-def _callback_name(task: Mapping[str, Any]) -> str:
-    return (task.get("process") or {}).get("callback") or "__call__"
-
-
-def _callback(handler: Any, task: Mapping[str, Any]) -> Any:
-    callback = getattr(handler, _callback_name(task), None)
-    return callback if callable(callback) else None
+def _said_of_memory(error: BaseException, on_memory_error: Callable[[BaseException], str]) -> str:
+    if is_a(error, MemoryError):  # there may be no memory for more
+        return on_memory_error(error)
+    return attempt(lambda: on_memory_error(error), "")
 
 
 def _pausing(on_follows: Callable[[list[Follow]], None] | None) -> Callable[[list[Follow]], None] | None:
@@ -184,65 +299,3 @@ def _pausing(on_follows: Callable[[list[Follow]], None] | None) -> Callable[[lis
             on_follows(follows)
 
     return hand_on
-
-
-def _end(error: BaseException | None, collector: Collector) -> End:
-    if collector.fatal:
-        return End.FATAL
-    return End.SUCCESS if error is None else End.FAILURE
-
-
-def _pack_track(
-    ran: RunResult, response: Response, headers: dict[str, str], value: Any, process_s: float, before: Mapping[str, Any]
-) -> bytes:
-    """Return the packed track (docs/pyspider-behaviour.md 3.5).
-
-    A `save` that cannot be kept fails the run for good; the old one stays.
-    """
-    ok = ran.end is End.SUCCESS
-    track: dict[str, Any] = {
-        "fetch": {
-            "ok": response.isok(),
-            "redirect_url": None if response.url == response.orig_url else response.url,
-            "time": response.time,
-            "error": response.error,
-            "status_code": response.status_code,
-            "encoding": response.known_encoding,
-            "headers": headers,
-            "content": None if ok else text(response.start_of_text(FAILED_CONTENT_CHARS)),
-        },
-        "process": {
-            "ok": ok,
-            "time": process_s,
-            "follows": ran.follows_count,
-            "result": _beginning(value),
-            "logs": ran.logs[-LOG_CHARS:],
-            "exception": ran.reason or None,
-        },
-    }
-    try:
-        packed = _pack({**track, "save": plain(ran.save)})
-        if len(packed) <= TRACK_BYTES_MAX:
-            return packed
-        problem = f"self.save and the rest of the track are {len(packed)} bytes, the limit is {TRACK_BYTES_MAX}"
-    except Exception as exc:  # `str(x)` of a user's object may do anything
-        problem = f"self.save cannot be kept: {reason_of(exc)}"
-    ran.end, ran.reason, ran.save = End.FATAL, problem, before.get("save", {})
-    track["process"].update(ok=False, exception=problem)
-    track["fetch"]["headers"] = {}
-    return _pack({**track, "save": plain(ran.save)})
-
-
-def _kept_headers(headers: Mapping[str, str], ok: bool) -> dict[str, str]:
-    if not ok:
-        return {text(name): text(value) for name, value in headers.items()}
-    return {name: text(value) for key, value in headers.items() if (name := key.lower()) in VALIDATORS}
-
-
-def _beginning(value: Any) -> str | None:
-    if value is None:
-        return None
-    try:
-        return text(str(value)[:RESULT_CHARS])
-    except Exception:  # a user's class may do anything
-        return None

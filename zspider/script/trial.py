@@ -30,7 +30,7 @@ class Method(NamedTuple):
 def load_trial(name: str, text: str) -> LoadedScript:
     """Load a script for a try: its project is DEBUG and `is_debugger()` is true. Raises LoadError."""
     loaded = load({"name": name, "status": ProjectStatus.DEBUG.value}, text)
-    loaded.handler.__env__["debugger"] = True
+    loaded.env["debugger"] = True
     return loaded
 
 

@@ -30,6 +30,7 @@ from zspider.roles.processor.options import IMPORT_WAIT_S, ProcessorOptions
 from zspider.roles.processor.outcomes import (
     NAME_CHARS,
     cut,
+    cut_short,
     failed_to_load,
     final_outcome,
     info_outcome,
@@ -38,9 +39,10 @@ from zspider.roles.processor.outcomes import (
 from zspider.roles.processor.repeats import Repeats
 from zspider.roles.processor.retirement import Retirement
 from zspider.roles.processor.scripts import Scripts, facts_of
-from zspider.script.deadline import SLOW_S, standing_still
+from zspider.script.deadline import SLOW_S, Deadline, standing_still
 from zspider.script.errors import LoadError, ProjectImportError
 from zspider.script.loader import LoadedScript
+from zspider.script.logs import captured
 from zspider.script.projects import ProjectText
 from zspider.script.runner import run
 from zspider.task import GET_INFO
@@ -141,20 +143,38 @@ class Processor:
             os._exit(0)
 
     def _on_page(self, page: Page) -> None:
+        """Answer a page, whatever its script does. An answer is queued as the last thing: there is never a second."""
+        try:
+            answer = self._answer(page)
+        except BaseException as error:  # by a signal's handler or a thread of a script, or what it has replaced
+            self._retirement.is_damaged = True
+            answer = self._final(page, cut_short(page, error))
+        self._leave_if_copy()
+        self._pipe.queue(answer)
+
+    def _answer(self, page: Page) -> LoadFailed | Processed:
         loaded = self._scripts.get(page)
         self._leave_if_copy()
         if loaded is None:  # the slave sends it before; a slave that did not may do so now
-            self._pipe.queue(LoadFailed(page.number, page.script, "this script was not sent to the processor"))
-        elif isinstance(loaded, LoadError) and loaded.is_missing_module:  # another machine may have it
-            self._pipe.queue(LoadFailed(page.number, page.script, str(loaded)[:ERROR_CHARS]))
-        elif page.taskid == GET_INFO:
-            self._send_final(page, info_outcome(page, loaded))
-        elif isinstance(loaded, LoadedScript):
-            self._process(page, loaded)
-        else:
-            self._send_final(page, failed_to_load(page, loaded))
+            return LoadFailed(page.number, page.script, "this script was not sent to the processor")
+        if isinstance(loaded, LoadError) and loaded.is_missing_module:  # another machine may have it
+            return LoadFailed(page.number, page.script, str(loaded)[:ERROR_CHARS])
+        if page.taskid == GET_INFO:
+            return self._final(page, self._info(page, loaded))
+        if isinstance(loaded, LoadedScript):
+            return self._process(page, loaded)
+        return self._final(page, failed_to_load(page, loaded))
 
-    def _process(self, page: Page, loaded: LoadedScript) -> None:
+    def _info(self, page: Page, loaded: LoadedScript | LoadError) -> Outcome:
+        """Ask the script within its time: `crawl_config` may be a property, and its values have methods."""
+        deadline = Deadline(self._options.process_time_limit_s)
+        try:
+            with captured(), deadline:
+                return info_outcome(page, loaded)
+        finally:
+            deadline.stop()
+
+    def _process(self, page: Page, loaded: LoadedScript) -> Processed:
         loaded.tell(facts_of(page))
         known = self._repeats.known(page)
         ran = run(
@@ -170,8 +190,11 @@ class Processor:
         )
         *parts, last = cut(ran.follows) or [[]]
         self._send_parts(page, parts)
-        self._send_final(page, final_outcome(page, ran, last))
+        if ran.is_damaged:
+            self._retirement.is_damaged = True
+        answer = self._final(page, final_outcome(page, ran, last))
         self._repeats.ran(page, known, last)
+        return answer
 
     def _on_slow(self) -> None:
         if not self._is_copy:
@@ -204,5 +227,5 @@ class Processor:
             self._pipe.queue(Processed(page.number, False, codec.encode_outcome(part_outcome(page, follows))))
             self._pipe.flush(wait=True)
 
-    def _send_final(self, page: Page, outcome: Outcome) -> None:
-        self._pipe.queue(Processed(page.number, True, codec.encode_outcome(outcome)))
+    def _final(self, page: Page, outcome: Outcome) -> Processed:
+        return Processed(page.number, True, codec.encode_outcome(outcome))

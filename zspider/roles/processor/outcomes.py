@@ -8,7 +8,7 @@ import msgspec
 from zspider.broker.messages import Page
 from zspider.delivery import End, Follow, Outcome
 from zspider.roles.processor.host_answer import answer_of
-from zspider.script.errors import LoadError
+from zspider.script.errors import LoadError, reason_of
 from zspider.script.loader import LoadedScript
 from zspider.script.runner import RunResult
 from zspider.task import ScriptInfo
@@ -64,10 +64,15 @@ def info_outcome(page: Page, loaded: LoadedScript | LoadError) -> Outcome:
     else:
         try:
             info = loaded.info()
-        except Exception as error:  # the script's own class attributes: anything
-            info = ScriptInfo(error=f"crawl_config or retry_delay: {error}"[:REASON_CHARS])
+        except BaseException as error:  # the script's own class attributes: anything
+            info = ScriptInfo(error=f"crawl_config or retry_delay: {reason_of(error)}"[:REASON_CHARS])
     end = End.FAILURE if info.error else End.SUCCESS
     return Outcome(*_identity(page), end=end, reason=info.error, info=msgspec.msgpack.encode(info))
+
+
+def cut_short(page: Page, error: BaseException) -> Outcome:
+    """Return the outcome of a page whose script got past all guards, as by a signal's handler; its `save` stays."""
+    return Outcome(*_identity(page), end=End.FAILURE, reason=reason_of(error))
 
 
 def failed_to_load(page: Page, error: LoadError) -> Outcome:

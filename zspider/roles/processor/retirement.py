@@ -5,7 +5,7 @@ from time import monotonic  # by itself: a script may replace what `time` holds
 
 from zspider.roles.machine.limits import has_met_memory_limit, lift_memory_limit, peak_bytes, resident_bytes
 from zspider.roles.processor.options import ProcessorOptions
-from zspider.script.errors import is_of_memory
+from zspider.script.errors import is_a, is_of_memory
 
 WEIGH_S = 0.25  # how often the resident memory is looked at, between two pages
 GARBAGE_PART = 16  # of processor.memory_bytes: grown by this much, it looks for garbage at once
@@ -20,12 +20,15 @@ class Retirement:
         self._weigh_at = monotonic() + WEIGH_S
         self._weight = 0  # when garbage was looked for the last time because of it
         self._is_exhausted = False  # it has met its memory limit
+        self.is_damaged = False  # a script has changed what we need ourselves
 
     def reason(self) -> str:
         """Return why another process shall take the next page; "": this one does. Call it once after each page."""
         self._pages += 1
         if self._is_exhausted:
             return "processor.memory_bytes"
+        if self.is_damaged:
+            return "a script has damaged its process"
         if self._pages == self._options.recycle_tasks:
             return f"{self._pages} pages (processor.recycle_tasks)"
         now = monotonic()
@@ -44,7 +47,7 @@ class Retirement:
 
         The limit is lifted, so that there is room to say so, and the process ends after this page.
         """
-        if not isinstance(error, MemoryError) and not (is_of_memory(error) and has_met_memory_limit()):
+        if not is_a(error, MemoryError) and not (is_of_memory(error) and has_met_memory_limit()):
             return ""
         lift_memory_limit()
         self._is_exhausted = True

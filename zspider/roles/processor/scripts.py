@@ -9,7 +9,8 @@ from zspider.broker.messages import Page
 from zspider.roles.processor.options import ProcessorOptions
 from zspider.roles.processor.retirement import Retirement
 from zspider.script.deadline import Deadline
-from zspider.script.errors import LoadError
+from zspider.script.errors import LoadError, reason_of, user_traceback
+from zspider.script.guard import attempt
 from zspider.script.loader import LoadedScript, ProjectFacts, load
 from zspider.script.logs import captured
 from zspider.script.projects import ProjectFinder, ProjectText
@@ -91,10 +92,12 @@ class Scripts:
         except MemoryError as error:
             return LoadError(f"MemoryError: {on_memory_error(error)}")
         except LoadError as error:
-            said = on_memory_error(error.__cause__) if error.__cause__ is not None else ""
+            cause = error.__cause__
+            said = attempt(lambda: on_memory_error(cause), "") if cause is not None else ""
             return LoadError(f"MemoryError: {said}") if said else error
-        except TimeoutError as error:  # it struck between the script's end and ours
-            return LoadError(f"TimeoutError: {error}")
+        except BaseException as error:  # such as the time limit, struck between the script's end and ours
+            raised = error
+            return attempt(lambda: LoadError(reason_of(raised), user_traceback(raised)), LoadError("an odd error"))
         finally:
             deadline.stop()
 

@@ -1,14 +1,15 @@
 """A task dict as `crawl()` makes it, turned into the Follow that travels."""
 
-import json
 from collections.abc import Mapping
+from json import dumps  # by itself: a script may replace what `json` holds
 from math import isfinite
 from typing import Any, NamedTuple
 
 import msgspec
 
 from zspider.delivery import BODY_BYTES_MAX, SCHEDULE_BYTES_MAX, Follow, NewSchedule
-from zspider.script.plain import plain, text
+from zspider.script.crawl.options import checked_url
+from zspider.script.plain import plain, said, text
 from zspider.task import FAR_FUTURE_MS, GUARDED, INTERNAL, MESSAGE_PREFIX, MESSAGE_PRIORITY, TASKID_CHARS_MAX
 
 RETRIES_DEFAULT = 3  # docs/pyspider-behaviour.md 4.1
@@ -33,7 +34,7 @@ class Schedule(NamedTuple):
 def make_follow(task: Mapping[str, Any], guarded: bool = False) -> Follow:
     """Pack a task dict; guarded: as GUARDED says. Raises ValueError or TypeError that says which option is wrong."""
     body = pack_body(task, guarded)
-    return Follow(checked_taskid(task["taskid"]), task["url"], body, *read_schedule(task["schedule"]))
+    return Follow(checked_taskid(task["taskid"]), checked_url(task["url"]), body, *read_schedule(task["schedule"]))
 
 
 def pack_body(task: Mapping[str, Any], guarded: bool = False) -> bytes:
@@ -50,7 +51,7 @@ def checked_taskid(taskid: object) -> str:
 
     Raises ValueError when it is empty, too long, or kept for zspider's own.
     """
-    checked = text(str(taskid))
+    checked = said(taskid)
     if not 1 <= len(checked) <= TASKID_CHARS_MAX:
         raise ValueError(f"a taskid has 1 to {TASKID_CHARS_MAX} characters, not {len(checked)}")
     if checked.startswith(MESSAGE_PREFIX):
@@ -118,7 +119,7 @@ def _clamp(value: float, least: int, most: int) -> int:
 def _itag(value: Any) -> str | None:
     if not value:
         return None
-    tag = text(json.dumps(value, ensure_ascii=False, default=str, sort_keys=True))
+    tag = text(dumps(value, ensure_ascii=False, default=str, sort_keys=True))
     if len(tag) > ITAG_CHARS_MAX:
         raise ValueError(f"an itag of {len(tag)} characters, the limit is {ITAG_CHARS_MAX}")
     return tag

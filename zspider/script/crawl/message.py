@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 
 from zspider.delivery import Message
-from zspider.script.plain import plain, text
+from zspider.script.plain import plain, said
 from zspider.task import URL_BYTES_MAX, message_options
 
 NAME_CHARS_MAX = 64  # of a project
@@ -18,7 +18,7 @@ def make_message(sender: str, receiver: Any, msg: Any, url: Any, guarded: bool =
 
     The URL is kept as it is: it names the result, nobody fetches it. guarded: task.GUARDED.
     """
-    name, address = text(str(receiver)), text(str(url))
+    name, address = said(receiver), said(url)
     if not 1 <= len(name) <= NAME_CHARS_MAX:
         raise ValueError(f"a project's name has 1 to {NAME_CHARS_MAX} characters, not {len(name)}")
     if not 1 <= len(address.encode()) <= URL_BYTES_MAX:
