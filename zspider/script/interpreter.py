@@ -1,6 +1,6 @@
 """State of the interpreter that a callback may change, and that is put back for the next page."""
 
-import _signal  # not `signal`, whose functions make enums of what they return: ten times the cost
+import _signal  # type: ignore[import-not-found] # not `signal`: its enums cost ten times as much
 import builtins
 import gc
 import json
@@ -17,7 +17,7 @@ _SIGNALS = (
 )
 _NOT_BLOCKED = (_signal.SIGALRM, _signal.SIGTERM)
 _NAMES = (vars(builtins), vars(time), vars(json))  # of what everything is made with
-_ANY_ERROR = BaseException  # by itself: `builtins` may lack it
+_ANY_ERROR, _zip = BaseException, zip  # by themselves: `builtins` may lack them
 _MAIN = threading.main_thread().ident
 _get_ident = threading.get_ident
 _getsignal, _setsignal, _sigmask = _signal.getsignal, _signal.signal, _signal.pthread_sigmask
@@ -39,7 +39,7 @@ class Kept:
         self._collects = gc.isenabled()
         self._hooks = sys.excepthook, sys.unraisablehook, threading.excepthook
         self._filters, self._shown = warnings.filters, warnings.filters[:]
-        self._names = [(names, names.copy()) for names in _NAMES]
+        self._names = [(names, [*names], [*names.values()]) for names in _NAMES]  # lists: looked at by identity first
         self._handlers = [_getsignal(number) for number in _SIGNALS]
         return self
 
@@ -47,20 +47,22 @@ class Kept:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         try:
-            for names, before in self._names:
-                if names != before:
-                    names.update(before)
+            for names, keys, values in self._names:
+                if [*names.values()] != values:
+                    names.update(_zip(keys, values, strict=True))
         except _ANY_ERROR:  # what stands there now cannot be compared
-            for names, before in self._names:
-                names.update(before)
-        sys.settrace(self._trace)
-        sys.setprofile(self._profile)
+            for names, keys, values in self._names:
+                names.update(_zip(keys, values, strict=True))
+        if sys.gettrace() is not self._trace:
+            sys.settrace(self._trace)
+        if sys.getprofile() is not self._profile:
+            sys.setprofile(self._profile)
         sys.setrecursionlimit(self._recursion)
         if self._collects:
             gc.enable()
         sys.excepthook, sys.unraisablehook, threading.excepthook = self._hooks
         if warnings.filters is not self._filters or self._filters != self._shown:
-            self._filters[:] = self._shown
+            self._filters[:] = self._shown  # type: ignore[index] # it is a list
             warnings.filters = self._filters
             warnings._filters_mutated()  # type: ignore[attr-defined] # as `catch_warnings` does
         if _get_ident() == _MAIN:
