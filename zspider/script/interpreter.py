@@ -17,7 +17,8 @@ _SIGNALS = (
 )
 _NOT_BLOCKED = (_signal.SIGALRM, _signal.SIGTERM)
 _NAMES = (vars(builtins), vars(time), vars(json))  # of what everything is made with
-_ANY_ERROR, _zip = BaseException, zip  # by themselves: `builtins` may lack them
+_known = tuple(names.copy() for names in _NAMES)  # how scripts found them, or left them when they were loaded
+_ANY_ERROR, _enumerate, _tuple = BaseException, enumerate, tuple  # by themselves: `builtins` may lack them
 _MAIN = threading.main_thread().ident
 _get_ident = threading.get_ident
 _getsignal, _setsignal, _sigmask = _signal.getsignal, _signal.signal, _signal.pthread_sigmask
@@ -32,14 +33,13 @@ class Kept:
     What a script sets while it is loaded stays: that is meant for all its pages.
     """
 
-    __slots__ = ("_collects", "_filters", "_handlers", "_hooks", "_names", "_profile", "_recursion", "_shown", "_trace")
+    __slots__ = ("_collects", "_filters", "_handlers", "_hooks", "_profile", "_recursion", "_shown", "_trace")
 
     def __enter__(self) -> "Kept":
         self._recursion, self._trace, self._profile = sys.getrecursionlimit(), sys.gettrace(), sys.getprofile()
         self._collects = gc.isenabled()
         self._hooks = sys.excepthook, sys.unraisablehook, threading.excepthook
         self._filters, self._shown = warnings.filters, warnings.filters[:]
-        self._names = [(names, [*names], [*names.values()]) for names in _NAMES]  # lists: looked at by identity first
         self._handlers = [_getsignal(number) for number in _SIGNALS]
         return self
 
@@ -47,12 +47,10 @@ class Kept:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         try:
-            for names, keys, values in self._names:
-                if [*names.values()] != values:
-                    names.update(_zip(keys, values, strict=True))
+            if _known != _NAMES:
+                _restore_names()
         except _ANY_ERROR:  # what stands there now cannot be compared
-            for names, keys, values in self._names:
-                names.update(_zip(keys, values, strict=True))
+            _restore_names()
         if sys.gettrace() is not self._trace:
             sys.settrace(self._trace)
         if sys.getprofile() is not self._profile:
@@ -77,3 +75,15 @@ class Kept:
         for number, handler in zip(_SIGNALS, self._handlers, strict=True):
             if handler is not None and _getsignal(number) is not handler:
                 _setsignal(number, handler)
+
+
+def accept_names() -> None:
+    """Take the names of `builtins`, `time` and `json` as a script that was loaded has left them."""
+    global _known
+    _known = _tuple([names.copy() for names in _NAMES])
+
+
+def _restore_names() -> None:
+    for number, names in _enumerate(_NAMES):
+        names.update(_known[number])
+    accept_names()  # with those that are new

@@ -11,6 +11,7 @@ import msgspec
 
 from zspider.script.errors import LoadError, ProjectImportError, is_a, reason_of, user_traceback
 from zspider.script.handler import BaseHandler
+from zspider.script.interpreter import accept_names
 from zspider.script.logs import LoggingProxy, project_logger
 from zspider.script.plain import plain
 from zspider.task import ScriptInfo
@@ -121,6 +122,7 @@ def load(project: dict[str, Any], text: str) -> LoadedScript:
         missing = is_a(error, ModuleNotFoundError)
         lacks = getattr(error, "project", "") if type(error) is ProjectImportError else ""
         raise LoadError(reason_of(error), user_traceback(error), missing, lacks) from error
+    accept_names()
     return LoadedScript(module, handler, lines, told, env)
 
 
