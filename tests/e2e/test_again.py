@@ -63,8 +63,11 @@ class Handler(BaseHandler):
 """
 
 
-def assert_each_run_counted(site: PoliteSite, results: list[dict[str, object]]) -> None:
-    """As many runs and children as pyspider's rules give: a run follows if somebody asked since the last one began."""
+def assert_each_run_counted(site: PoliteSite, results: list[dict[str, object]], *, is_killed: bool = False) -> None:
+    """As many runs and children as pyspider's rules give: a run follows if somebody asked since the last one began.
+
+    is_killed: the master was, so that what a page asked for may have been written a run later.
+    """
     runs = [visit.began for visit in site.visits if visit.path == "/hub"]
     asked = [visit.began for visit in site.visits if visit.path.startswith("/p")]
     found = {str(row["url"]): row["result"] for row in results}
@@ -74,7 +77,7 @@ def assert_each_run_counted(site: PoliteSite, results: list[dict[str, object]]) 
     assert len(asked) == PAGES
     for before, begun in pairwise(runs):
         assert begun - before >= SLEEP_S, "two runs at once"
-        assert any(before < at < begun for at in asked), "a run that nobody asked for"
+        assert is_killed or any(before < at < begun for at in asked), "a run that nobody asked for"
     assert runs[-1] > asked[-1], "nothing came of the last submission"
     assert 4 <= len(runs) <= 2 + (asked[-1] - runs[0]) / SLEEP_S
 
@@ -102,7 +105,7 @@ def test_a_hub_that_is_submitted_while_it_runs_runs_as_often_as_in_pyspider(
             master.start()
         eventually(lambda: sum(visit.path.startswith("/p") for visit in site.visits) == PAGES, 60, "all have asked")
         counts = master.wait_done("hub", 13, 60)
-        assert_each_run_counted(site, master.results("hub"))
+        assert_each_run_counted(site, master.results("hub"), is_killed=is_killed)
         assert counts.get("late", 0) == 0
         assert counts.get("failed", 0) == 0
 

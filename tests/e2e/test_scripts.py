@@ -98,7 +98,7 @@ def restarts_the_slave(master: Master, slave: Slave, file: Path) -> None:
 def test_a_script_that_could_not_be_loaded_is_tried_again(
     cluster: Cluster, tmp_path: Path, heals: Callable[[Master, Slave, Path], None] | None
 ) -> None:
-    master = cluster.master(settings={"scheduler": {"script_retry_s": 3600.0 if heals else 1.0}}).start()
+    master = cluster.master(settings={"scheduler": {"script_retry_s": 3600.0 if heals else 5.0}}).start()
     slave = cluster.slave(master).start()
     flag = tmp_path / "flag"
     file = master.push("needy", NEEDS_A_FILE.format(flag=str(flag)))
