@@ -72,12 +72,7 @@ def info_grant(master: Master, rogue: Rogue, project: str) -> Grant:
 
 def start_grant(master: Master, rogue: Rogue, project: str) -> Grant:
     """The same, and its on_start."""
-    declares = msgspec.msgpack.encode(ScriptInfo())
-    rogue.report(success(info_grant(master, rogue, project), info=declares))
-    master.ask("project", "start", project)
-    (again,) = rogue.until(lambda: rogue.grants(project)[1:2], "asked anew")
-    rogue.report(success(again, info=declares))
-    return rogue.until(lambda: rogue.grants(project)[2:], "on_start")[0]
+    return started(master, rogue, project, info_grant(master, rogue, project), ScriptInfo())
 
 
 def script_grant(master: Master, rogue: Rogue, project: str, script: str) -> Grant:
@@ -85,9 +80,17 @@ def script_grant(master: Master, rogue: Rogue, project: str, script: str) -> Gra
     master.push(project, script)
     rogue.join(window=WINDOW)
     (asked,) = rogue.until(lambda: rogue.grants(project), "a grant")
-    rogue.report(success(asked, info=msgspec.msgpack.encode(ScriptInfo(has_on_finished=True))))
+    return started(master, rogue, project, asked, ScriptInfo(has_on_finished=True))
+
+
+def started(master: Master, rogue: Rogue, project: str, asked: Grant, info: ScriptInfo) -> Grant:
+    """Answer what the script declares, start the project, which asks it again, and return its on_start."""
+    declares = msgspec.msgpack.encode(info)
+    rogue.report(success(asked, info=declares))
     master.ask("project", "start", project)
-    return rogue.until(lambda: rogue.grants(project)[1:], "on_start")[0]
+    (again,) = rogue.until(lambda: rogue.grants(project)[1:2], "asked anew")
+    rogue.report(success(again, info=declares))
+    return rogue.until(lambda: rogue.grants(project)[2:], "on_start")[0]
 
 
 # --- verbs -----------------------------------------------------------------------------------------
@@ -147,7 +150,7 @@ def test_names_of_the_masters_own_are_refused_and_the_project_ends_as_always(mas
     body = msgpack.packb({"schedule": {}, "fetch": {}, "process": {"callback": "page"}})
     names = [GET_INFO, CRONJOB, "_on_message:", "_on_message:0123456789abcdef"]
     rogue.report(success(grant, follows=[Follow(name, "data:,x", body) for name in names]))
-    finished = rogue.until(lambda: rogue.grants("reserved")[2:], "on_finished, as nothing is left")
+    finished = rogue.until(lambda: rogue.grants("reserved")[3:], "on_finished, as nothing is left")
     assert [one.taskid for one in finished] == ["on_finished"]
     assert master.counts("reserved")["dropped:reserved taskid"] == len(names)
     assert "warning follows_reserved project=reserved dropped=4 " in master.log
@@ -160,7 +163,7 @@ def test_a_message_has_its_sender_from_the_master(master: Master, rogue: Rogue) 
     forged = {"fetch": {"save": ["trusted", {"order": 66}]}, "process": {"callback": "secret_method"}}
     messages = [Message("receives", "data:,a", msgpack.packb(forged)), Message("receives", "data:,b", b"\xc1")]
     rogue.report(success(sender, messages=messages))
-    (grant,) = rogue.until(lambda: rogue.grants("receives")[2:], "the message")
+    (grant,) = rogue.until(lambda: rogue.grants("receives")[3:], "the message")
     options = msgpack.unpackb(grant.body)
     assert (options["fetch"], options["process"]) == ({"save": ["sends", {"order": 66}]}, {"callback": "_on_message"})
     assert "messages_unreadable" in master.log

@@ -166,7 +166,10 @@ def test_get_info_tells_what_a_script_declares(worker):
     [
         ("def (", "SyntaxError: invalid syntax (line 1)"),
         ("x = 1", "need BaseHandler in project module"),
-        (STAR + "class H(BaseHandler): crawl_config = 5", "crawl_config or retry_delay: 'int' object is not a mapping"),
+        (
+            STAR + "class H(BaseHandler): crawl_config = 5",
+            "crawl_config or retry_delay: TypeError: 'int' object is not a mapping",
+        ),
     ],
 )
 def test_get_info_tells_why_a_script_cannot_be_used(worker, text, error):
