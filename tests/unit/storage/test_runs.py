@@ -117,7 +117,7 @@ class OneTask(RuleBasedStateMachine):
         if is_open:
             assert (ended.status, self.row.priority) == (status, self.priority)
             self.ends[ENDS["success" if end is End.SUCCESS else "retry" if status is Status.ACTIVE else "failed"]] += 1
-            assert self.row.stored.retried == 0
+            assert self.row.stored.retried == 0 or status is Status.BAD  # a cancelled one keeps what it had
             return
         self.ends[ENDS[{End.SUCCESS: "success", End.FATAL: "failed"}.get(end) or _retry(self.row)]] += 1
         self.run, self.status, self.priority = self.run + 1, self.row.stored.status, self.row.priority
