@@ -178,7 +178,7 @@ def test_too_much_memory_is_a_failure_that_says_the_limit_and_the_peak(crawl: Cr
 
 
 def test_a_script_that_takes_all_memory_while_it_is_loaded_says_so(crawl: Crawl) -> None:
-    said = crawl.unloadable(script("pass", "kept = []\nwhile True: kept.append(bytes(1000))\n"))
+    said = crawl.unloadable(script("pass", "kept = []\nwhile True: kept.append(bytes(1_000_000))\n"))
     assert "over 128 MiB (processor.memory_bytes)" in said
 
 
