@@ -106,8 +106,8 @@ def of_the_storm(stage: Stage, done: list[Done]) -> Iterator[str]:
     numbers = [number for number, _ in marks]
     if set(numbers) != set(range(1, max(numbers, default=0) + 1)) or len(set(numbers)) < len(numbers) - allowed:
         yield f"what the hub saved was lost: {numbers}"
-    if len(numbers) < 3:
-        yield f"no storm: the hub ran {len(numbers)} times"
+    if not numbers or len(numbers) + allowed < 2:  # while the database is locked, many submissions become one
+        yield f"no storm: {len(numbers)} runs of the hub counted, {allowed} may have come to nothing"
 
 
 def of_the_fetches(stage: Stage, done: list[Done]) -> Iterator[str]:
