@@ -122,6 +122,21 @@ class Outcome(Struct, frozen=True, array_like=True):
     answer: Answer | None = None  # None: the usual one, a 200 that asks for nothing
     repeats: Count = 0  # follows that were left out: their tasks have rows, and they ask for nothing
 
+    def failed(self, end: End, reason: str) -> "Outcome":
+        """Return that this delivery failed and led to nothing; what it took and what the host answered stay."""
+        return Outcome(
+            self.project,
+            self.taskid,
+            self.run,
+            self.attempt,
+            self.proof,
+            end,
+            reason=reason,
+            fetch_ms=self.fetch_ms,
+            process_ms=self.process_ms,
+            answer=self.answer,
+        )
+
 
 class Grant(Struct, frozen=True, array_like=True):
     """A task lent to a slave until the lease runs out. `number` grows by one within a session."""

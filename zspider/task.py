@@ -116,6 +116,11 @@ def is_reserved(taskid: str) -> bool:
     return taskid in INTERNAL or taskid.startswith(MESSAGE_PREFIX)
 
 
+def info_run(script: bytes) -> int:
+    """Return the run of a script version's info task: an answer about another version is told by it."""
+    return int.from_bytes(script[:3], "big")
+
+
 def message_taskid(project: int, taskid: str, run: int, index: int) -> str:
     """Return the identity of the message that this run of this sender sent as its `index`-th."""
     sender = f"{project} {run} {index} {taskid}".encode("utf-8", "surrogatepass")

@@ -42,8 +42,10 @@ def start_slave(machine: BootedMachine, master: str = "127.0.0.1") -> None:
 
 def start_crawl(machine: BootedMachine) -> None:
     machine.must("systemd-run", "--quiet", "--unit=demo-site", "/usr/bin/zspiderd", "demo-site")
-    (machine.root / "root/articles.py").write_text(SCRIPT)  # where root alone can read it
-    machine.must("zspiderd", "project", "push", "/root/articles.py")
+    script = machine.root / "srv/articles.py"
+    script.write_text(SCRIPT)
+    script.chmod(0o600)  # root alone can read it
+    machine.must("zspiderd", "project", "push", "/srv/articles.py")
     machine.must("zspiderd", "project", "start", "articles")
 
 

@@ -45,7 +45,8 @@ class Channel:
     ) -> None:
         """Begin to connect. sees_failures: look for `has_failed`; each try that fails is an event then.
 
-        Raises zmq.ZMQError when no socket can be had; nothing of it is left then."""
+        Raises zmq.ZMQError when no socket can be had; nothing of it is left then.
+        """
         self.connections = 0  # handshakes that succeeded, ever
         self.connection = 0  # names the present one, or the last; no two channels have the same
         self.is_connected = False

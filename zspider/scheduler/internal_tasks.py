@@ -7,14 +7,9 @@ on_start and on_finished are submitted like URLs.
 import msgpack
 
 from zspider.delivery import Follow
-from zspider.task import CRONJOB, GET_INFO, Ref, Task, task_key
+from zspider.task import CRONJOB, GET_INFO, Ref, Task, info_run, task_key
 
 PRIORITY = 9  # of on_start and on_finished
-
-
-def info_run(script: bytes) -> int:
-    """Return the run of a script version's info task: an answer about another version is told by it."""
-    return int.from_bytes(script[:3], "big")
 
 
 def info_task(project: int, script: bytes, attempt: int) -> Task:

@@ -7,12 +7,12 @@ from zspider.delivery import ATTEMPTS_MAX
 from zspider.scheduler.actions import Action, Finish, Refill, ScanHosts
 from zspider.scheduler.bucket import TokenBucket
 from zspider.scheduler.frontier import Frontier
-from zspider.scheduler.internal_tasks import cron_task, info_run, info_task
+from zspider.scheduler.internal_tasks import cron_task, info_task
 from zspider.scheduler.leases import LeaseTable
 from zspider.scheduler.load_failure import RETRY_S, LoadFailure
 from zspider.scheduler.pause import AutoPause, PauseLimits
 from zspider.scheduler.rules import is_finished
-from zspider.task import GET_INFO, Project, ProjectStatus, Task
+from zspider.task import GET_INFO, Project, ProjectStatus, Task, info_run
 
 CRON_MIN_TICK_S = 1
 

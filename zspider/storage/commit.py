@@ -181,15 +181,5 @@ class Committer:
 
 
 def _refused(outcome: Outcome, exc: Exception) -> Outcome:
-    """Return what is stored for an outcome that cannot be: that its task failed, why, and the time it took."""
-    return Outcome(
-        outcome.project,
-        outcome.taskid,
-        outcome.run,
-        outcome.attempt,
-        outcome.proof,
-        End.FATAL,
-        reason=storable(f"the database refused what it led to: {exc}"),
-        fetch_ms=outcome.fetch_ms,
-        process_ms=outcome.process_ms,
-    )
+    """Return what is stored for an outcome that cannot be: that its task failed, and why."""
+    return outcome.failed(End.FATAL, storable(f"the database refused what it led to: {exc}"))

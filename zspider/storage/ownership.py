@@ -18,9 +18,8 @@ WATCH_STEP_S = 0.5
 KEEP_S = 1.0  # pace of a UpgradeOwner's renewals
 CLUSTER_BYTES = 16
 OWNER_CHARS_MAX = 255
-_ROW = 1
-
 TRIES_MAX = 5  # of a take-over, each after a look at what came between
+_ROW = 1
 
 _READ = sa.select(master.c.cluster, master.c.epoch, master.c.owner, master.c.renew_seq, master.c.last_seq).where(
     master.c.id == _ROW

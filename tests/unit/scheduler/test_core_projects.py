@@ -5,8 +5,7 @@ import pytest
 from msgspec.structs import replace
 from tests.support.scheduler_world import NO_CRON, World, make_project, names, only, wait
 from zspider.delivery import ATTEMPTS_MAX
-from zspider.scheduler.internal_tasks import info_run
-from zspider.task import CRONJOB, GET_INFO, ProjectStatus, Ref, ScriptInfo, task_key
+from zspider.task import CRONJOB, GET_INFO, ProjectStatus, Ref, ScriptInfo, info_run, task_key
 
 PROCESSOR = frozenset({"processor"})
 

@@ -12,7 +12,7 @@ SESSION_BYTES_MAX = 8 * 1024 * 1024
 
 
 class Room:
-    """What one session may still add while a message of it is taken in."""
+    """What one slave's session may still add while a message of it is taken in."""
 
     def __init__(self, items: Mapping[int, int], rows: int, size: int) -> None:
         self.items = items  # that wait already: id -> bytes
@@ -21,7 +21,7 @@ class Room:
 
     @property
     def is_full(self) -> bool:
-        """Whether no more of this session is taken in for now."""
+        """Whether the slave has to wait with more."""
         return self._rows > SESSION_ROWS_MAX or self._bytes > SESSION_BYTES_MAX
 
     def take(self, one: ReceivedOutcome) -> None:

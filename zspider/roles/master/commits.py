@@ -18,10 +18,9 @@ from zspider.roles.master.limited_log import RateLimitedLog
 from zspider.roles.master.outcome_checks import check_outcome
 from zspider.roles.master.received import ReceivedOutcome, received
 from zspider.roles.master.writer_thread import WriterThread
-from zspider.scheduler.internal_tasks import info_run
 from zspider.settings import LimitSettings
 from zspider.storage import Committed
-from zspider.task import CRONJOB, INTERNAL, Ref, ScriptInfo, task_key
+from zspider.task import CRONJOB, INTERNAL, Ref, ScriptInfo, info_run, task_key
 
 log = structlog.get_logger(__name__)
 
@@ -112,7 +111,7 @@ class Commits:
         self._limited_log.warning(
             "outcome_dropped", reason=self._follow_limit.reason, task=outcome.taskid, peer=peer.address
         )
-        return None if was_over else failed_by_master(outcome, self._follow_limit.reason)
+        return None if was_over else outcome.failed(End.FATAL, self._follow_limit.reason)
 
     def _admitted(self, outcome: Outcome, peer: Peer) -> Outcome:
         """Return a proven outcome as it may be stored, and log what it had that may not."""
@@ -197,10 +196,3 @@ class Commits:
             self._coordinator.script_failed(state.project, session, info)
         else:
             self._coordinator.script_told(state.project, session, info)
-
-
-def failed_by_master(outcome: Outcome, reason: str) -> Outcome:
-    """Return the outcome with which a run ends that may not go on."""
-    return Outcome(
-        outcome.project, outcome.taskid, outcome.run, outcome.attempt, outcome.proof, End.FATAL, reason=reason
-    )

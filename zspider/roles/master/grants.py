@@ -71,11 +71,8 @@ class GrantSender:
         """Send a project's facts to a slave that does not have them as they are now."""
         deletions = project.counts.get(FIRST_RUN, 0)
         told = None if project.info is None else project.info.told
-        # what it declares may have been told anew since
-        version, state = (
-            (project.id, project.script),
-            (project.updated_ms, deletions, -1 if told is None else told.at_ms),
-        )
+        version = (project.id, project.script)
+        state = (project.updated_ms, deletions, -1 if told is None else told.at_ms)  # it may have been told anew since
         if session.told.get(version) == state:
             return
         session.told[version] = state

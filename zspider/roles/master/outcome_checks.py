@@ -51,28 +51,12 @@ def check_outcome(outcome: Outcome, project: str | None) -> CheckedOutcome:
         if fault := json_fault(result):
             number = outcome.results.index(result) + 1
             reason = f"its slave sent a result that is no JSON (number {number}): {fault}"
-            return CheckedOutcome(failed(outcome, reason), reason)
+            return CheckedOutcome(outcome.failed(End.FAILURE, reason), reason)  # another slave may do better
     if not outcome.messages or project is None:
         return CheckedOutcome(outcome)
     messages = [checked for one in outcome.messages if (checked := _from(project, one)) is not None]
     dropped = len(outcome.messages) - len(messages)
     return CheckedOutcome(msgspec.structs.replace(outcome, messages=messages), dropped=dropped)
-
-
-def failed(outcome: Outcome, reason: str) -> Outcome:
-    """Return that this delivery failed, and led to nothing; another try may go well, on another slave."""
-    return Outcome(
-        outcome.project,
-        outcome.taskid,
-        outcome.run,
-        outcome.attempt,
-        outcome.proof,
-        End.FAILURE,
-        reason=reason,
-        fetch_ms=outcome.fetch_ms,
-        process_ms=outcome.process_ms,
-        answer=outcome.answer,
-    )
 
 
 def _from(project: str, message: Message) -> Message | None:

@@ -12,7 +12,7 @@ from zspider.roles.slave.endings import CANNOT_LOAD, Endings
 from zspider.roles.slave.leases import Lease, SlaveLeases
 from zspider.roles.slave.pages import Projects
 from zspider.roles.slave.processors.script_cache import ScriptCache
-from zspider.task import GET_INFO, ScriptInfo
+from zspider.task import GET_INFO, ScriptInfo, info_run
 
 log = structlog.get_logger(__name__)
 
@@ -144,7 +144,7 @@ def _question(info: ProjectInfo) -> Page:
         project_status=info.status,
         script=info.script,
         taskid=GET_INFO,
-        run=int.from_bytes(info.script[:3], "big"),
+        run=info_run(info.script),
         attempt=0,
         proof=b"",
         task={"taskid": GET_INFO, "project": info.name, "url": f"data:,{GET_INFO}", "fetch": {}, "process": {}},

@@ -16,8 +16,7 @@ from zspider.delivery import Answer, End, Follow, Message, NewSchedule, Outcome
 from zspider.errors import ProtocolError, StorageError
 from zspider.json_text import json_fault
 from zspider.roles.master.backlog import Backlog
-from zspider.scheduler.internal_tasks import info_run
-from zspider.task import GET_INFO, ScriptInfo, is_message, is_reserved
+from zspider.task import GET_INFO, ScriptInfo, info_run, is_message, is_reserved
 
 SESSION, PEER = b"s" * 16, Peer(b"route", b"user", "slave", "127.0.0.1")
 ODD = [

@@ -17,9 +17,8 @@ class ScriptCache:
         self._chars = 0
         self._first_asked: dict[bytes, float] = {}
         self._asked: dict[bytes, float] = {}
-        self._barred: dict[
-            bytes, tuple[str, float]
-        ] = {}  # cannot be loaded here, why, and until when that is taken as so
+        # Those that cannot be loaded here: why, and until when that is taken as so.
+        self._barred: dict[bytes, tuple[str, float]] = {}
 
     def get(self, script: bytes) -> str | None:
         """Return the text, if it is here."""
