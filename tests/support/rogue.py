@@ -31,6 +31,7 @@ class Rogue(Slave):
         self._beat_at = 0.0
         super().__init__(Link(Address(master.address, PORT), self.token))
         self._number = 0
+        self._serial = 0  # of its last message with outcomes
 
     def __enter__(self) -> "Rogue":
         self.until(lambda: self.link.is_connected, "connected")
@@ -83,9 +84,14 @@ class Rogue(Slave):
         first = self._number + 1
         self._number += len(packed)
         items = [m.OutcomeItem(number, 0, one) for number, one in enumerate(packed, first)]
-        message = m.Outcomes(session or self.session, self.epoch, items)
+        self._serial += 1
+        message = m.Outcomes(session or self.session, self.epoch, items, self._serial)
         self.until(lambda: self.link.push(message), "pushed")
         return [item.id for item in items]
+
+    def has_arrived(self) -> bool:
+        """Whether the master has taken in all that was pushed."""
+        return any(beat.arrived >= self._serial for beat in self.heard(m.MasterBeat))
 
     def is_acknowledged(self, ids: list[int]) -> bool:
         return set(ids) <= {one for ack in self.heard(m.Ack) for one in ack.ids}
