@@ -9,6 +9,7 @@ from textwrap import dedent
 import psutil
 import pytest
 from tests.integration.slave.conftest import SCRIPT, World
+from tests.support.hostile_scripts import ERRORS, PLACES, hostile_script
 from tests.support.site import Site
 from zspider.broker import messages as m
 from zspider.delivery import End, Outcome
@@ -69,7 +70,7 @@ class Crawl:
         assert back.reason == "script"
         return str(back.error)
 
-    def several(self, texts: list[str], limit_s: float = LIMIT_S) -> list[Outcome]:
+    def several(self, texts: list[str], limit_s: float = LIMIT_S, callback: str = "fault") -> list[Outcome]:
         """The same with a page of each of these scripts."""
         master, site = self.world.master, self.world.site
         site.log.clear()
@@ -79,7 +80,7 @@ class Crawl:
         for part, text in enumerate(texts):
             urls = [site.url(f"/hello?{part}-{i}") for i in range(GOOD // len(texts))]
             good += master.grant(self.good, *urls[1::2])
-            bad += master.grant(master.project(text), site.url(f"/hello?bad{part}"), callback="fault", process=process)
+            bad += master.grant(master.project(text), site.url(f"/hello?bad{part}"), callback=callback, process=process)
             good += master.grant(self.good, *urls[::2])
         self.world.until(lambda: len(master.ended()) == len(good) + len(bad), "all outcomes", deadline_s=120)
         ended = master.ended()
@@ -310,6 +311,30 @@ def test_a_page_whose_time_bomb_kills_another_ones_processor_costs_the_other_not
 def test_a_handler_that_answers_nothing_any_more_fails_its_page_with_its_own_error(crawl: Crawl) -> None:
     outcome = crawl.beside(script("type(self).__getattribute__ = lambda *_: 1 / 0"))
     assert (outcome.end, outcome.reason) == (End.FAILURE, "ZeroDivisionError: division by zero")
+
+
+def processors() -> set[int]:
+    """The pids of the processors that run."""
+    return {one.pid for one in psutil.Process().children() if "zspider.roles.processor" in one.cmdline()}
+
+
+HOSTILE = [place for place in PLACES if place != "crawl_config"]  # such a script cannot be loaded
+
+
+@pytest.mark.parametrize("error", ["SystemExit('mine')", "KeyboardInterrupt('mine')", "Own('mine')", "Liar('mine')"])
+def test_what_hostile_handlers_raise_is_their_pages_failure_and_no_processor_dies_of_it(
+    crawl: Crawl, error: str
+) -> None:
+    places = [place for place in HOSTILE if (place, error) != ("a coroutine", "Liar('mine')")]  # asyncio asks the error
+    before = processors()
+    imports = "import sys\nfrom zspider import BaseHandler\n"
+    texts = [imports + hostile_script(PLACES[place], error) for place in places]
+    outcomes = [one for half in (texts[::2], texts[1::2]) for one in crawl.several(half, MEETS_S, "page")]
+    places = places[::2] + places[1::2]
+    for place, outcome in zip(places, outcomes, strict=True):
+        said = outcome.reason.removeprefix("self.save cannot be kept: ")
+        assert (place, outcome.end, said) == (place, End.FAILURE, ERRORS[error])
+    assert processors() == before
 
 
 LEFT = """
