@@ -229,3 +229,57 @@ class DispatchModel(RuleBasedStateMachine):
 
 DispatchModel.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
 TestDispatchModel = DispatchModel.TestCase
+
+
+QUICK, SLOW = (1, "page"), (2, "sitemap")
+
+
+def run_next(dispatch, now, seconds):
+    """Give the only processor its pages, and have it run the first; returns it and when it is done."""
+    take_all(dispatch, now)
+    page = next(iter(dispatch._slots[0].pages))
+    now += seconds(page)
+    dispatch.finished(0, page, now, has_run=True)
+    dispatch.drop(page)
+    return page, now
+
+
+def test_quick_pages_of_one_project_do_not_wait_behind_the_slow_ones_of_another():
+    dispatch, now, done = Dispatch(), 0.0, []
+    dispatch.up(0)
+    for page in range(24):
+        dispatch.put(1000 + page, SLOW)
+    for page in range(100):
+        dispatch.put(page, QUICK)
+    while dispatch.waiting or dispatch.assigned:
+        page, now = run_next(dispatch, now, lambda page: 1.5 if page >= 1000 else 0.01)
+        done.append((page, now))
+    ends = [end for page, end in done if page < 1000]
+    assert len(ends) == 100
+    assert max(later - end for end, later in zip([0.0, *ends], ends, strict=False)) < 2.0
+    assert [page for page, _ in done if page >= 1000] == list(range(1000, 1024))
+
+
+def test_pages_that_take_long_or_are_not_known_are_given_one_at_a_time(dispatch):
+    for page in range(10):
+        dispatch.put(page, SLOW)
+    assert take_all(dispatch) == [(0, 0), (1, 1)]
+    dispatch.finished(0, 0, 0.001, has_run=True)
+    assert len(take_all(dispatch)) == 8  # one took a millisecond
+    dispatch.finished(0, 2, 1.0, has_run=True)
+    for page in range(10, 20):
+        dispatch.put(page, SLOW)
+    assert take_all(dispatch, 1.0) == []
+
+
+def test_projects_get_equal_parts_of_the_time(dispatch):
+    dispatch.died(1)
+    now, ran = 0.0, {1: 0.0, 2: 0.0}
+    for page in range(400):
+        dispatch.put(page, QUICK)
+        dispatch.put(1000 + page, SLOW)
+    while now < 30:
+        page, end = run_next(dispatch, now, lambda page: 0.3 if page >= 1000 else 0.1)
+        ran[2 if page >= 1000 else 1] += end - now
+        now = end
+    assert abs(ran[1] - ran[2]) < 1.0

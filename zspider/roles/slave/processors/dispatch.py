@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 from msgspec import Struct
 
+from zspider.roles.slave.processors.page_queue import Kind, PageQueue
+
 PAGES_MAX = 48  # sent to one processor at a time: it never waits for the next, and few wait behind a slow one
 STUCK_S = 1.0  # a page that runs longer holds up no others: they go to another processor
 
@@ -34,7 +36,8 @@ class _Slot(Struct, eq=False):
 
     pages: dict[int, None] = {}  # sent and not finished, in the order they will run
     started: int | None = None  # one of them that it was seen to run
-    since: float = 0.0  # when that was seen first
+    since: float = 0.0  # when that was seen first, or showed progress
+    busy_since: float = 0.0  # when it ended the page before, or was given its first
     is_fresh: bool = True  # has had no page yet
     is_alone: bool = False  # has one page that may kill it, and gets no other
 
@@ -52,7 +55,7 @@ class Dispatch:
 
     def __init__(self) -> None:
         self._slots: dict[int, _Slot] = {}
-        self._queue: deque[int] = deque()
+        self._queue = PageQueue()
         self._alone: deque[int] = deque()
         self._waiting: set[int] = set()  # those in a queue; a serial in a queue and not here was dropped
         self._holder: dict[int, int] = {}  # page -> processor
@@ -71,11 +74,18 @@ class Dispatch:
         """Note that a new processor may be given pages."""
         self._slots[processor] = _Slot()
 
-    def put(self, page: int, *, first: bool = False, alone: bool = False) -> None:
-        """Have a page wait. first: before all others. alone: for a new processor, and with no other page."""
+    def put(self, page: int, kind: Kind | None = None, *, first: bool = False, alone: bool = False) -> None:
+        """Have a page wait. first: before all others. alone: for a new processor, and with no other page.
+
+        kind: its project and callback; None for a page that has waited before.
+        """
         self._waiting.add(page)
-        queue = self._alone if alone else self._queue
-        queue.appendleft(page) if first else queue.append(page)
+        if not alone:
+            self._queue.put(page, kind, first=first)
+        elif first:
+            self._alone.appendleft(page)
+        else:
+            self._alone.append(page)
 
     def take(self, now: float) -> tuple[int, int] | None:
         """Return the next (processor, page) to be sent; None when no page waits or no processor has room."""
@@ -86,15 +96,23 @@ class Dispatch:
                 if slot.is_fresh:
                     slot.is_alone = True
                     return self._assign(processor, slot, self._alone.popleft(), now)
-        if self._first(self._queue) is None:
+        found, least = self._emptiest(now)
+        if found is None:
             return None
+        page = self._queue.peek(self._waiting)
+        if page is None or least >= self._queue.ahead(page, PAGES_MAX):
+            return None
+        return self._assign(found, self._slots[found], self._queue.pop(), now)
+
+    def _emptiest(self, now: float) -> tuple[int | None, int]:
+        """Return the processor that has the fewest pages, if one has room, and how many these are."""
         least, found = PAGES_MAX, None
         for processor, slot in self._slots.items():
             if len(slot.pages) < least and not slot.is_alone and not slot.is_stuck(now):
                 least, found = len(slot.pages), processor
                 if not least:
                     break
-        return None if found is None else self._assign(found, self._slots[found], self._queue.popleft(), now)
+        return found, least
 
     def saw(self, processor: int, page: int, now: float) -> None:
         """Note that a processor is seen to run this page; one that it was not given means none."""
@@ -110,12 +128,15 @@ class Dispatch:
         if (slot := self._slots.get(processor)) is not None:
             slot.since = now
 
-    def finished(self, processor: int, page: int, now: float) -> None:
-        """Note that a processor is through with this page."""
+    def finished(self, processor: int, page: int, now: float, *, has_run: bool = False) -> None:
+        """Note that a processor is through with this page. has_run: it ran it, and did not only let it go."""
         slot = self._slots.get(processor)
         if slot is None:
             return
         slot.pages.pop(page, None)
+        if has_run:
+            self._queue.took(page, now - slot.busy_since)
+            slot.busy_since = now
         if slot.started is None or slot.started == page:  # else the next one was seen already
             slot.started, slot.since = None, now
         slot.is_alone = False
@@ -126,6 +147,7 @@ class Dispatch:
         """Forget a page, wherever it is: its outcome is not needed any more."""
         self._waiting.discard(page)
         self._holder.pop(page, None)
+        self._queue.drop(page)
 
     def is_running(self, page: int) -> bool:
         """Return whether a processor was seen to run this page."""
@@ -185,7 +207,7 @@ class Dispatch:
         self._waiting.discard(page)
         self._holder[page] = processor
         if not slot.pages:
-            slot.since = now
+            slot.since = slot.busy_since = now
         slot.pages[page] = None
         slot.is_fresh = False
         return processor, page

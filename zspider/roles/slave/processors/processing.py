@@ -100,7 +100,7 @@ class Processing:
             self.scripts.want(lease.script, now)
             self._no_text.setdefault(lease.script, []).append(lease.serial)
         else:
-            self._dispatch.put(lease.serial)
+            self._dispatch.put(lease.serial, _kind(lease))
 
     def drop(self, lease: Lease) -> None:
         """Forget a page: its outcome is not needed any more."""
@@ -110,8 +110,8 @@ class Processing:
         """Take a script's text from the master."""
         self.scripts.put(script, text)
         for serial in self._no_text.pop(script, ()):
-            if self._held.get(serial) is not None:
-                self._dispatch.put(serial)
+            if (lease := self._held.get(serial)) is not None:
+                self._dispatch.put(serial, _kind(lease))
 
     def project_came(self, answer: ProjectScript, now: float) -> None:
         """Take the master's answer to an import of a project."""
@@ -206,7 +206,7 @@ class Processing:
                 if (lease := self._held.fetched(serial)) is not None:
                     self._owner.on_part(lease, packed)
             case Processed(number=serial, outcome=packed):
-                self._dispatch.finished(index, serial, now)
+                self._dispatch.finished(index, serial, now, has_run=True)
                 if (lease := self._held.fetched(serial)) is not None:
                     self._pool.loaded_by(index).add(lease.script)
                     self._dispatch.drop(serial)
@@ -282,3 +282,10 @@ class Processing:
         if self._pool.is_broken:
             self._why_broken = death.output_tail.rpartition(" | ")[2] or death.how  # a traceback ends with its reason
         self._deaths.judge(index, death)
+
+
+def _kind(lease: Lease) -> tuple[int, str]:
+    """Return what tells how long a page takes: its project and callback."""
+    process = lease.page.task.get("process") if lease.page is not None else None
+    callback = process.get("callback") if isinstance(process, dict) else None
+    return lease.project, callback if isinstance(callback, str) else ""
