@@ -95,6 +95,27 @@ def test_a_slave_that_is_let_in_at_its_second_hello_is_not_taken_for_a_clone_of_
     assert old in world.routes
 
 
+def test_a_slave_that_connected_twice_stays_on_its_newest_connection(world):
+    world.submit("a")
+    slave = world.slave(2)
+    world.settle(slave)
+    slave.route = world.connect()  # its connection broke, which the master does not know
+    world.advance(3.0)
+    slave.hello()
+    world.settle(slave)  # the old route is asked
+    slave.route = world.connect()  # this one broke as well
+    world.advance(3.5)  # it has been silent for too long by now
+    slave.hello()
+    world.settle(slave)
+    assert world.core.sessions[slave.session].route == slave.route
+    world.advance(1.0)  # the claim from the connection before is due
+    world.submit("b")
+    world.settle(slave)
+    assert world.core.sessions[slave.session].route == slave.route
+    assert names(slave) == ["a", "b"]
+    assert {held.attempt for held in slave.held.values()} == {1}
+
+
 def test_two_clones_of_a_slave_that_vanished_cannot_keep_each_other_waiting(world):
     world.submit("a")
     original = world.slave(5)
