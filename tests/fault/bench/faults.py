@@ -15,7 +15,7 @@ from typing import Any
 import psutil
 import pymysql
 from tests.fault.bench.plan import Fault, Kind
-from tests.fault.bench.stage import PORTS, ROLES, MariaDatabase, Stage
+from tests.fault.bench.stage import PORTS, PROJECT, ROLES, MariaDatabase, Stage
 from tests.support.cluster import PORT, Daemon
 from tests.support.netns import Host
 from tests.support.process import eventually
@@ -384,7 +384,7 @@ def _tiny_chunks(stage: Stage, fault: Fault) -> Iterator[None]:
         _succeeds(stage, "project", "start", NOISE)
         yield
     _succeeds(stage, "project", "stop", NOISE)
-    _succeeds(stage, "project", "rm", NOISE, "--yes")
+    _remove(stage, NOISE)
 
 
 NOISE = "endless"
@@ -399,6 +399,82 @@ class Handler(BaseHandler):
     def page(self, response):
         pass
 """
+
+
+@at(Kind.HUGE_OUTCOMES)
+@contextmanager
+def _huge_outcomes(stage: Stage, fault: Fault) -> Iterator[None]:
+    """Another project's pages submit URLs for a far day: all of them get rows; then the project is removed."""
+    file = stage.directory / f"{SITEMAP}.py"
+    file.write_text(SITEMAP_SCRIPT)
+    _succeeds(stage, "project", "push", file, "--name", SITEMAP, "--rate", "1000", "--burst", "1000")
+    _succeeds(stage, "project", "start", SITEMAP)
+    yield
+
+    def found() -> int:
+        rows = stage.database.rows("SELECT url FROM tasks")
+        return sum(bytes(url).startswith(b"http://sitemap.example/") for (url,) in rows)
+
+    eventually(lambda: found() == SITEMAPS * SITEMAP_LINKS, SITEMAP_S, "the URLs of the sitemaps have rows")
+    _succeeds(stage, "project", "stop", SITEMAP)
+    _remove(stage, SITEMAP)
+
+
+SITEMAP, SITEMAPS, SITEMAP_LINKS, SITEMAP_S = "sitemap", 3, 7000, 120.0
+SITEMAP_SCRIPT = f"""\
+import time
+from zspider import BaseHandler
+
+
+class Handler(BaseHandler):
+    retry_delay = {{0: 0.3, "": 0.5}}
+
+    def on_start(self):
+        for part in range({SITEMAPS}):
+            self.crawl("data:,%d" % part, callback=self.sitemap, save=part, retries=20)
+
+    def sitemap(self, response):
+        far = time.time() + 1e9  # a clock that jumps does not reach it
+        for number in range({SITEMAP_LINKS}):
+            url = "http://sitemap.example/%d/%d" % (response.save, number)
+            self.crawl(url, callback=self.sitemap, exetime=far)
+"""
+
+
+@at(Kind.CHANGED_SCRIPT)
+@contextmanager
+def _changed_script(stage: Stage, fault: Fault) -> Iterator[None]:
+    """The crawl's script is pushed anew, with something that the first look for fails on each slave."""
+    tried, file = stage.directory / "tried", stage.directory / "changed.py"
+    tried.mkdir()
+    file.write_text(FAILS_ONCE.format(tried=tried) + stage.world.script(stage.site_url))
+    _succeeds(stage, "project", "push", file, "--name", PROJECT)
+    yield
+
+
+FAILS_ONCE = """\
+import os
+
+slave = os.path.basename(os.environ.get("TMPDIR", "elsewhere"))
+try:
+    os.close(os.open("{tried}/" + slave, os.O_CREAT | os.O_EXCL))
+except FileExistsError:
+    pass
+else:
+    raise ImportError("nothing can be imported just now")
+
+"""
+
+
+def _remove(stage: Stage, project: str) -> None:
+    """An answer may be lost with its master, so that the project is gone at the next try."""
+
+    def is_gone() -> bool:
+        stage.master.run_verb("project", "rm", project, "--yes")
+        said = stage.master.run_verb("project", "list", "--json")
+        return said.code == 0 and project not in [row["name"] for row in json.loads(said.out)]
+
+    eventually(is_gone, VERB_S, f"project {project} is removed")
 
 
 def _succeeds(stage: Stage, *words: str | Path) -> None:

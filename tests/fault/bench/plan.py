@@ -57,6 +57,8 @@ class Kind(StrEnum):
     FEW_DESCRIPTORS_MASTER = "few-descriptors-master"
     FEW_DESCRIPTORS_SLAVE = "few-descriptors-slave"  # and its processors are killed meanwhile
     TINY_CHUNKS = "tiny-chunks"  # beside the crawl: pages without end, in chunks of one byte
+    HUGE_OUTCOMES = "huge-outcomes"  # beside the crawl: pages that submit many thousands of URLs each
+    CHANGED_SCRIPT = "changed-script"  # that cannot be loaded at each slave's first try
 
 
 class Rule(NamedTuple):
@@ -107,6 +109,8 @@ RULES = {
     Kind.FEW_DESCRIPTORS_MASTER: Rule(MASTER, (0.5, 4.0)),
     Kind.FEW_DESCRIPTORS_SLAVE: Rule(SLAVES, (0.5, 4.0), may_refetch=True),  # it gives back what it cannot process
     Kind.TINY_CHUNKS: Rule(("site",), (2.0, 6.0)),
+    Kind.HUGE_OUTCOMES: Rule(("sitemap",), (0.5, 3.0)),
+    Kind.CHANGED_SCRIPT: Rule(("script",), (0.0, 0.0)),
 }
 EITHER = (Kind.CLOCK_JUMP,)  # their amount is one end of the range, not between
 

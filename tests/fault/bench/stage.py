@@ -24,7 +24,8 @@ PROJECT = "known"
 RATE, BURST = 30.0, 5.0  # a crawl of a few hundred pages lasts as long as the faults do
 SITE_PORT, ENDLESS_PORT = 8080, 8081
 PORTS = range(PORT, PORT + 4)
-DISK_BYTES = 24 * 1024 * 1024  # of the master's directory and of each slave's temporary one
+DISK_BYTES = 96 * 1024 * 1024  # of the master's directory and of each slave's temporary one
+SCRIPT_RETRY_S = 2
 SLAVE = {"processors": 1, "fetch_concurrency": 10}
 ROLES = {False: (["fetcher", "processor"],) * 2, True: (["fetcher"], ["processor"])}
 FAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1")
@@ -108,7 +109,12 @@ class Stage:
         if self.plan.database == "mariadb":
             assert self._server is not None
             self.database = MariaDatabase(self._server)
-        self.master = self.cluster.master(host=master_host, database=self.database.address, master=TIMING)
+        self.master = self.cluster.master(
+            host=master_host,
+            database=self.database.address,
+            master=TIMING,
+            settings={"scheduler": {"script_retry_s": SCRIPT_RETRY_S}},
+        )
         self._fake_clock()
         self.master.start()
         self.proxy = self._spawn(proxy_host, "proxy", self.master.address, *PORTS)
