@@ -103,8 +103,8 @@ class Membership:
         for claim in [one for one in self._claims.values() if one.greeting.route == greeting.route]:
             # A connection is one slave's, and its session is that of its newest Hello.
             del self._claims[claim.greeting.session]
-        if session.route != greeting.route:  # a claim is of a connection before this one, or of a clone that calls again
-            self.end_claim(session.id)
+        if session.route != greeting.route:
+            self.end_claim(session.id)  # of a connection before this one, or of a clone, which will say Hello again
         self.heard(session, now)
         session.route, session.window, session.seen = greeting.route, greeting.window, greeting.seen
         session.told.clear()
