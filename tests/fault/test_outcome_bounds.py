@@ -106,3 +106,24 @@ def test_what_waits_when_its_token_is_revoked_is_not_written_and_others_do_it(tm
             other.report(success(again, results=[b'{"by": "another"}']))
         assert [row["result"] for row in master.results("done")] == [{"by": "another"}]
         assert master.counts("flood")["new"] == 1 + PART  # on_start, and what was being committed then
+
+
+def test_what_a_slave_sent_too_early_is_asked_for_as_soon_as_there_is_room(tmp_path: Path) -> None:
+    large = {"title": "x" * 60_000}
+    with Cluster(tmp_path) as cluster:
+        master = cluster.master().start()
+        with Rogue(master) as rogue:
+            start(master, "early")
+            grant = on_start_of("early", rogue.join(window=WINDOW))
+            with locked(master):
+                ids = []
+                for first in range(0, 160, 10):  # 9.6 MB in all
+                    results = [msgspec.json.encode({**large, "number": number}) for number in range(first, first + 10)]
+                    ids += rogue.push(encode_outcome(success(grant, end=End.PART, results=results)))
+                rogue.until(rogue.has_arrived, "all of it has arrived")
+            again = rogue.until(
+                lambda: [one for ack in rogue.heard(m.Ack) for one in ack.again], "it is asked for more"
+            )
+            assert sorted(again) == ids[-len(again) :]
+            taken = [one for one in ids if one not in again]
+            rogue.until(lambda: rogue.is_acknowledged(taken), "all others are written")

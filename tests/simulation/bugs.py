@@ -31,7 +31,7 @@ def no_outbox(patch: pytest.MonkeyPatch) -> None:
     def push(self: Delivering, link: object, now: float) -> None:
         real(self, link, now)  # type: ignore[arg-type]
         sent = [item for queue in self._work.outbox._sent for item in queue]
-        self._work.acknowledge(sent, [], now)
+        self._work.acknowledge(sent, [], [], now)
 
     patch.setattr(Delivering, "push", push)
 

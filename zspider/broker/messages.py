@@ -218,12 +218,14 @@ class ProjectScript(Message, frozen=True, tag="projectscript"):
 class Ack(Message, frozen=True, tag="ack"):
     """Master -> slave: these outbox items (their `id`) are committed, or need not be; forget them.
 
-    `known` are those of `ids` with follows each of which has a row now, or was to be cancelled.
+    `known` are those of `ids` with follows each of which has a row now, or was to be cancelled. `again` are other items
+    that were not taken in, as too much of the slave's waited: they are to be sent again.
     """
 
     epoch: Epoch
     ids: Numbers
     known: Numbers = []
+    again: Numbers = []
 
 
 class Release(Message, frozen=True, tag="release"):

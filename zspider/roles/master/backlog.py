@@ -1,6 +1,6 @@
 """How much waits for the writer, in all and of each session: the master's memory for undone outcomes is bounded."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from zspider.roles.master.received import ReceivedOutcome
 
@@ -9,6 +9,7 @@ ROWS_MAX = 40_000
 BYTES_MAX = 24 * 1024 * 1024
 SESSION_ROWS_MAX = 20_000  # above one of these two a session's outcomes are not taken in; it sends them again
 SESSION_BYTES_MAX = 8 * 1024 * 1024
+PUT_OFF_MAX = 5000  # items of a session that are remembered to be asked for; the slave sends others by itself, later
 
 
 class Room:
@@ -23,6 +24,11 @@ class Room:
     def is_full(self) -> bool:
         """Whether the slave has to wait with more."""
         return self._rows > SESSION_ROWS_MAX or self._bytes > SESSION_BYTES_MAX
+
+    @property
+    def is_wide(self) -> bool:
+        """Whether the slave may send what it had to wait with."""
+        return self._rows <= SESSION_ROWS_MAX // 2 and self._bytes <= SESSION_BYTES_MAX // 2
 
     def take(self, one: ReceivedOutcome) -> None:
         """Count one more."""
@@ -47,6 +53,7 @@ class Backlog:
         self.rows = 0
         self.bytes = 0
         self._sessions: dict[bytes, _Session] = {}
+        self._put_off: dict[bytes, dict[int, None]] = {}  # session -> items that were not taken in
 
     @property
     def is_full(self) -> bool:
@@ -70,6 +77,18 @@ class Backlog:
             self.outcomes += 1
             self.rows += one.rows
             self.bytes += one.size
+
+    def put_off(self, session: bytes, ids: Iterable[int]) -> None:
+        """Remember items of a full session: they are asked for when there is room."""
+        items = self._put_off.setdefault(session, {})
+        for id_ in ids:
+            if len(items) < PUT_OFF_MAX:
+                items[id_] = None
+
+    def wanted_again(self) -> Iterator[tuple[bytes, list[int]]]:
+        """Return, and forget, what was put off of sessions that have room now."""
+        for session in [one for one in self._put_off if self.room(one).is_wide]:
+            yield session, [*self._put_off.pop(session)]
 
     def remove(self, received: Iterable[ReceivedOutcome]) -> None:
         """Count outcomes, or pieces of them, that are written or dropped."""

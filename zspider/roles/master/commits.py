@@ -52,7 +52,8 @@ class Commits:
         """Check a batch of outcomes and queue it for the writer. now: monotonic seconds.
 
         A batch of an unknown session is dropped: the slave sends it again after its Hello. So is what waits for the
-        writer already, and what is over the bounds of its session: the slave sends it again until it is acknowledged.
+        writer already, and what is over the bounds of its session: that is asked for when there is room, and the slave
+        sends it again anyhow until it is acknowledged.
         """
         coordinator = self._coordinator
         if not coordinator.registry.is_known(peer, message.session):
@@ -63,8 +64,9 @@ class Commits:
         taken: list[ReceivedOutcome] = []
         refused: list[int] = []
         room = self._writer.waiting.room(message.session)
-        for item in message.items:
+        for number, item in enumerate(message.items):
             if room.is_full:
+                self._writer.waiting.put_off(message.session, [one.id for one in message.items[number:]])
                 break
             if item.id in room.items:
                 continue
@@ -152,6 +154,8 @@ class Commits:
             if one.outcome.taskid in INTERNAL:
                 self._internal_ended(one.outcome, one.session)
         self._acknowledge(received, set(report.followed))
+        for session_id, again in self._writer.waiting.wanted_again():
+            self._answer(session_id, m.Ack(self._coordinator.epoch, [], again=again))
 
     def _acknowledge(self, received: Sequence[ReceivedOutcome], followed: Container[int]) -> None:
         """Send an Ack to each session. followed: the outcomes whose follows all have rows now, by their index.
@@ -167,8 +171,11 @@ class Commits:
             if index in followed and not one.was_cut:
                 known.append(one.id)
         for session_id, (done, known) in ids.items():
-            if (session := self._core.sessions.get(session_id)) is not None:
-                self._hub.send(session.route, m.Ack(self._coordinator.epoch, done, known))
+            self._answer(session_id, m.Ack(self._coordinator.epoch, done, known))
+
+    def _answer(self, session_id: bytes, ack: m.Ack) -> None:
+        if (session := self._core.sessions.get(session_id)) is not None:
+            self._hub.send(session.route, ack)
 
     def _internal_ended(self, outcome: Outcome, session_id: bytes) -> None:
         """Act on the outcome of a task that is the master's own: a tick of @every, or what a script declares."""

@@ -124,8 +124,8 @@ class Contact:
         match message:
             case m.Grants(grants=grants):
                 work.grant(grants, now)
-            case m.Ack(ids=ids, known=known):
-                work.acknowledge(ids, known, now)
+            case m.Ack(ids=ids, known=known, again=again):
+                work.acknowledge(ids, known, again, now)
             case m.ProjectInfo():
                 work.learn(message, now)
             case m.Script(script=script, text=text):

@@ -18,7 +18,9 @@ FLUSH_S = 0.01  # ... and fewer wait so long for company
 RESEND_S = (10.0, 20.0, 40.0, 60.0)  # after each sending; the last one for ever
 TIGHT = 0.75  # of a limit: no more work is asked for ...
 EASED = 0.5  # ... until so much of it is left
-WINDOW_BYTES = 4 * 1024 * 1024  # of ends that were sent and are not acknowledged: no more are sent
+WINDOW_BYTES = (
+    1536 * 1024
+)  # of ends that were sent and are not acknowledged: no more are sent; some 5 MiB at the master
 PARTS_WINDOW_BYTES = 1024 * 1024  # the same of parts: some 10,000 short URLs
 ITEM_BYTES = 200  # what an item costs beside its outcome, in memory and on the wire
 
@@ -177,6 +179,19 @@ class Outbox:
         for id_ in list(self._parts.get(owner, ())):
             self._remove(self._items[id_], now)
         self._weigh()
+
+    def send_again(self, ids: Iterable[int], now: float) -> None:
+        """Send these items again, now: the master asks for them. Those that are not under way are passed over."""
+        for id_ in ids:
+            item = self._items.get(id_)
+            if (
+                item is not None
+                and item.sent
+                and self._sent[min(item.sent, len(RESEND_S)) - 1].pop(id_, None) is not None
+            ):
+                self._kind(item).under_way -= item.size
+                item.sent -= 1  # it did not fail: it came too early
+                self._freshen(item, now)
 
     def resend_all(self, now: float) -> None:
         """Send everything again, now: the master is a new one, or the connection is."""

@@ -167,11 +167,15 @@ class Work:
             self.outbox.forget(lease.serial, now)
             self.endings.let_go(lease)
 
-    def acknowledge(self, ids: Iterable[int], known: Sequence[int], now: float) -> None:
-        """Drop outcomes that are committed. known: the ids of outcomes whose follows all have rows."""
+    def acknowledge(self, ids: Iterable[int], known: Sequence[int], again: Iterable[int], now: float) -> None:
+        """Drop outcomes that are committed, and send some again.
+
+        known: the ids of outcomes whose follows all have rows. again: of those that the master had no room for.
+        """
         if known and not self.sends_pages:
             self.processing.known(self._acknowledged(known, now))
         self._acknowledged(ids, now)
+        self.outbox.send_again(again, now)
 
     def _acknowledged(self, ids: Iterable[int], now: float) -> list[Lease]:
         """Drop the leases whose final outcome is acknowledged with these ids; returns them."""

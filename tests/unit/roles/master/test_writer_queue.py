@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 from zspider.delivery import End, Follow, Outcome
-from zspider.roles.master.backlog import ROWS_MAX, SESSION_BYTES_MAX, Backlog
+from zspider.roles.master.backlog import PUT_OFF_MAX, ROWS_MAX, SESSION_BYTES_MAX, SESSION_ROWS_MAX, Backlog
 from zspider.roles.master.follow_limit import FollowLimit
 from zspider.roles.master.received import CUT_FOLLOWS, ReceivedOutcome, received
 from zspider.roles.master.writer_queue import Call, Group, Last, WriterQueue
@@ -152,6 +152,22 @@ def test_the_backlog_is_full_by_rows_and_a_session_by_bytes():
     assert room.is_full
     backlog.remove(few)
     assert backlog.room(b"0").items == {}
+
+
+def test_what_a_full_session_could_not_add_is_asked_for_when_half_of_it_is_written():
+    backlog = Backlog()
+    waiting = [ReceivedOutcome(b"s", id, outcome(), rows=SESSION_ROWS_MAX // 4) for id in range(5)]
+    backlog.add(waiting)
+    assert backlog.room(b"s").is_full
+    backlog.put_off(b"s", [5, 6])
+    backlog.put_off(b"s", range(6, 6 + 2 * PUT_OFF_MAX))
+    for one in waiting[:2]:
+        assert not [*backlog.wanted_again()]
+        backlog.remove([one])
+    assert not [*backlog.wanted_again()]
+    backlog.remove(waiting[2:3])
+    assert [*backlog.wanted_again()] == [(b"s", [*range(5, 5 + PUT_OFF_MAX)])]
+    assert not [*backlog.wanted_again()]
 
 
 REF = Ref(1, b"k" * 16)

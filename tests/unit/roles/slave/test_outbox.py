@@ -256,3 +256,14 @@ def test_parts_that_are_not_acknowledged_hold_back_more_parts_and_no_ends(outbox
     assert send(outbox, 2.0) == [end]
     outbox.acknowledge(sent[:3], 2.0)
     assert send(outbox, 2.0) == [sent[-1] + 1, sent[-1] + 2, sent[-1] + 3]
+
+
+def test_what_the_master_had_no_room_for_goes_again_when_it_asks(outbox):
+    first, part, end = (outbox.add(owner, owner, b"x", 0.0, is_final=owner != 2) for owner in (1, 2, 3))
+    assert send(outbox, 1.0) == [first, part, end]
+    outbox.send_again([end, part, 99], 1.5)
+    assert sorted(send(outbox, 1.6)) == [part, end]
+    assert send(outbox, 1.5 + RESEND_S[0]) == [first]  # which nobody asked for
+    outbox.acknowledge([first, part, end], 20.0)
+    outbox.send_again([first, part, end], 20.0)
+    assert (len(outbox), send(outbox, 21.0)) == (0, [])
