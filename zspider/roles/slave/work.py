@@ -168,10 +168,7 @@ class Work:
             self.endings.let_go(lease)
 
     def acknowledge(self, ids: Iterable[int], known: Sequence[int], again: Iterable[int], now: float) -> None:
-        """Drop outcomes that are committed, and send some again.
-
-        known: the ids of outcomes whose follows all have rows. again: of those that the master had no room for.
-        """
+        """Drop outcomes that are committed, and send some again. known: whose follows all have rows."""
         if known and not self.sends_pages:
             self.processing.known(self._acknowledged(known, now))
         self._acknowledged(ids, now)
