@@ -283,3 +283,19 @@ def test_projects_get_equal_parts_of_the_time(dispatch):
         ran[2 if page >= 1000 else 1] += end - now
         now = end
     assert abs(ran[1] - ran[2]) < 1.0
+
+
+def test_quick_pages_whose_outcomes_are_read_together_are_given_many_at_a_time(dispatch):
+    dispatch.died(1)
+    for page in range(1000):
+        dispatch.put(page, QUICK)
+    run_next(dispatch, 0.0, lambda _: 0.001)
+    given = []
+    for step in range(1, 21):  # of 25 ms
+        take_all(dispatch, step * 0.025)
+        pages = [*dispatch._slots[0].pages]
+        given.append(len(pages))
+        for page in pages:
+            dispatch.finished(0, page, (step + 1) * 0.025, has_run=True)
+            dispatch.drop(page)
+    assert given == [PAGES_MAX] * 20

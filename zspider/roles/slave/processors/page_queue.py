@@ -7,7 +7,7 @@ from collections import deque
 
 AHEAD_S = 0.25  # what a processor is given to do at a time, by what such pages took before
 KINDS_MAX = 10_000  # of pages whose times are remembered
-SMOOTHING = 8  # pages; a longer one counts at once
+SMOOTHING = 8  # pages; one that takes longer than AHEAD_S counts at once
 
 Kind = tuple[int, str]  # project and callback: such pages take about the same time
 
@@ -73,7 +73,7 @@ class PageQueue:
         return most if seconds * most <= AHEAD_S else max(1, int(AHEAD_S / seconds))
 
     def took(self, page: int, seconds: float) -> None:
-        """Note how long a page was worked on."""
+        """Note how long a page was worked on. Of pages that are read together the first has the time of all."""
         kind = self._kinds.pop(page, None)
         if kind is None:
             return
@@ -83,7 +83,10 @@ class PageQueue:
             self._used = {project: self._used[project] for project in self._queues}
         if kind[0] in self._used:
             self._used[kind[0]] += seconds
-        self._seconds[kind] = seconds if known is None or seconds > known else known + (seconds - known) / SMOOTHING
+        if known is None or seconds > max(known, AHEAD_S):
+            self._seconds[kind] = seconds
+        else:
+            self._seconds[kind] = known + (seconds - known) / SMOOTHING
 
     def drop(self, page: int) -> None:
         """Forget a page."""
