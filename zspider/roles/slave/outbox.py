@@ -18,9 +18,7 @@ FLUSH_S = 0.01  # ... and fewer wait so long for company
 RESEND_S = (10.0, 20.0, 40.0, 60.0)  # after each sending; the last one for ever
 TIGHT = 0.75  # of a limit: no more work is asked for ...
 EASED = 0.5  # ... until so much of it is left
-WINDOW_BYTES = (
-    1536 * 1024
-)  # of ends that were sent and are not acknowledged: no more are sent; some 5 MiB at the master
+WINDOW_BYTES = 4 * 1024 * 1024  # of ends that were sent and are not acknowledged: no more are sent
 PARTS_WINDOW_BYTES = 1024 * 1024  # the same of parts: some 10,000 short URLs
 ITEM_BYTES = 200  # what an item costs beside its outcome, in memory and on the wire
 
