@@ -2,6 +2,7 @@
 
 import json
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -101,6 +102,5 @@ def test_a_killed_run_goes_on_where_it_was(site: Nginx, tmp_path: Path) -> None:
     assert "going on where the last run stopped" in ran.err, str(ran)
     data_dir = tmp_path / "article.py.zspider"
     assert urls_of(results(script, data_dir)) == expected_article_urls(site.url, pages)
-    with sqlite3.connect(data_dir / "zspider.db") as db:
+    with closing(sqlite3.connect(data_dir / "zspider.db")) as db:
         assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-    db.close()

@@ -6,6 +6,7 @@ import signal
 import sqlite3
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -53,17 +54,16 @@ def test_every_verb_answers_every_malformed_call_in_one_line(master: Master) -> 
     assert answers["well"] > 100  # some are right: they go all the way
     assert master.status()["projects"] is not None
     assert master.stop() == 0
-    with sqlite3.connect(master.data_dir / "zspider.db") as database:
+    with closing(sqlite3.connect(master.data_dir / "zspider.db")) as database:
         assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
         assert database.execute("PRAGMA foreign_key_check").fetchall() == []
-    database.close()
 
 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("x = " + "not " * 3000 + "1\n", "nested too deep"),
-        ("x = " + "lambda:" * 3000 + "1\n", "nested too deep"),
+        ("x = " + "not " * 100_000 + "1\n", "nested too deep"),
+        ("x = " + "lambda:" * 30_000 + "1\n", "nested too deep"),
         ("x = " + "(" * 3000, "too many nested parentheses"),
         ("x = " + "f'{" * 200 + "1" + "}'" * 200, "f-string"),
         ("x = " + "1+" * 20_000 + "1", "nested too deep"),

@@ -5,6 +5,7 @@ import signal
 import sqlite3
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
 
@@ -86,7 +87,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     ],
 )
 def test_a_row_too_many_or_too_few_is_seen(stage: Stage, change: str, said: str) -> None:
-    with sqlite3.connect(stage.master.data_dir / "zspider.db") as conn:
+    with closing(sqlite3.connect(stage.master.data_dir / "zspider.db")) as conn, conn:
         before = "\n".join(conn.iterdump())
         assert conn.execute(change).rowcount == 1
     try:
@@ -100,7 +101,7 @@ def _restore(file: Path, dump: str) -> None:
     file.unlink()
     for other in file.parent.glob(f"{file.name}-*"):
         other.unlink()
-    with sqlite3.connect(file) as conn:
+    with closing(sqlite3.connect(file)) as conn, conn:
         conn.executescript(dump)
 
 
