@@ -66,6 +66,7 @@ def run(
     log_chars: int = LOG_CHARS,
     known: Known | None = None,
     on_memory_error: Callable[[BaseException], str] | None = None,
+    make_room: Callable[[], object] = bool,
     on_slow: Callable[[], None] | None = None,
 ) -> RunResult:
     """Run the task's callback with the page. Never raises for what user code does.
@@ -76,6 +77,7 @@ def run(
     known: URLs whose tasks have rows; they are not submitted unless that would change something.
     on_memory_error: called with what user code raised, before anything else; when it means that memory has run out,
         it makes room and returns what to say, else "".
+    make_room: called at once when memory has run out in user code; it needs no memory itself.
     on_slow: called during the run, with time standing still, once it has taken longer than deadline.SLOW_S.
     """
     response, headers = Response(fetch_result, content), fetch_result.get("headers") or {}
@@ -85,8 +87,9 @@ def run(
     try:
         with captured(log_chars) as tail, Kept():
             one = _Run(loaded.handler, task, headers, response, collector, tail)
-            return one.run(deadline, on_memory_error)
+            return one.run(deadline, on_memory_error, make_room)
     except BaseException as exc:
+        make_room()
         deadline.stop()
         return RunResult(End.FAILURE, [], 0, [], [], 0, None, reason_of(exc), "", None, 0, 0, None, is_damaged=True)
 
@@ -144,11 +147,19 @@ class _Run:
         self._schedule: NewSchedule | None = None
         self._fetch: dict[str, Any] = {}
 
-    def run(self, deadline: Deadline, on_memory_error: Callable[[BaseException], str] | None) -> RunResult:
+    def run(
+        self,
+        deadline: Deadline,
+        on_memory_error: Callable[[BaseException], str] | None,
+        make_room: Callable[[], object],
+    ) -> RunResult:
         error: BaseException | None = None
         try:
             with deadline:
                 self._go()
+        except MemoryError as exc:
+            make_room()  # first of all: even a call may need memory
+            error = exc
         except BaseException as exc:  # SystemExit as well: a script does not end a processor
             error = exc
         deadline.stop()

@@ -5,7 +5,9 @@ import ctypes
 import os
 import resource
 import signal
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1  # prctl(2)
@@ -128,8 +130,13 @@ def has_met_memory_limit() -> bool:
 
 def lift_memory_limit() -> None:
     """Undo `limit_memory`, for a process that has met its limit and shall say so before it ends."""
+    memory_limit_lifter()()
+
+
+def memory_limit_lifter() -> Callable[[], object]:
+    """Return what lifts the limit without memory of its own: made beforehand, for the moment when there is none."""
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_AS, (hard, hard))
+    return partial(resource.setrlimit, resource.RLIMIT_AS, (hard, hard))
 
 
 def resident_bytes() -> int:

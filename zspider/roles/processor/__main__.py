@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from zspider.broker.pipe import Pipe
-from zspider.roles.machine.limits import become_script_runner, limit_memory
+from zspider.roles.machine.limits import become_script_runner, limit_memory, memory_limit_lifter
 from zspider.roles.processor.current_page import CurrentPage
 from zspider.roles.processor.loop import Processor
 from zspider.roles.processor.options import ProcessorOptions
@@ -46,11 +46,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         processor.stopping = True
 
     signal.signal(signal.SIGTERM, stop)
+    make_room = memory_limit_lifter()
     limit_memory(options.memory_bytes)
     gc.freeze()
     gc.set_threshold(GARBAGE_THRESHOLD)
     try:
         processor.run()
+    except MemoryError:
+        make_room()  # or Python 3.13 never ends
+        raise
     finally:
         pipe.close()
         running.close()

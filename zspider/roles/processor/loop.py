@@ -186,6 +186,7 @@ class Processor:
             limits=self._options,
             known=known,
             on_memory_error=self._retirement.on_memory_error,
+            make_room=self._retirement.make_room,
             on_slow=self._on_slow if self._waiting else None,
         )
         *parts, last = cut(ran.follows) or [[]]

@@ -3,7 +3,12 @@
 import gc
 from time import monotonic  # by itself: a script may replace what `time` holds
 
-from zspider.roles.machine.limits import has_met_memory_limit, lift_memory_limit, peak_bytes, resident_bytes
+from zspider.roles.machine.limits import (
+    has_met_memory_limit,
+    memory_limit_lifter,
+    peak_bytes,
+    resident_bytes,
+)
 from zspider.roles.processor.options import ProcessorOptions
 from zspider.script.errors import is_a, is_of_memory
 
@@ -15,6 +20,7 @@ class Retirement:
     """Counts pages and looks at the memory between them."""
 
     def __init__(self, options: ProcessorOptions) -> None:
+        self.make_room = memory_limit_lifter()  # of memory; it needs none itself
         self._options = options
         self._pages = 0  # run so far
         self._weigh_at = monotonic() + WEIGH_S
@@ -49,7 +55,7 @@ class Retirement:
         """
         if not is_a(error, MemoryError) and not (is_of_memory(error) and has_met_memory_limit()):
             return ""
-        lift_memory_limit()
+        self.make_room()
         self._is_exhausted = True
         limit = self._options.memory_bytes >> 20
         return f"over {limit:,} MiB (processor.memory_bytes), peak resident memory {peak_bytes() >> 20:,} MiB"

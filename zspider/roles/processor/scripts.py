@@ -85,11 +85,12 @@ class Scripts:
         text = zlib.decompress(self._texts[page.script]).decode("utf-8")
         self._projects.forget_imports()
         deadline = Deadline(self._time_limit_s)
-        on_memory_error = self._retirement.on_memory_error
+        on_memory_error, make_room = self._retirement.on_memory_error, self._retirement.make_room
         try:
             with captured(), deadline:
                 return load({"name": page.project_name, **facts_of(page).as_project()}, text)
         except MemoryError as error:
+            make_room()
             return LoadError(f"MemoryError: {on_memory_error(error)}")
         except LoadError as error:
             cause = error.__cause__

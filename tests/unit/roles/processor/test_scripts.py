@@ -16,7 +16,7 @@ def page(digest: bytes, project: int = 1) -> Page:
 
 def test_of_too_many_loaded_scripts_those_used_longest_ago_go_and_are_loaded_again():
     loads = []
-    retirement = SimpleNamespace(on_memory_error=lambda error: "")
+    retirement = SimpleNamespace(on_memory_error=lambda error: "", make_room=bool)
     scripts = Scripts(ProcessorOptions(), retirement, lambda name: None, before_load=lambda: loads.append(1))
     digests = []
     for number in range(LOADED_MAX + 10):
