@@ -10,7 +10,7 @@ from time import monotonic
 import pycurl
 
 from zspider.fetch.addresses import is_private_host, refusal
-from zspider.fetch.gates import LOOK_S, REPEATS_MAX, Gate, Gates
+from zspider.fetch.gates import LOOK_S, Gate, Gates
 from zspider.fetch.handle import Handle
 from zspider.fetch.multi import Multi
 from zspider.fetch.receiver import Stop
@@ -189,7 +189,7 @@ class Hops:
         """Hand an error to the owner, or send the hop again: the error was its connection's, or there was no memory."""
         handle = transfer.handle
         assert handle is not None
-        if code in _LOST_CODES and _was_closed_before(transfer) and transfer.repeats < REPEATS_MAX:
+        if code in _LOST_CODES and _was_closed_before(transfer):
             self._send_afresh(transfer)
             return
         self.leave(transfer)
@@ -204,7 +204,8 @@ class Hops:
     def _send_afresh(self, transfer: Transfer) -> None:
         """Send a hop again, before others, on a new connection: the one that it was sent on had been closed.
 
-        libcurl does that by itself, but for five connections only, of which each may have been closed.
+        libcurl does that by itself, but for five connections only, of which each may have been closed. However often it
+        was sent for other reasons: no server has seen it this time, and a new connection has not been closed before.
         """
         gate = transfer.gate
         assert gate is not None

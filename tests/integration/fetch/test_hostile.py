@@ -13,6 +13,7 @@ from tests.support.hostile import Hostile
 from tests.support.process import Process
 from tests.support.site import Site
 from zspider.fetch import FetchPool, build_request
+from zspider.fetch.gates import REPEATS_MAX
 from zspider.fetch.room import GRAIN_BYTES_MAX
 
 STEP_PIECES = 2048 + 256  # what a step may hand over, with one transfer that had waited
@@ -187,14 +188,17 @@ def test_a_time_limit_holds_for_a_body_that_waits_and_is_not_the_page_s_fault(po
     assert not get(pool, site.url("/silent"), timeout=0.3).was_held
 
 
-def test_connections_that_were_closed_unannounced_cost_no_page(pool):
+@pytest.mark.parametrize("repeats", [0, REPEATS_MAX], ids=["new", "put off before, for want of room"])
+def test_connections_that_were_closed_unannounced_cost_no_page(pool, repeats):
     with Hostile() as hostile:
-        for burst in range(3):  # the second one finds more connections that look open than libcurl tries
+        for burst in range(8):  # from the second one on it finds more connections that look open than libcurl tries
             for tag in range(20):
                 start(pool, 100 * burst + tag, hostile.url("/used-once"))
+            for transfer in pool._transfers.values():
+                transfer.repeats = repeats
             answers = finish(pool)
             assert {fetched.content for fetched in answers.values()} == {b"x" * 100}
-        assert hostile.asked["/used-once"] == 60
+        assert hostile.asked["/used-once"] == 160
 
 
 def test_a_request_that_is_sent_again_can_be_aborted(pool):
