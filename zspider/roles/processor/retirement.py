@@ -3,12 +3,7 @@
 import gc
 from time import monotonic  # by itself: a script may replace what `time` holds
 
-from zspider.roles.machine.limits import (
-    has_met_memory_limit,
-    memory_limit_lifter,
-    peak_bytes,
-    resident_bytes,
-)
+from zspider.roles.machine.limits import has_met_memory_limit, memory_limit_lifter, peak_bytes, resident_bytes
 from zspider.roles.processor.options import ProcessorOptions
 from zspider.script.errors import is_a, is_of_memory
 
